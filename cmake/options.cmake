@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+# Warnings are errors; the sanitiser is chosen by the preset.
+set(HEDDLE_WARNINGS -Wall -Wextra -Wshadow -Wvla -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Werror)
+set(HEDDLE_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize= (address,undefined or thread)")
+if(HEDDLE_SANITIZE)
+  add_compile_options(-fsanitize=${HEDDLE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${HEDDLE_SANITIZE})
+endif()
+# No contraction: the interpreter and the runtime compute the same bits with every compiler.
+add_compile_options(-ffp-contract=off)

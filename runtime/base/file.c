@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files: mapped, read whole, written atomically.
+#include "runtime/base/base.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const uint8_t empty_file[1];                        // what a file of no bytes is mapped to
+
+static HdStatus *os_error(const char *path, const char *doing) {
+    int number = errno;
+    HdCode code = number == ENOENT || number == ENOTDIR ? HD_NOT_FOUND : HD_IO;
+    return hd_error(code, "%s: cannot %s: %s", path, doing, strerror(number));
+}
+
+static HdStatus *map_descriptor(const char *path, int fd, HdMapping *out_mapping) {
+    struct stat info;
+    if (fstat(fd, &info) != 0) return os_error(path, "read its size");
+    if (!S_ISREG(info.st_mode)) return hd_error(HD_IO, "%s: cannot map: not a regular file", path);
+    *out_mapping = (HdMapping){empty_file, (size_t)info.st_size, fd};
+    if (info.st_size == 0) return NULL;
+    void *data = mmap(NULL, out_mapping->len, PROT_READ, MAP_SHARED, fd, 0);
+    if (data == MAP_FAILED) return os_error(path, "map");
+    out_mapping->data = data;
+    return NULL;
+}
+
+HdStatus *hd_map_file(const char *path, HdMapping *out_mapping) {
+    *out_mapping = (HdMapping){NULL, 0, -1};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return os_error(path, "open");
+    HdStatus *status = map_descriptor(path, fd, out_mapping);
+    if (status) {
+        close(fd);
+        *out_mapping = (HdMapping){NULL, 0, -1};
+    }
+    return status;
+}
+
+void hd_unmap_file(HdMapping *mapping) {
+    if (!mapping->data) return;                            // never mapped
+    if (mapping->len) munmap((void *)(uintptr_t)mapping->data, mapping->len);
+    close(mapping->fd);
+    *mapping = (HdMapping){NULL, 0, -1};
+}
+
+static HdStatus *read_all(const char *path, int fd, HdBuf *out_text) {
+    char chunk[16384];
+    for (;;) {
+        ssize_t got = read(fd, chunk, sizeof chunk);
+        if (got == 0) return NULL;
+        if (got > 0) hd_buf_bytes(out_text, chunk, (size_t)got);
+        else if (errno != EINTR) return os_error(path, "read");
+    }
+}
+
+HdStatus *hd_read_file(const char *path, HdBuf *out_text) {
+    *out_text = (HdBuf){0};
+    hd_buf_str(out_text, "");
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    HdStatus *status = fd < 0 ? os_error(path, "open") : read_all(path, fd, out_text);
+    if (fd >= 0) close(fd);
+    if (status) hd_buf_free(out_text);
+    return status;
+}
+
+static bool write_all(int fd, const char *data, size_t len) {
+    while (len) {
+        ssize_t put = write(fd, data, HD_MIN(len, (size_t)1 << 30));
+        if (put < 0 && errno != EINTR) return false;
+        if (put > 0) {
+            data += put;
+            len -= (size_t)put;
+        }
+    }
+    return true;
+}
+
+// A new file beside `path`; its name goes to `out_name`. Two writers never share one.
+static int open_beside(const char *path, HdBuf *out_name) {
+    for (unsigned attempt = 0;; attempt++) {
+        out_name->len = 0;
+        hd_buf_printf(out_name, "%s.%ld-%u.tmp", path, (long)getpid(), attempt);
+        int fd = open(out_name->data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0 || errno != EEXIST || attempt >= 1000) return fd;
+    }
+}
+
+static HdStatus *write_beside(const char *path, const void *data, size_t len) {
+    HdBuf name = {0};
+    HdStatus *status = NULL;
+    int fd = open_beside(path, &name);
+    if (fd < 0) {
+        status = os_error(path, "create");
+    } else {
+        bool written = write_all(fd, data, len);
+        if (!written) status = os_error(path, "write");
+        if (close(fd) != 0 && !status) status = os_error(path, "write");
+        if (!status && rename(name.data, path) != 0) status = os_error(path, "replace");
+        if (status) unlink(name.data);
+    }
+    hd_buf_free(&name);
+    return status;
+}
+
+// A pipe or a device is written in place: it has no old content to keep, and renaming would replace it.
+static HdStatus *write_in_place(const char *path, const void *data, size_t len) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return os_error(path, "open");
+    bool written = write_all(fd, data, len);
+    HdStatus *status = written ? NULL : os_error(path, "write");
+    close(fd);
+    return status;
+}
+
+HdStatus *hd_write_file(const char *path, const void *data, size_t len) {
+    struct stat info;
+    bool exists = stat(path, &info) == 0;
+    if (exists && S_ISDIR(info.st_mode)) return hd_error(HD_IO, "%s: cannot write: it is a folder", path);
+    if (exists && !S_ISREG(info.st_mode)) return write_in_place(path, data, len);
+    char *resolved = exists ? realpath(path, NULL) : NULL;   // a symbolic link stays one
+    HdStatus *status = write_beside(resolved ? resolved : path, data, len);
+    free(resolved);
+    return status;
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// A string map: open addressing with linear probing, at most two thirds full, capacity a power of two.
+#include "runtime/base/base.h"
+
+#include <stdlib.h>
+
+struct HdMapSlot {
+    uint64_t hash;                                         // 0: the slot is free
+    HdStr key;
+    uint32_t value;
+};
+
+static uint64_t hash_of(HdStr key) { return hd_digest(key.data, key.len).lo | 1; }
+
+// The slot that holds `key`, or the free one where it belongs.
+static struct HdMapSlot *find_slot(const HdMap *map, HdStr key, uint64_t hash) {
+    size_t mask = map->cap - 1;
+    for (size_t i = (size_t)(hash >> 1) & mask;; i = (i + 1) & mask) {
+        struct HdMapSlot *slot = &map->slots[i];
+        if (!slot->hash || (slot->hash == hash && hd_str_eq(slot->key, key))) return slot;
+    }
+}
+
+static void grow(HdMap *map) {
+    HdMap grown = {.cap = map->cap ? map->cap * 2 : 16, .len = map->len};
+    grown.slots = hd_xcalloc(grown.cap, sizeof *grown.slots);
+    for (size_t i = 0; i < map->cap; i++)
+        if (map->slots[i].hash) *find_slot(&grown, map->slots[i].key, map->slots[i].hash) = map->slots[i];
+    free(map->slots);
+    *map = grown;
+}
+
+bool hd_map_put(HdMap *map, HdStr key, uint32_t value) {
+    if (map->len >= map->cap / 3 * 2) grow(map);
+    uint64_t hash = hash_of(key);
+    struct HdMapSlot *slot = find_slot(map, key, hash);
+    if (slot->hash) return false;
+    *slot = (struct HdMapSlot){hash, key, value};
+    map->len++;
+    return true;
+}
+
+bool hd_map_get(const HdMap *map, HdStr key, uint32_t *out_value) {
+    if (!map->cap) return false;
+    const struct HdMapSlot *slot = find_slot(map, key, hash_of(key));
+    if (!slot->hash) return false;
+    *out_value = slot->value;
+    return true;
+}
+
+void hd_map_free(HdMap *map) {
+    free(map->slots);
+    *map = (HdMap){0};
+}
