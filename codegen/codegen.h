@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// From scheduled graphs to a program: kernels as one shared object, and the launch list as data.
+//
+//   graphs after partition, plan-memory, schedule ──► schedules (one per group kind) ──► kernel IR ──► cpu/ emitter ──► object ──► link
+//
+// Files in pipeline order: compile.c (walks the graphs, removes duplicate kernels, drives the emitter), group.c (what all schedules
+// share), region.c (evaluates the element-wise part of any group), cpu/sched_*.c (one schedule per group kind), cpu/emit.c
+// (kernel IR to MLIR), cpu/object.c (MLIR to object, link).
+#ifndef HEDDLE_CODEGEN_H
+#define HEDDLE_CODEGEN_H
+
+#include "codegen/kir.h"
+#include "ir/ir.h"
+#include "ir/target.h"
+#include "runtime/abi.h"
+
+// ---- the program: what the module file stores ------------------------------------------------------------------
+
+typedef struct CgArg { HeddleArgKind kind; int64_t index; } CgArg;
+typedef struct CgLaunch {
+    uint32_t kernel;             // row of kernels
+    int32_t stage;               // launches of one stage are independent; a barrier follows each stage
+    int32_t layer;               // -1: none
+    uint32_t first_arg, arg_count;   // rows of args
+    uint32_t units;              // row of exprs: number of work units
+    uint32_t scratch;            // bytes per thread
+    uint32_t bytes, flops;       // rows of exprs: moved and computed, per launch
+} CgLaunch;
+typedef struct CgKernel { char *name; HdDigest digest; } CgKernel;   // name: the symbol in the object; digest: of its .hkr text
+typedef struct CgWeight { const char *name; IrType type; IrLayout layout; uint64_t packed_bytes; } CgWeight;   // packed_bytes 0: mapped, native
+typedef struct CgState { const char *name; IrStateKind kind; IrDtype dtype; uint64_t row_bytes; } CgState;      // row: one position (KV), or the whole plane
+typedef struct CgResult { const char *name; int64_t arena_offset; IrType type; uint32_t rows; } CgResult;       // rows: row of exprs
+typedef struct CgClass {         // "load", "decode", "small", "prefill"
+    const char *name;
+    IrBinding bound;             // T, S, C, R the plan holds for
+    uint64_t arena_bytes;
+    HD_VEC(CgLaunch) launches;   // in stage order
+    HD_VEC(CgResult) results;
+} CgClass;
+typedef struct CgProgram {
+    HD_VEC(CgKernel) kernels;
+    HD_VEC(CgArg) args;
+    HD_VEC(IrExpr) exprs;
+    HD_VEC(CgWeight) weights;
+    HD_VEC(CgState) states;
+    HD_VEC(CgClass) classes;
+    HdBuf object;                // ELF shared object with all kernels
+} CgProgram;
+
+typedef struct CgOptions {
+    uint32_t jobs;               // compile threads, 0: 2
+    const char *dump_dir;        // write every stage of every kernel there; NULL: no
+    const char *cache_dir;       // objects by content; NULL: none
+    const HdLog *log;
+} CgOptions;
+
+// Compiles every graph of `module` (all in the partitioned, planned, scheduled form). The result does not depend on jobs, folder or locale.
+HD_MUST_USE HdStatus *cg_compile(const IrModule *module, const IrTarget *target, const CgOptions *options, CgProgram **out_program);
+void cg_program_free(CgProgram *program);
+
+// Bytes of a weight in a layout (packed panels are padded to 16 rows). Layouts are documented in cpu/layout.h.
+uint64_t cg_layout_bytes(IrDtype dtype, IrLayout layout, uint64_t rows, uint64_t columns);
+// Can this dtype be multiplied in this layout with activations of that type? The text names what is missing.
+HD_MUST_USE HdStatus *cg_linear_supported(const IrTarget *target, IrDtype weight, IrLayout layout, IrDtype activation);
+
+// ---- between compile.c and the schedules (group.c) -------------------------------------------------------------
+
+// One launch being made: the kernel under construction and the argument list that goes with its parameters.
+typedef struct CgBuild {
+    const IrTarget *target;
+    const IrGraph *graph;        // where the group stands
+    IrOpRef group;               // the `fused` operation
+    CgProgram *program;          // tables that arguments refer to
+    KirFn *fn;
+    HD_VEC(CgArg) args;          // args[i] belongs to parameter i
+    HD_VEC(KirRef) params;       // the parameter itself
+    IrExpr units, bytes, flops;
+    uint32_t scratch;
+} CgBuild;
+
+// Parameter with the base address of a value seen from inside the group: a region argument or yield is resolved to the graph value it stands for
+// (result in the arena, weight, state, input). Asking twice gives the same parameter.
+KirRef cg_pointer(CgBuild *build, IrValue value);
+// Parameter with the value of a dimension in this call: constant for a number, else evaluated from T, S, C, R. i64.
+KirRef cg_dim(CgBuild *build, IrDim dim);
+KirRef cg_expr(CgBuild *build, const IrExpr *expr, const char *text);
+KirRef cg_const(CgBuild *build, int64_t value, const char *text);       // a number as a run-time argument, so that one kernel serves many shapes
+KirRef cg_input(CgBuild *build, HeddleInput input);
+KirRef cg_status(CgBuild *build);                                       // address of HeddleStepStatus
+KirRef cg_state_slot_bytes(CgBuild *build, IrValue state);              // i64 from one slot to the next
+KirRef cg_state_plane_bytes(CgBuild *build, IrValue state);
+IrValue cg_resolve(const IrGraph *graph, IrValue value);                // region argument -> operand of the group; others unchanged
+IrValue cg_yield_result(const IrGraph *graph, IrOpRef group, IrValue yielded);   // the group's result that stands for a yielded region value; 0: none
+void cg_expr_scale(IrExpr *expr, int64_t factor);
+// units = product of dimensions times factor; at most one of them symbolic
+void cg_units(CgBuild *build, const IrDim *dims, uint32_t count, int64_t factor);
+// Reserves thread scratch; returns the byte offset, 64-byte aligned.
+uint32_t cg_scratch(CgBuild *build, uint64_t bytes);
+
+// A schedule makes one or more launches for a group: cg_launch_begin, build the kernel, cg_launch_end.
+typedef struct CgGroupBuilder CgGroupBuilder;
+CgBuild *cg_launch_begin(CgGroupBuilder *builder, const char *kernel_name);
+void cg_launch_end(CgGroupBuilder *builder);
+typedef HdStatus *CgSchedule(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group);
+// The schedule of a group kind; one function per IR_GROUP: cg_cpu_rowwise, cg_cpu_matmul, ...
+#define IR_GROUP(name, text, doc) CgSchedule cg_cpu_##name;
+#include "ir/targets.def"
+#undef IR_GROUP
+
+// ---- region.c: element-wise parts of any group -----------------------------------------------------------------
+// Evaluates a region value for `lanes` neighbours of the last axis. Views become index arithmetic; element-wise operations become vector code; a
+// REDUCE operation whose row was prepared with cg_region_reduce is applied element by element; anything else must be bound.
+
+typedef struct CgRegion CgRegion;
+CgRegion *cg_region_new(CgBuild *build);
+void cg_region_free(CgRegion *region);
+// Says where the row-major float32 numbers of `value` lie: address of the element at coord, given by a base pointer and a byte stride for each
+// leading dimension (stride NULL: its natural one). Used for contraction results held in scratch.
+void cg_region_bind_memory(CgRegion *region, IrValue value, KirRef base, const KirRef *strides);
+// Gives the lanes of `value` at the coordinate being evaluated: used for accumulators in registers (one fixed coordinate at a time).
+void cg_region_bind_lanes(CgRegion *region, IrValue value, KirRef lanes);
+// Value lanes at leading coordinates coord[0..rank-2] and last coordinate col (i64, of the first lane). lanes: 1 or 16. valid: how many
+// lanes exist (i64), or 0 for all.
+KirRef cg_region_eval(CgRegion *region, IrValue value, const KirRef *coord, KirRef col, uint32_t lanes, KirRef valid);
+// Can the region evaluator handle every operation that `value` needs? The text names the operation that it cannot, and why. Used by partition's
+// legality test and by schedules.
+HD_MUST_USE HdStatus *cg_region_supported(const IrGraph *graph, IrOpRef group, IrValue value);
+
+// ---- cpu/emit.c, cpu/object.c ----------------------------------------------------------------------------------
+
+// A context of MLIR for one thread.
+typedef struct CgEmitter CgEmitter;
+HD_MUST_USE HdStatus *cg_emitter_new(const IrTarget *target, CgEmitter **out_emitter);
+void cg_emitter_free(CgEmitter *emitter);
+// Kernel to ELF object bytes. Instructions the target lacks are refused before emission. dump_prefix NULL: no dumps (.hkr, .mlir, .ll, .s).
+HD_MUST_USE HdStatus *cg_emit_object(CgEmitter *emitter, const KirFn *fn, const char *dump_prefix, HdBuf *out_object);
+// Links objects (in this order) into one shared object with lld.
+HD_MUST_USE HdStatus *cg_link(const HdBuf *objects, size_t count, HdBuf *out_shared);
+// Identifies the compiler for caches and modules: LLVM version, ABI, schedule version.
+const char *cg_compiler_version(void);
+
+#endif

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+// From scheduled graphs to a program.
+//
+// Every group of every graph goes to the schedule of its kind, which makes launches. Kernels are identified by their .hkr text: the layers
+// of a model and its step classes share them. The kernels are then compiled by a few threads, each with an MLIR context of its own, taking
+// the next kernel from a counter; objects are linked in the order of first use, so the result does not depend on the number of threads.
+#include "codegen/internal.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct CgGroupBuilder {
+    CgProgram *program;
+    CgClass *class;
+    CgBuild build;
+    HD_VEC(KirFn *) kernels;      // beside program->kernels
+    HdMap by_digest;              // hex digest of the .hkr text -> kernel
+    HdArena arena;
+};
+
+// ---- launches --------------------------------------------------------------------------------------------------
+
+CgBuild *cg_launch_begin(CgGroupBuilder *builder, const char *kernel_name)
+{
+    builder->build.fn = kir_new(kernel_name);
+    builder->build.units = (IrExpr){.constant = 1};
+    builder->build.bytes = builder->build.flops = (IrExpr){0};
+    builder->build.scratch = 0;
+    builder->build.args.len = builder->build.params.len = 0;
+    return &builder->build;
+}
+
+// The row of the kernel in builder->build.fn: an equal one that exists already, or this one under a name made of its digest.
+static uint32_t kernel_row(CgGroupBuilder *builder)
+{
+    HdBuf text = {0};
+    kir_print(builder->build.fn, &text);
+    HdDigest digest = hd_digest(text.data, text.len);
+    hd_buf_free(&text);
+    char hex[33];
+    hd_digest_hex(digest, hex);
+    uint32_t row;
+    if (hd_map_get(&builder->by_digest, hd_str(hex), &row)) {
+        kir_free(builder->build.fn);
+        return row;
+    }
+    row = (uint32_t)builder->kernels.len;
+    CgKernel kernel = {hd_xstrdup(hd_arena_printf(&builder->arena, "%s_%.10s", kir_name(builder->build.fn), hex)), digest};
+    kir_set_name(builder->build.fn, kernel.name);
+    hd_map_put(&builder->by_digest, hd_str(hd_arena_strndup(&builder->arena, hex, 32)), row);
+    hd_vec_push(&builder->program->kernels, kernel);
+    hd_vec_push(&builder->kernels, builder->build.fn);
+    return row;
+}
+
+void cg_launch_end(CgGroupBuilder *builder)
+{
+    CgBuild *build = &builder->build;
+    CgProgram *program = builder->program;
+    const IrOp *op = ir_op(build->graph, build->group);
+    HD_ASSERT(build->args.len == kir_param_count(build->fn));
+    CgLaunch launch = {.stage = op->stage, .layer = op->layer, .scratch = build->scratch, .first_arg = (uint32_t)program->args.len};
+    launch.arg_count = (uint32_t)build->args.len;
+    launch.units = cg_expr_row(program, &build->units);
+    launch.bytes = cg_expr_row(program, &build->bytes);
+    launch.flops = cg_expr_row(program, &build->flops);
+    for (size_t i = 0; i < build->args.len; i++) hd_vec_push(&program->args, build->args.data[i]);
+    launch.kernel = kernel_row(builder);
+    build->fn = NULL;
+    hd_vec_push(&builder->class->launches, launch);
+}
+
+static CgSchedule *const schedules[IR_GROUP_COUNT] = {
+#define IR_GROUP(name, text, doc) [IR_GROUP_##name] = cg_cpu_##name,
+#include "ir/targets.def"
+#undef IR_GROUP
+};
+
+static HdStatus *build_group(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef ref)
+{
+    const IrOp *op = ir_op(graph, ref);
+    IrGroup group;
+    if (op->kind != IR_OP_fused || !(op->attr_mask >> IR_ATTR_KIND & 1) || !ir_group_named(op->attr[IR_ATTR_KIND].name, &group))
+        return hd_error(HD_INTERNAL, "@%s: %s is not a group: partition has not run, or left it out", graph->name, ir_op_info(op->kind)->name);
+    builder->build.target = target;
+    builder->build.graph = graph;
+    builder->build.group = ref;
+    builder->build.program = builder->program;
+    return schedules[group](builder, target, graph, ref);
+}
+
+static int by_stage(const void *a, const void *b)
+{
+    const CgLaunch *x = a, *y = b;
+    if (x->stage != y->stage) return x->stage < y->stage ? -1 : 1;
+    return x->first_arg < y->first_arg ? -1 : x->first_arg > y->first_arg;   // order of creation
+}
+
+// ---- graphs ----------------------------------------------------------------------------------------------------
+
+// Module key "bounds.<graph>" is "T S C R".
+static HdStatus *graph_bound(const IrModule *module, const IrGraph *graph, IrBinding *out_bound)
+{
+    char key[64];
+    snprintf(key, sizeof key, "bounds.%s", graph->name);
+    const char *text = ir_module_key(module, key);
+    *out_bound = (IrBinding){{1, 1, 1, 1}};
+    long long v[4];
+    if (!text) return NULL;
+    if (sscanf(text, "%lld %lld %lld %lld", &v[0], &v[1], &v[2], &v[3]) != 4)
+        return hd_error(HD_BAD_DATA, "module key %s is \"%s\", expected four numbers: T S C R", key, text);
+    for (int i = 0; i < 4; i++) out_bound->value[i] = v[i];
+    return NULL;
+}
+
+static HdStatus *build_graph(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph)
+{
+    CgClass class = {.name = hd_xstrdup(graph->name), .arena_bytes = graph->arena_bytes < 0 ? 0 : (uint64_t)graph->arena_bytes};
+    HD_TRY(graph_bound(graph->module, graph, &class.bound));
+    builder->class = &class;
+    HdStatus *status = NULL;
+    IR_FOR_OPS(graph, 0, op) {
+        status = build_group(builder, target, graph, op);
+        if (status) break;
+    }
+    for (size_t i = 0; i < graph->results.len && !status; i++) {
+        const IrValueData *value = ir_value(graph, graph->results.data[i].value);
+        if (!strcmp(graph->name, "load")) break;   // the results of @load are packed weights
+        IrExpr rows = ir_dim_expr(graph, value->type.dims[0]);
+        CgResult result = {hd_xstrdup(graph->results.data[i].name), value->offset, value->type, cg_expr_row(builder->program, &rows)};
+        hd_vec_push(&class.results, result);
+    }
+    qsort(class.launches.data, class.launches.len, sizeof *class.launches.data, by_stage);
+    hd_vec_push(&builder->program->classes, class);
+    return status;
+}
+
+// ---- compiling -------------------------------------------------------------------------------------------------
+
+typedef struct Job {
+    const IrTarget *target;
+    const CgOptions *options;
+    KirFn *const *kernels;
+    size_t count;
+    HdBuf *objects;
+    HdStatus **statuses;
+    atomic_size_t next;
+} Job;
+
+// Path of a kernel's object in the cache: the key covers everything that decides its bytes.
+static char *cache_path(HdArena *arena, const Job *job, const KirFn *fn)
+{
+    if (!job->options->cache_dir) return NULL;
+    HdBuf text = {0};
+    hd_buf_printf(&text, "%s\n%s\n", cg_compiler_version(), job->target->name);
+    kir_print(fn, &text);
+    char hex[33];
+    hd_digest_hex(hd_digest(text.data, text.len), hex);
+    hd_buf_free(&text);
+    return hd_arena_printf(arena, "%s/%s.o", job->options->cache_dir, hex);
+}
+
+// A cached object is followed by its digest, so that a damaged one is compiled again.
+static bool cache_read(const char *path, HdBuf *out_object)
+{
+    HdStatus *status = path ? hd_read_file(path, out_object) : NULL;
+    bool ok = path && !status && out_object->len > sizeof(HdDigest);
+    if (ok) {
+        HdDigest stored, found;
+        out_object->len -= sizeof stored;
+        memcpy(&stored, out_object->data + out_object->len, sizeof stored);
+        found = hd_digest(out_object->data, out_object->len);
+        ok = stored.lo == found.lo && stored.hi == found.hi;
+    }
+    hd_status_free(status);
+    if (!ok) hd_buf_free(out_object);
+    return ok;
+}
+
+static void cache_write(const char *path, const HdBuf *object)
+{
+    if (!path) return;
+    HdBuf all = {0};
+    HdDigest digest = hd_digest(object->data, object->len);
+    hd_buf_bytes(&all, object->data, object->len);
+    hd_buf_bytes(&all, &digest, sizeof digest);
+    hd_status_free(hd_write_file(path, all.data, all.len));   // a cache that cannot be written is only slower
+    hd_buf_free(&all);
+}
+
+static HdStatus *compile_kernel(Job *job, CgEmitter *emitter, size_t index)
+{
+    HdArena arena = {0};
+    char *dump = job->options->dump_dir ? hd_arena_printf(&arena, "%s/%03zu-%s", job->options->dump_dir, index, kir_name(job->kernels[index])) : NULL;
+    char *path = dump ? NULL : cache_path(&arena, job, job->kernels[index]);
+    HdStatus *status = NULL;
+    if (!cache_read(path, &job->objects[index])) {
+        status = kir_verify(job->kernels[index], KIR_SIMD);
+        if (!status) status = cg_emit_object(emitter, job->kernels[index], dump, &job->objects[index]);
+        if (!status) cache_write(path, &job->objects[index]);
+    }
+    hd_arena_free(&arena);
+    return hd_annotate(status, "kernel %s", kir_name(job->kernels[index]));
+}
+
+typedef struct Worker { Job *job; CgEmitter *emitter; pthread_t thread; } Worker;
+
+static void *work(void *user)
+{
+    Worker *worker = user;
+    for (size_t i; (i = atomic_fetch_add(&worker->job->next, 1)) < worker->job->count;)
+        worker->job->statuses[i] = compile_kernel(worker->job, worker->emitter, i);
+    return NULL;
+}
+
+static HdStatus *run_workers(Job *job, uint32_t jobs)
+{
+    Worker workers[16] = {{0}};
+    jobs = HD_MIN(jobs ? jobs : 2, HD_COUNT(workers));
+    HdStatus *status = NULL;
+    for (uint32_t i = 0; i < jobs && !status; i++) {
+        workers[i].job = job;
+        status = cg_emitter_new(job->target, &workers[i].emitter);
+    }
+    for (uint32_t i = 1; i < jobs && !status; i++)
+        if (pthread_create(&workers[i].thread, NULL, work, &workers[i])) workers[i].thread = 0;
+    if (!status) work(&workers[0]);
+    for (uint32_t i = 0; i < jobs; i++) {
+        if (workers[i].thread) pthread_join(workers[i].thread, NULL);
+        cg_emitter_free(workers[i].emitter);
+    }
+    return status;
+}
+
+// Keeps the first error in kernel order and frees the rest.
+static HdStatus *first_error(HdStatus **statuses, size_t count)
+{
+    HdStatus *first = NULL;
+    for (size_t i = 0; i < count; i++) {
+        if (!first) first = statuses[i];
+        else hd_status_free(statuses[i]);
+    }
+    return first;
+}
+
+static HdStatus *compile_kernels(CgGroupBuilder *builder, const IrTarget *target, const CgOptions *options)
+{
+    size_t count = builder->kernels.len;
+    if (!count) return NULL;
+    Job job = {.target = target, .options = options, .kernels = builder->kernels.data, .count = count};
+    job.objects = hd_xcalloc(count, sizeof *job.objects);
+    job.statuses = hd_xcalloc(count, sizeof(HdStatus *));
+    HdStatus *status = run_workers(&job, options->jobs);
+    if (!status) status = first_error(job.statuses, count);
+    if (!status) status = cg_link(job.objects, count, &builder->program->object);
+    for (size_t i = 0; i < count; i++) hd_buf_free(&job.objects[i]);
+    free(job.objects);
+    free(job.statuses);
+    return status;
+}
+
+HdStatus *cg_compile(const IrModule *module, const IrTarget *target, const CgOptions *options, CgProgram **out_program)
+{
+    static const CgOptions defaults = {0};
+    if (!options) options = &defaults;
+    if (options->dump_dir && mkdir(options->dump_dir, 0777) && access(options->dump_dir, W_OK))
+        return hd_error(HD_IO, "--dump %s: cannot create or write this folder", options->dump_dir);
+    CgGroupBuilder builder = {.program = hd_xcalloc(1, sizeof(CgProgram))};
+    HdStatus *status = NULL;
+    for (size_t i = 0; i < module->graphs.len && !status; i++)
+        if (strcmp(module->graphs.data[i]->name, "model")) status = build_graph(&builder, target, module->graphs.data[i]);
+    if (!status) status = compile_kernels(&builder, target, options);
+    for (size_t i = 0; i < builder.kernels.len; i++) kir_free(builder.kernels.data[i]);
+    hd_vec_free(&builder.kernels);
+    hd_vec_free(&builder.build.args);
+    hd_vec_free(&builder.build.params);
+    hd_map_free(&builder.by_digest);
+    hd_arena_free(&builder.arena);
+    if (status) cg_program_free(builder.program);
+    else *out_program = builder.program;
+    return status;
+}
+
+void cg_program_free(CgProgram *program)
+{
+    if (!program) return;
+    for (size_t i = 0; i < program->kernels.len; i++) free(program->kernels.data[i].name);
+    for (size_t i = 0; i < program->weights.len; i++) free((char *)program->weights.data[i].name);
+    for (size_t i = 0; i < program->states.len; i++) free((char *)program->states.data[i].name);
+    for (size_t i = 0; i < program->classes.len; i++) {
+        CgClass *class = &program->classes.data[i];
+        for (size_t r = 0; r < class->results.len; r++) free((char *)class->results.data[r].name);
+        hd_vec_free(&class->results);
+        hd_vec_free(&class->launches);
+        free((char *)class->name);
+    }
+    hd_vec_free(&program->kernels);
+    hd_vec_free(&program->args);
+    hd_vec_free(&program->exprs);
+    hd_vec_free(&program->weights);
+    hd_vec_free(&program->states);
+    hd_vec_free(&program->classes);
+    hd_buf_free(&program->object);
+    free(program);
+}

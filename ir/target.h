@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Compilation targets: "cpu:native", "cpu:x86-64-v3", "cpu:znver4", "cpu:x86-64-v3+avxvnni-f16c" (target.c).
+#ifndef HEDDLE_TARGET_H
+#define HEDDLE_TARGET_H
+
+#include "runtime/base/base.h"
+
+typedef enum IrFeature {
+#define IR_FEATURE(name, text, doc) IR_FEATURE_##name,
+#include "ir/targets.def"
+#undef IR_FEATURE
+    IR_FEATURE_COUNT
+} IrFeature;
+
+typedef enum IrGroup {
+#define IR_GROUP(name, text, doc) IR_GROUP_##name,
+#include "ir/targets.def"
+#undef IR_GROUP
+    IR_GROUP_COUNT
+} IrGroup;
+
+typedef struct IrTarget {
+    char name[160];          // canonical: "cpu:znver4", "cpu:x86-64-v3+avxvnni"; native is stored as what it resolved to
+    const char *llvm_cpu;    // for LLVM's target-cpu
+    uint64_t features;       // bit IrFeature
+} IrTarget;
+
+static inline bool ir_target_has(const IrTarget *target, IrFeature feature) { return target->features >> feature & 1; }
+// Parses a target; "cpu:native" asks the machine. Errors (USAGE) list the valid names.
+HD_MUST_USE HdStatus *ir_target_parse(const char *text, IrTarget *out_target);
+// LLVM's feature string: "+avx2,-avx512f,..." for every feature of the table.
+void ir_target_llvm_features(const IrTarget *target, HdBuf *out_text);
+const char *ir_feature_name(IrFeature feature);
+bool ir_feature_named(HdStr name, IrFeature *out_feature);
+const char *ir_group_name(IrGroup group);
+const char *ir_group_doc(IrGroup group);
+bool ir_group_named(const char *name, IrGroup *out_group);
+// The cpu names of the table, for `heddle targets`; NULL after the last.
+const char *ir_target_cpu_name(size_t index);
+
+#endif

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// What this machine's processor can do (cpuid, including whether the operating system saves the registers).
+#ifndef HEDDLE_CPU_FEATURES_H
+#define HEDDLE_CPU_FEATURES_H
+
+#include <stdbool.h>
+
+// Is the extension with LLVM's name ("avx512vnni") there? False for names that are not in ir/targets.def's table of features.
+bool hd_cpu_has(const char *feature);
+
+#endif
