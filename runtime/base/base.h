@@ -17,9 +17,11 @@
 #if defined(__GNUC__)
 #define HD_PRINTF(f, a) __attribute__((format(printf, f, a)))
 #define HD_MUST_USE __attribute__((warn_unused_result))
+#define HD_NONNULL __attribute__((returns_nonnull))        // lets the compiler see that an error path leaves
 #else
 #define HD_PRINTF(f, a)
 #define HD_MUST_USE
+#define HD_NONNULL
 #endif
 
 #define HD_COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -40,8 +42,8 @@ typedef enum HdCode {
 typedef struct HdStatus HdStatus;
 
 // Makes an error; fmt is printf's. Control characters in the result become spaces: a message stays one line.
-HD_MUST_USE HdStatus *hd_error(HdCode code, const char *fmt, ...) HD_PRINTF(2, 3);
-HD_MUST_USE HdStatus *hd_verror(HdCode code, const char *fmt, va_list args) HD_PRINTF(2, 0);
+HD_MUST_USE HD_NONNULL HdStatus *hd_error(HdCode code, const char *fmt, ...) HD_PRINTF(2, 3);
+HD_MUST_USE HD_NONNULL HdStatus *hd_verror(HdCode code, const char *fmt, va_list args) HD_PRINTF(2, 0);
 // Puts "text: " in front of the message of `status` and returns it; NULL stays NULL.
 HD_MUST_USE HdStatus *hd_annotate(HdStatus *status, const char *fmt, ...) HD_PRINTF(2, 3);
 HdCode hd_status_code(const HdStatus *status);            // HD_OK for NULL
