@@ -245,12 +245,19 @@ HD_MUST_USE HdStatus *ir_verify(const IrGraph *graph);
 // ---- interp.c: the reference interpreter ---------------------------------------------------------------------
 // Runs a graph at any stage: float32 values, float64 sums. Slow and obvious.
 
-// Gives row-major float32 values of weight `name` (rows begin..end-1 of its flattened leading dimensions).
+// Gives row-major float32 values of weight `name`, rows begin..end-1 of its flattened leading dimensions. The graph takes a row to
+// have `columns` values; rows of another length are an error.
 typedef struct IrWeights {
     void *user;
-    HdStatus *(*rows)(void *user, const char *name, uint64_t begin, uint64_t end, float *out_rows);
+    HdStatus *(*rows)(void *user, const char *name, uint64_t columns, uint64_t begin, uint64_t end, float *out_rows);
 } IrWeights;
-HdStatus *ir_weights_from_gguf(void *gguf_file, const char *name, uint64_t begin, uint64_t end, float *out_rows);   // user = GgufFile *
+HdStatus *ir_weights_from_gguf(void *gguf_file, const char *name, uint64_t columns, uint64_t begin, uint64_t end, float *out_rows);   // user = GgufFile *
+
+// The contract of quant_act, which every kernel follows bit by bit. With amax the largest |x| of a group of 32, all in float32:
+//   amax >= IR_Q8A_TINY:  scale = amax / 127, inverse = 127 / amax;  otherwise scale = inverse = 0
+//   value = x * inverse, rounded to the nearest integer, ties to even; the number meant is value * scale
+// (The limit keeps 127 / amax finite.) A group that holds an infinity or a NaN has a scale that is not finite.
+#define IR_Q8A_TINY 0x1p-100f
 
 typedef struct IrInterp IrInterp;
 // State for `slots` sequences of `context` tokens, each recurrent state with `planes` planes; zeroed.
