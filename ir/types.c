@@ -1,231 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// The type rules. Each operation has a function ir_rule_<name>; most are a signature in a small notation:
-//
-//   "q: f32[T, H, d]; k: cache[C, G, d] -> f32[T, H, d]"
-//
-// names a role per operand, the data types it may have and its shape. A word in a shape stands for one dimension and is
-// bound by its first appearance; a number stands for itself; a leading `..` stands for any further leading dimensions
-// (those bound by the first operand that has them). Results follow `->`. Symbolic dimensions are equal when their IrDim is.
-#include "ir/ir_internal.h"
+// The type rules. Each operation has a function ir_rule_<name>; most are a signature in the notation of rule.h, some add
+// what a signature cannot say.
+#include "ir/rule.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { VARS_MAX = 12, CHUNK_MAX = 1 << 20 };
-
-typedef struct Var { HdStr name; IrDim dim; } Var;
-typedef struct Rule {
-    const IrGraph *graph;
-    IrGraph *grow;                    // where new dimensions may be added; NULL: nowhere
-    const IrBuild *build;
-    IrType in[32], *out;
-    uint32_t *out_count;
-    IrAttrValue attr[IR_ATTR_COUNT];
-    Var vars[VARS_MAX];
-    uint32_t var_count;
-    uint32_t lead_count;              // of `..`
-    IrDim lead[4];
-    bool lead_bound;
-} Rule;
-
-static const char *op_name(const Rule *r) { return ir_op_info(r->build->kind)->name; }
-
-// ---- data type classes ---------------------------------------------------------------------------------------
+enum { TILE_MAX = 1 << 20 };   // of experts, tiles and chunks
 
 #define BIT(dtype) (1ull << IR_##dtype)
-static const uint64_t every = (1ull << IR_DTYPE_COUNT) - 1;
 static const uint64_t plain = BIT(F32) | BIT(F16) | BIT(BF16) | BIT(I32) | BIT(I8);   // one element per block
-
-static const struct { const char *name; uint64_t mask; } classes[] = {
-    {"act", BIT(F32) | BIT(BF16) | BIT(Q8A)},       // what a matrix product multiplies
-    {"cache", BIT(F32) | BIT(F16)},                 // what a KV cache is kept in
-    {"weight", ~(BIT(I32) | BIT(I8) | BIT(Q8A))},   // what a file stores a matrix in
-};
-
-static uint64_t class_mask(HdStr name) {
-    IrDtype dtype;
-    for (size_t i = 0; i < HD_COUNT(classes); i++)
-        if (hd_str_is(name, classes[i].name)) return classes[i].mask & every;
-    return ir_dtype_named(name, &dtype) ? 1ull << dtype : 0;
-}
-
-// ---- the notation --------------------------------------------------------------------------------------------
-
-static void skip_blanks(const char **at) {
-    while (**at == ' ') ++*at;
-}
-
-static bool take(const char **at, const char *text) {
-    skip_blanks(at);
-    if (strncmp(*at, text, strlen(text)) != 0) return false;
-    return *at += strlen(text), true;
-}
-
-static HdStr take_word(const char **at) {
-    skip_blanks(at);
-    size_t len = strcspn(*at, " :;,[]->");
-    HdStr word = {*at, len};
-    return *at += len, word;
-}
-
-// The dimension a word of a shape stands for; 0 while it is unbound.
-static IrDim *var_dim(Rule *r, HdStr name) {
-    for (uint32_t i = 0; i < r->var_count; i++)
-        if (hd_str_eq(r->vars[i].name, name)) return &r->vars[i].dim;
-    HD_ASSERT(r->var_count < VARS_MAX);
-    r->vars[r->var_count].name = name;
-    return &r->vars[r->var_count++].dim;
-}
-
-static IrDim dim_of(Rule *r, const char *name) { return *var_dim(r, hd_str(name)); }
-static void bind(Rule *r, const char *name, IrDim dim) { *var_dim(r, hd_str(name)) = dim; }
-
-typedef struct Shape {
-    HdStr dtype;
-    bool lead;
-    uint32_t rank;
-    HdStr dims[4];
-} Shape;
-
-static Shape take_shape(const char **at) {
-    Shape shape = {.dtype = take_word(at)};
-    HD_ASSERT(take(at, "["));
-    shape.lead = take(at, "..");
-    if (shape.lead) take(at, ",");
-    while (!take(at, "]")) {
-        HD_ASSERT(shape.rank < 4);
-        shape.dims[shape.rank++] = take_word(at);
-        take(at, ",");
-    }
-    return shape;
-}
-
-static bool dim_matches(Rule *r, HdStr pattern, IrDim dim) {
-    int64_t number;
-    if (hd_parse_i64(pattern, &number)) return dim == number;
-    IrDim *bound = var_dim(r, pattern);
-    if (*bound == 0) *bound = dim;
-    return *bound == dim;
-}
-
-static bool lead_matches(Rule *r, const IrType *type, uint32_t count) {
-    if (!r->lead_bound) {
-        r->lead_bound = true;
-        r->lead_count = count;
-        memcpy(r->lead, type->dims, count * sizeof r->lead[0]);
-    }
-    return r->lead_count == count && memcmp(r->lead, type->dims, count * sizeof r->lead[0]) == 0;
-}
-
-static bool shape_matches(Rule *r, const Shape *shape, const IrType *type) {
-    uint32_t lead = type->rank - shape->rank;
-    if (!(class_mask(shape->dtype) >> type->dtype & 1) || type->rank < shape->rank || (lead && !shape->lead)) return false;
-    if (shape->lead && !lead_matches(r, type, lead)) return false;
-    for (uint32_t i = 0; i < shape->rank; i++)
-        if (!dim_matches(r, shape->dims[i], type->dims[lead + i])) return false;
-    return true;
-}
-
-// The shape as it is wanted, words that are bound replaced by what they are bound to.
-static void print_shape(Rule *r, const Shape *shape, HdBuf *out_text) {
-    const char *comma = "";
-    hd_buf_printf(out_text, HD_STR_FMT "[%s", HD_STR_ARG(shape->dtype), shape->lead ? ".." : "");
-    if (shape->lead) comma = ", ";
-    for (uint32_t i = 0; i < shape->rank; i++, comma = ", ") {
-        int64_t number;
-        hd_buf_str(out_text, comma);
-        IrDim bound = hd_parse_i64(shape->dims[i], &number) ? number : *var_dim(r, shape->dims[i]);
-        if (bound) ir_print_dim(r->graph, bound, out_text);
-        else hd_buf_bytes(out_text, shape->dims[i].data, shape->dims[i].len);
-    }
-    hd_buf_str(out_text, "]");
-}
-
-static HdStatus *operand_error(Rule *r, uint32_t index, HdStr role, const char *wanted) {
-    HdBuf have = {0};
-    ir_print_type(r->graph, &r->in[index], &have);
-    HdStatus *status = hd_error(HD_BAD_DATA, "%s: operand %u (" HD_STR_FMT ") is %s, must be %s", op_name(r), index, HD_STR_ARG(role),
-                                have.data, wanted);
-    hd_buf_free(&have);
-    return status;
-}
-
-static HdStatus *match_operand(Rule *r, uint32_t index, HdStr role, const Shape *shape) {
-    Rule before = *r;
-    if (shape_matches(r, shape, &r->in[index])) return NULL;
-    *r = before;
-    HdBuf wanted = {0};
-    print_shape(r, shape, &wanted);
-    HdStatus *status = operand_error(r, index, role, wanted.data);
-    hd_buf_free(&wanted);
-    return status;
-}
-
-// Matches the operands from `first` on against "role: shape; role: shape" and returns where the text stops.
-static HdStatus *match_from(Rule *r, uint32_t first, const char **at) {
-    for (uint32_t index = first; **at && !take(at, "->"); index++) {
-        HdStr role = take_word(at);
-        HD_ASSERT(take(at, ":") && index < r->build->operand_count);
-        Shape shape = take_shape(at);
-        HD_TRY(match_operand(r, index, role, &shape));
-        take(at, ";");
-        skip_blanks(at);
-    }
-    return NULL;
-}
-
-static HdStatus *match(Rule *r, const char *signature) { return match_from(r, 0, &signature); }
-
-static void add_result(Rule *r, const Shape *shape) {
-    IrType *out = &r->out[(*r->out_count)++];
-    *out = (IrType){.rank = (shape->lead ? r->lead_count : 0) + shape->rank};
-    HD_ASSERT(ir_dtype_named(shape->dtype, &out->dtype) && out->rank <= 4);
-    if (shape->lead) memcpy(out->dims, r->lead, r->lead_count * sizeof r->lead[0]);
-    for (uint32_t i = 0; i < shape->rank; i++) {
-        int64_t number;
-        out->dims[out->rank - shape->rank + i] = hd_parse_i64(shape->dims[i], &number) ? number : *var_dim(r, shape->dims[i]);
-    }
-}
-
-static void give(Rule *r, const char *results) {
-    do {
-        Shape shape = take_shape(&results);
-        add_result(r, &shape);
-    } while (take(&results, ","));
-}
-
-// A whole signature with results.
-static HdStatus *apply(Rule *r, const char *signature) {
-    HD_TRY(match_from(r, 0, &signature));
-    give(r, signature);
-    return NULL;
-}
-
-static HdStatus *give_type(Rule *r, IrType type) {
-    r->out[(*r->out_count)++] = type;
-    return NULL;
-}
 
 // ---- smaller checks ------------------------------------------------------------------------------------------
 
-static HdStatus *rule_error(const Rule *r, const char *fmt, ...) HD_PRINTF(2, 3);
-static HdStatus *rule_error(const Rule *r, const char *fmt, ...) {
-    va_list args;
-    va_start(args, fmt);
-    HdStatus *status = hd_verror(HD_BAD_DATA, fmt, args);
-    va_end(args);
-    return hd_annotate(status, "%s", op_name(r));
-}
-
 static HdStatus *want_number(Rule *r, const char *name) {
-    return ir_dim_is_sym(dim_of(r, name)) ? rule_error(r, "dimension %s must be a number", name) : NULL;
+    return ir_dim_is_sym(rule_dim(r, name)) ? rule_error(r, "dimension %s must be a number", name) : NULL;
 }
 
 static HdStatus *want_divides(Rule *r, const char *part, const char *whole) {
     HD_TRY(want_number(r, part));
     HD_TRY(want_number(r, whole));
-    if (dim_of(r, whole) % dim_of(r, part) == 0) return NULL;
-    return rule_error(r, "%s = %lld is no multiple of %s = %lld", whole, (long long)dim_of(r, whole), part, (long long)dim_of(r, part));
+    if (rule_dim(r, whole) % rule_dim(r, part) == 0) return NULL;
+    return rule_error(r, "%s = %lld is no multiple of %s = %lld", whole, (long long)rule_dim(r, whole), part, (long long)rule_dim(r, part));
 }
 
 static HdStatus *want_int(Rule *r, IrAttrId id, int64_t least, int64_t most) {
@@ -239,27 +35,16 @@ static HdStatus *want_heads(Rule *r) {
     return rule_error(r, "heads = %.40s must be mod or div", heads);
 }
 
-// Binds `name` to the dimension with this expression, adding it to the graph where that is allowed.
-static HdStatus *bind_expr(Rule *r, const char *name, const IrExpr *expr) {
-    IrDim dim;
-    if (!ir_dim_find(r->graph, expr, &dim)) {
-        if (!r->grow) {
-            HdBuf text = {0};
-            ir_print_expr(expr, &text);
-            HdStatus *status = rule_error(r, "the graph has no dimension %s = %s", name, text.data);
-            hd_buf_free(&text);
-            return status;
-        }
-        dim = ir_dim(r->grow, name, expr);
-    }
-    return bind(r, name, dim), NULL;
+static HdStatus *give_type(Rule *r, IrType type) {
+    r->out[(*r->out_count)++] = type;
+    return NULL;
 }
 
 // ---- views ---------------------------------------------------------------------------------------------------
 
 static HdStatus *view_operands(Rule *r) {
     for (uint32_t i = 0; i < r->build->operand_count; i++)
-        if (r->in[i].layout != IR_LAYOUT_NATIVE) return operand_error(r, i, HD_STR("x"), "in native layout");
+        if (r->in[i].layout != IR_LAYOUT_NATIVE) return rule_operand_error(r, i, HD_STR("x"), "in native layout");
     return NULL;
 }
 
@@ -308,7 +93,7 @@ static HdStatus *ir_rule_reshape(Rule *r) {
     HdStatus *status = NULL;
     bool rows_kept = (plain >> to.dtype & 1) || ir_type_last(&to) == ir_type_last(&r->in[0]);   // blocks stay whole
     if (to.dtype != r->in[0].dtype || to.layout != IR_LAYOUT_NATIVE || !rows_kept || !same_elements(r->graph, &r->in[0], &to))
-        status = operand_error(r, 0, HD_STR("x"), "of as many elements and the same data type as the result");
+        status = rule_operand_error(r, 0, HD_STR("x"), "of as many elements and the same data type as the result");
     status = hd_annotate(status, "to %s", text.data);
     hd_buf_free(&text);
     return status ? status : give_type(r, to);
@@ -319,11 +104,11 @@ static HdStatus *ir_rule_slice(Rule *r) {
     HD_TRY(view_operands(r));
     HD_TRY(want_int(r, IR_ATTR_AXIS, 0, (int64_t)type.rank - 1));
     int64_t axis = r->attr[IR_ATTR_AXIS].i, begin = r->attr[IR_ATTR_BEGIN].i, end = r->attr[IR_ATTR_END].i;
-    if (ir_dim_is_sym(type.dims[axis])) return operand_error(r, 0, HD_STR("x"), "of a fixed size along the axis");
+    if (ir_dim_is_sym(type.dims[axis])) return rule_operand_error(r, 0, HD_STR("x"), "of a fixed size along the axis");
     HD_TRY(want_int(r, IR_ATTR_END, 1, type.dims[axis]));
     HD_TRY(want_int(r, IR_ATTR_BEGIN, 0, end - 1));
     bool last = axis == (int64_t)type.rank - 1;
-    if (last && type.dtype == IR_Q8A) return operand_error(r, 0, HD_STR("x"), "of another data type: q8a rows cannot be cut");
+    if (last && type.dtype == IR_Q8A) return rule_operand_error(r, 0, HD_STR("x"), "of another data type: q8a rows cannot be cut");
     if (last && begin % ir_dtype_info(type.dtype)->block != 0) return rule_error(r, "begin = %lld cuts a block", (long long)begin);
     type.dims[axis] = end - begin;
     return give_type(r, type);
@@ -334,14 +119,14 @@ static HdStatus *ir_rule_concat(Rule *r) {
     HD_TRY(view_operands(r));
     HD_TRY(want_int(r, IR_ATTR_AXIS, 0, (int64_t)type.rank - 1));
     int64_t axis = r->attr[IR_ATTR_AXIS].i, sum = 0;
-    if (axis == (int64_t)type.rank - 1 && type.dtype == IR_Q8A) return operand_error(r, 0, HD_STR("x"), "of another data type: q8a rows cannot be joined");
+    if (axis == (int64_t)type.rank - 1 && type.dtype == IR_Q8A) return rule_operand_error(r, 0, HD_STR("x"), "of another data type: q8a rows cannot be joined");
     for (uint32_t i = 0; i < r->build->operand_count; i++) {
         IrType expected = r->in[i];
         if (axis >= (int64_t)expected.rank || ir_dim_is_sym(expected.dims[axis]))
-            return operand_error(r, i, HD_STR("part"), "of a fixed size along the axis");
+            return rule_operand_error(r, i, HD_STR("part"), "of a fixed size along the axis");
         sum += expected.dims[axis];
         expected.dims[axis] = type.dims[axis];
-        if (!ir_type_eq(&expected, &type)) return operand_error(r, i, HD_STR("part"), "as operand 0 in all but the axis");
+        if (!ir_type_eq(&expected, &type)) return rule_operand_error(r, i, HD_STR("part"), "as operand 0 in all but the axis");
     }
     type.dims[axis] = sum;
     return give_type(r, type);
@@ -349,12 +134,12 @@ static HdStatus *ir_rule_concat(Rule *r) {
 
 // ---- element-wise --------------------------------------------------------------------------------------------
 
-static HdStatus *unary(Rule *r) { return apply(r, "a: f32[..] -> f32[..]"); }
+static HdStatus *unary(Rule *r) { return rule_apply(r, "a: f32[..] -> f32[..]"); }
 
 // Result as operand 0; operand 1 is broadcast: aligned at the last dimension, each equal or 1 or absent.
 static HdStatus *binary(Rule *r) {
     const IrType *a = &r->in[0], *b = &r->in[1];
-    if (a->dtype != IR_F32) return operand_error(r, 0, HD_STR("a"), "f32");
+    if (a->dtype != IR_F32) return rule_operand_error(r, 0, HD_STR("a"), "f32");
     bool fits = b->dtype == IR_F32 && b->rank <= a->rank;
     for (uint32_t i = 1; fits && i <= b->rank; i++)
         fits = b->dims[b->rank - i] == 1 || b->dims[b->rank - i] == a->dims[a->rank - i];
@@ -362,7 +147,7 @@ static HdStatus *binary(Rule *r) {
     HdBuf text = {0};
     ir_print_type(r->graph, a, &text);
     hd_buf_str(&text, " or broadcast to it");
-    HdStatus *status = operand_error(r, 1, HD_STR("b"), text.data);
+    HdStatus *status = rule_operand_error(r, 1, HD_STR("b"), text.data);
     hd_buf_free(&text);
     return status;
 }
@@ -390,113 +175,111 @@ static HdStatus *ir_rule_cast(Rule *r) {
 
 // ---- along the last axis -------------------------------------------------------------------------------------
 
-static HdStatus *ir_rule_rms_norm(Rule *r) { return apply(r, "x: f32[.., n]; w: f32[n] -> f32[.., n]"); }
+static HdStatus *ir_rule_rms_norm(Rule *r) { return rule_apply(r, "x: f32[.., n]; w: f32[n] -> f32[.., n]"); }
 static HdStatus *ir_rule_l2_norm(Rule *r) { return unary(r); }
 static HdStatus *ir_rule_softmax(Rule *r) { return unary(r); }
-static HdStatus *ir_rule_sum(Rule *r) { return apply(r, "x: f32[.., n] -> f32[.., 1]"); }
+static HdStatus *ir_rule_sum(Rule *r) { return rule_apply(r, "x: f32[.., n] -> f32[.., 1]"); }
 
 static HdStatus *ir_rule_quant_act(Rule *r) {
-    HD_TRY(match(r, "x: f32[.., K]"));
+    HD_TRY(rule_match(r, "x: f32[.., K]"));
     HD_TRY(want_number(r, "K"));
-    if (dim_of(r, "K") % ir_dtype_info(IR_Q8A)->block != 0) return operand_error(r, 0, HD_STR("x"), "of rows in whole groups of 32");
-    return give(r, "q8a[.., K]"), NULL;
+    if (rule_dim(r, "K") % ir_dtype_info(IR_Q8A)->block != 0) return rule_operand_error(r, 0, HD_STR("x"), "of rows in whole groups of 32");
+    return rule_give(r, "q8a[.., K]"), NULL;
 }
 
 static HdStatus *ir_rule_rope(Rule *r) {
-    HD_TRY(match(r, "x: f32[T, H, d]; table: f32[T, n]"));
+    HD_TRY(rule_match(r, "x: f32[T, H, d]; table: f32[T, n]"));
     HD_TRY(want_number(r, "d"));
     HD_TRY(want_number(r, "n"));
-    if (dim_of(r, "n") > dim_of(r, "d") || dim_of(r, "n") % 2) return operand_error(r, 1, HD_STR("table"), "of an even width of at most d");
-    return give(r, "f32[T, H, d]"), NULL;
+    if (rule_dim(r, "n") > rule_dim(r, "d") || rule_dim(r, "n") % 2) return rule_operand_error(r, 1, HD_STR("table"), "of an even width of at most d");
+    return rule_give(r, "f32[T, H, d]"), NULL;
 }
 
 // ---- rows ----------------------------------------------------------------------------------------------------
 
 static HdStatus *ir_rule_embed(Rule *r) {
-    if (r->in[1].layout != IR_LAYOUT_NATIVE) return operand_error(r, 1, HD_STR("w"), "in native layout");
-    return apply(r, "ids: i32[T]; w: weight[V, D] -> f32[T, D]");
+    if (r->in[1].layout != IR_LAYOUT_NATIVE) return rule_operand_error(r, 1, HD_STR("w"), "in native layout");
+    return rule_apply(r, "ids: i32[T]; w: weight[V, D] -> f32[T, D]");
 }
 
-static HdStatus *ir_rule_take_rows(Rule *r) { return apply(r, "x: f32[T, D]; rows: i32[R] -> f32[R, D]"); }
+static HdStatus *ir_rule_take_rows(Rule *r) { return rule_apply(r, "x: f32[T, D]; rows: i32[R] -> f32[R, D]"); }
 
 // ---- matrix products -----------------------------------------------------------------------------------------
 
-static HdStatus *ir_rule_linear(Rule *r) { return apply(r, "x: act[T, K]; w: weight[N, K] -> f32[T, N]"); }
+static HdStatus *ir_rule_linear(Rule *r) { return rule_apply(r, "x: act[T, K]; w: weight[N, K] -> f32[T, N]"); }
 
 static HdStatus *ir_rule_multi_linear(Rule *r) {
-    HD_TRY(match(r, "x: act[T, K]"));
+    HD_TRY(rule_match(r, "x: act[T, K]"));
     for (uint32_t i = 1; i < r->build->operand_count; i++) {
         const char *weight = "w: weight[N, K]";
-        bind(r, "N", 0);
-        HD_TRY(match_from(r, i, &weight));
-        give(r, "f32[T, N]");
+        rule_bind(r, "N", 0);
+        HD_TRY(rule_match_from(r, i, &weight));
+        rule_give(r, "f32[T, N]");
     }
     return NULL;
 }
 
 static HdStatus *ir_rule_grouped_linear(Rule *r) {
     const char *rest = "w: weight[E, N, K]; ids: i32[T, k]", *plan = "plan: i32[P]";
-    HD_TRY(match(r, r->in[0].rank == 3 ? "x: act[T, k, K]" : "x: act[T, K]"));
-    HD_TRY(match_from(r, 1, &rest));
-    if (r->build->operand_count > 3) HD_TRY(match_from(r, 3, &plan));
-    return give(r, "f32[T, k, N]"), NULL;
+    HD_TRY(rule_match(r, r->in[0].rank == 3 ? "x: act[T, k, K]" : "x: act[T, K]"));
+    HD_TRY(rule_match_from(r, 1, &rest));
+    if (r->build->operand_count > 3) HD_TRY(rule_match_from(r, 3, &plan));
+    return rule_give(r, "f32[T, k, N]"), NULL;
 }
 
 // ---- mixture of experts --------------------------------------------------------------------------------------
 
 static HdStatus *ir_rule_topk(Rule *r) {
-    HD_TRY(match(r, "x: f32[T, E]"));
+    HD_TRY(rule_match(r, "x: f32[T, E]"));
     HD_TRY(want_number(r, "E"));
-    HD_TRY(want_int(r, IR_ATTR_K, 1, dim_of(r, "E")));
-    bind(r, "k", r->attr[IR_ATTR_K].i);
-    return give(r, "f32[T, k], i32[T, k]"), NULL;
+    HD_TRY(want_int(r, IR_ATTR_K, 1, rule_dim(r, "E")));
+    rule_bind(r, "k", r->attr[IR_ATTR_K].i);
+    return rule_give(r, "f32[T, k], i32[T, k]"), NULL;
 }
 
 // P of moe_plan.h: 2 + 2E + k*T + 3 * (E + k*ceil(T/tile)).
 static HdStatus *ir_rule_moe_plan(Rule *r) {
-    HD_TRY(match(r, "ids: i32[T, k]"));
+    HD_TRY(rule_match(r, "ids: i32[T, k]"));
     HD_TRY(want_number(r, "k"));
-    HD_TRY(want_int(r, IR_ATTR_EXPERTS, 1, CHUNK_MAX));
-    HD_TRY(want_int(r, IR_ATTR_TILE, 1, CHUNK_MAX));
-    IrExpr words = ir_dim_expr(r->graph, dim_of(r, "T")), tiles, head = ir_expr_number(2 + 5 * r->attr[IR_ATTR_EXPERTS].i);
-    bool fits = ir_expr_ceil_div(&words, r->attr[IR_ATTR_TILE].i, &tiles) && ir_expr_scale(&tiles, 3 * HD_MIN(dim_of(r, "k"), IR_DIM_MAX / 3)) &&
-                ir_expr_scale(&words, dim_of(r, "k")) && ir_expr_add(&words, &tiles) && ir_expr_add(&words, &head);
-    if (!fits) return operand_error(r, 0, HD_STR("ids"), "of a token count whose quotient by the tile can be written as a dimension");
-    HD_TRY(bind_expr(r, "P", &words));
-    return give(r, "i32[P]"), NULL;
+    HD_TRY(want_int(r, IR_ATTR_EXPERTS, 1, TILE_MAX));
+    HD_TRY(want_int(r, IR_ATTR_TILE, 1, TILE_MAX));
+    IrExpr words = ir_dim_expr(r->graph, rule_dim(r, "T")), tiles, head = ir_expr_number(2 + 5 * r->attr[IR_ATTR_EXPERTS].i);
+    bool fits = ir_expr_ceil_div(&words, r->attr[IR_ATTR_TILE].i, &tiles) && ir_expr_scale(&tiles, 3 * HD_MIN(rule_dim(r, "k"), IR_DIM_MAX / 3)) &&
+                ir_expr_scale(&words, rule_dim(r, "k")) && ir_expr_add(&words, &tiles) && ir_expr_add(&words, &head);
+    if (!fits) return rule_operand_error(r, 0, HD_STR("ids"), "of a token count whose quotient by the tile can be written as a dimension");
+    HD_TRY(rule_bind_expr(r, "P", &words));
+    return rule_give(r, "i32[P]"), NULL;
 }
 
-static HdStatus *ir_rule_moe_sum(Rule *r) { return apply(r, "y: f32[T, k, N]; weights: f32[T, k] -> f32[T, N]"); }
+static HdStatus *ir_rule_moe_sum(Rule *r) { return rule_apply(r, "y: f32[T, k, N]; weights: f32[T, k] -> f32[T, N]"); }
 
 // ---- state ---------------------------------------------------------------------------------------------------
 
-static HdStatus *ir_rule_kv_append(Rule *r) { return match(r, "x: f32[T, H, d]; cache: cache[C, H, d]; segments: i32[S, 8]"); }
+static HdStatus *ir_rule_kv_append(Rule *r) { return rule_match(r, "x: f32[T, H, d]; cache: cache[C, H, d]; segments: i32[S, 8]"); }
 
 static HdStatus *ir_rule_attention(Rule *r) {
-    HD_TRY(match(r, "q: f32[T, H, d]; k: cache[C, Hkv, d]; v: cache[C, Hkv, d]; segments: i32[S, 8]"));
-    if (r->in[1].dtype != r->in[2].dtype) return operand_error(r, 2, HD_STR("v"), "of the data type of k");
+    HD_TRY(rule_match(r, "q: f32[T, H, d]; k: cache[C, Hkv, d]; v: cache[C, Hkv, d]; segments: i32[S, 8]"));
+    if (r->in[1].dtype != r->in[2].dtype) return rule_operand_error(r, 2, HD_STR("v"), "of the data type of k");
     HD_TRY(want_divides(r, "Hkv", "H"));
-    return give(r, "f32[T, H, d]"), NULL;
+    return rule_give(r, "f32[T, H, d]"), NULL;
 }
 
 static HdStatus *ir_rule_conv1d(Rule *r) {
-    HD_TRY(match(r, "u: f32[T, N]; w: f32[N, K]"));
+    HD_TRY(rule_match(r, "u: f32[T, N]; w: f32[N, K]"));
     HD_TRY(want_number(r, "K"));
-    if (dim_of(r, "K") < 2) return operand_error(r, 1, HD_STR("w"), "of at least two taps");
-    bind(r, "K-1", dim_of(r, "K") - 1);
-    Shape window = {.dtype = HD_STR("f32"), .rank = 2, .dims = {HD_STR("K-1"), HD_STR("N")}};
-    HD_TRY(match_operand(r, 2, HD_STR("window"), &window));
-    const char *segments = "segments: i32[S, 8]";
-    HD_TRY(match_from(r, 3, &segments));
-    return give(r, "f32[T, N]"), NULL;
+    if (rule_dim(r, "K") < 2) return rule_operand_error(r, 1, HD_STR("w"), "of at least two taps");
+    rule_bind(r, "kept", rule_dim(r, "K") - 1);
+    const char *rest = "window: f32[kept, N]; segments: i32[S, 8]";
+    HD_TRY(rule_match_from(r, 2, &rest));
+    return rule_give(r, "f32[T, N]"), NULL;
 }
 
 static HdStatus *delta(Rule *r) {
     HD_TRY(want_heads(r));
-    HD_TRY(match(r, "q: f32[T, nk, dk]; k: f32[T, nk, dk]; v: f32[T, nv, dv]; g: f32[T, nv]; beta: f32[T, nv]; "
+    HD_TRY(rule_match(r, "q: f32[T, nk, dk]; k: f32[T, nk, dk]; v: f32[T, nv, dv]; g: f32[T, nv]; beta: f32[T, nv]; "
                     "state: f32[nv, dk, dv]; segments: i32[S, 8]"));
     HD_TRY(want_divides(r, "nk", "nv"));
-    return give(r, "f32[T, nv, dv]"), NULL;
+    return rule_give(r, "f32[T, nv, dv]"), NULL;
 }
 
 static HdStatus *ir_rule_delta_rule(Rule *r) { return delta(r); }
@@ -506,38 +289,38 @@ static HdStatus *ir_rule_delta_scan(Rule *r) { return delta(r); }
 // E = chunk * (ceil(T/chunk) + S): padded token rows, since each segment starts a chunk of its own.
 static HdStatus *bind_chunks(Rule *r) {
     int64_t chunk = r->attr[IR_ATTR_CHUNK].i;
-    HD_TRY(want_int(r, IR_ATTR_CHUNK, 1, CHUNK_MAX));
-    IrExpr tokens = ir_dim_expr(r->graph, dim_of(r, "T")), segments = ir_dim_expr(r->graph, dim_of(r, "S")), rows;
+    HD_TRY(want_int(r, IR_ATTR_CHUNK, 1, TILE_MAX));
+    IrExpr tokens = ir_dim_expr(r->graph, rule_dim(r, "T")), segments = ir_dim_expr(r->graph, rule_dim(r, "S")), rows;
     if (!ir_expr_ceil_div(&tokens, chunk, &rows) || !ir_expr_add(&rows, &segments) || !ir_expr_scale(&rows, chunk))
-        return operand_error(r, 0, HD_STR("q"), "of a token count whose quotient by the chunk can be written as a dimension");
-    bind(r, "chunk", chunk);
-    return bind_expr(r, "E", &rows);
+        return rule_operand_error(r, 0, HD_STR("q"), "of a token count whose quotient by the chunk can be written as a dimension");
+    rule_bind(r, "chunk", chunk);
+    return rule_bind_expr(r, "E", &rows);
 }
 
 static HdStatus *ir_rule_delta_chunk_prep(Rule *r) {
     HD_TRY(want_heads(r));
-    HD_TRY(match(r, "q: f32[T, nk, dk]; k: f32[T, nk, dk]; v: f32[T, nv, dv]; g: f32[T, nv]; beta: f32[T, nv]; segments: i32[S, 8]"));
+    HD_TRY(rule_match(r, "q: f32[T, nk, dk]; k: f32[T, nk, dk]; v: f32[T, nv, dv]; g: f32[T, nv]; beta: f32[T, nv]; segments: i32[S, 8]"));
     HD_TRY(want_divides(r, "nk", "nv"));
     HD_TRY(bind_chunks(r));
-    return give(r, "f32[E, nv, dv], f32[E, nv, dk], f32[E, nv, chunk], f32[E, nv]"), NULL;
+    return rule_give(r, "f32[E, nv, dv], f32[E, nv, dk], f32[E, nv, chunk], f32[E, nv]"), NULL;
 }
 
 static HdStatus *ir_rule_delta_chunk_scan(Rule *r) {
     HD_TRY(want_heads(r));
     const char *segments = "segments: i32[S, 8]", *rest = "U: f32[E, nv, dv]; W: f32[E, nv, dk]; P: f32[E, nv, chunk]; c: f32[E, nv]; state: f32[nv, dk, dv]";
-    HD_TRY(match(r, "q: f32[T, nk, dk]; k: f32[T, nk, dk]"));
-    HD_TRY(match_from(r, 7, &segments));
+    HD_TRY(rule_match(r, "q: f32[T, nk, dk]; k: f32[T, nk, dk]"));
+    HD_TRY(rule_match_from(r, 7, &segments));
     HD_TRY(bind_chunks(r));
-    HD_TRY(match_from(r, 2, &rest));
+    HD_TRY(rule_match_from(r, 2, &rest));
     HD_TRY(want_divides(r, "nk", "nv"));
-    return give(r, "f32[T, nv, dv]"), NULL;
+    return rule_give(r, "f32[T, nv, dv]"), NULL;
 }
 
 // ---- weights and groups --------------------------------------------------------------------------------------
 
 static HdStatus *ir_rule_pack(Rule *r) {
     IrType type = r->in[0];
-    HD_TRY(match(r, type.rank == 3 ? "w: weight[E, N, K]" : "w: weight[N, K]"));
+    HD_TRY(rule_match(r, type.rank == 3 ? "w: weight[E, N, K]" : "w: weight[N, K]"));
     if (type.layout == r->attr[IR_ATTR_LAYOUT].layout) return rule_error(r, "the matrix is in layout %s already", ir_layout_name(type.layout));
     type.layout = r->attr[IR_ATTR_LAYOUT].layout;
     return give_type(r, type);
@@ -639,7 +422,7 @@ HdStatus *ir_infer_in(const IrGraph *graph, IrGraph *grow, const IrBuild *build,
     HD_TRY(take_attrs(&rule));
     HD_TRY(rules[build->kind](&rule));
     for (uint32_t i = 0; i < *out_count; i++)
-        HD_TRY(hd_annotate(ir_check_type(graph, &out_types[i]), "%s: result %u", op_name(&rule), i));
+        HD_TRY(hd_annotate(ir_check_type(graph, &out_types[i]), "%s: result %u", ir_op_info(build->kind)->name, i));
     return NULL;
 }
 
@@ -662,7 +445,7 @@ HdStatus *ir_check_type(const IrGraph *graph, const IrType *type) {
     for (uint32_t i = 0; i < type->rank; i++) HD_TRY(check_dim(graph, type->dims[i]));
     if (info->block > 1 && (ir_dim_is_sym(ir_type_last(type)) || ir_type_last(type) % info->block != 0))
         return hd_error(HD_BAD_DATA, "the last dimension of %s must be a multiple of %u", info->name, info->block);
-    bool matrix = (type->rank == 2 || type->rank == 3) && (class_mask(HD_STR("weight")) >> type->dtype & 1);
+    bool matrix = (type->rank == 2 || type->rank == 3) && rule_is_weight(type->dtype);
     if (type->layout != IR_LAYOUT_NATIVE && !matrix)
         return hd_error(HD_BAD_DATA, "layout %s is for weight matrices only", ir_layout_name(type->layout));
     return NULL;
