@@ -43,7 +43,7 @@ typedef enum GgufValueType {
 
 typedef struct GgufValue {
     HdStr key;
-    GgufValueType type, elem_type;   // elem_type: of an array's elements
+    GgufValueType type, elem_type;   // elem_type: of an array's elements; the type itself for a scalar
     uint64_t count;                  // elements of an array; 1 for a scalar
     const uint8_t *data;             // unaligned bytes inside the mapping: the scalar, the first element, or a string's length word
 } GgufValue;
@@ -84,19 +84,19 @@ const GgufTensor *gguf_find_tensor(const GgufFile *file, const char *name);
 uint32_t gguf_part_count(const GgufFile *file);
 const HdMapping *gguf_part_mapping(const GgufFile *file, uint32_t part);
 
-// Typed access. Integers of any width are accepted where they fit the range; anything else is an error that names file, key,
-// the type found and the type wanted. A missing key is NOT_FOUND.
+// Typed access. Integers of any width are accepted where they fit the range, and for an f32 also f64 and integers; anything else is
+// an error that names file, key, the type found and the type wanted. A missing key is NOT_FOUND.
 HD_MUST_USE HdStatus *gguf_get_u32(const GgufFile *file, const char *key, uint32_t *out_value);
 HD_MUST_USE HdStatus *gguf_get_u64(const GgufFile *file, const char *key, uint64_t *out_value);
 HD_MUST_USE HdStatus *gguf_get_f32(const GgufFile *file, const char *key, float *out_value);
 HD_MUST_USE HdStatus *gguf_get_bool(const GgufFile *file, const char *key, bool *out_value);
 HD_MUST_USE HdStatus *gguf_get_string(const GgufFile *file, const char *key, HdStr *out_value);
-// An array whose elements are integers (or bools, for `want` GGUF_BOOL) and fit i64 / u8.
+// An array of integers that fit i64; one of bools, or of integers that are all 0 or 1. Values go to `arena`, 8 and 1 bytes each.
 HD_MUST_USE HdStatus *gguf_get_ints(const GgufFile *file, const char *key, HdArena *arena, int64_t **out_values, uint64_t *out_count);
 HD_MUST_USE HdStatus *gguf_get_bools(const GgufFile *file, const char *key, HdArena *arena, uint8_t **out_values, uint64_t *out_count);
 // Views into the mapping.
 HD_MUST_USE HdStatus *gguf_get_strings(const GgufFile *file, const char *key, HdArena *arena, HdStr **out_values, uint64_t *out_count);
-// One scalar as i64 / f64; false when it is not a number. For printing.
+// One scalar as i64 (integers up to INT64_MAX, bools) or f64 (those and floats); false when it is something else.
 bool gguf_scalar_i64(const GgufValue *value, int64_t *out_value);
 bool gguf_scalar_f64(const GgufValue *value, double *out_value);
 const char *gguf_value_type_name(GgufValueType type);
@@ -105,10 +105,12 @@ const char *gguf_value_type_name(GgufValueType type);
 HD_MUST_USE HdStatus *gguf_check_finite(const GgufFile *file);
 
 // ---- writing -------------------------------------------------------------------------------------------------
-// Keys and tensors are written in the order they were added; the same calls give the same bytes.
+// Keys and tensors are written in the order they were added; the same calls give the same bytes. What a reader would refuse
+// (a key or tensor added twice, a name of 64 bytes, a row that is no multiple of the block) is a defect of the caller and asserted.
+// Tensors lie on multiples of 32, or of general.alignment when that key was added.
 
 typedef struct GgufWriter GgufWriter;
-GgufWriter *gguf_writer_new(const char *architecture);                   // adds general.architecture
+GgufWriter *gguf_writer_new(const char *architecture);                   // adds general.architecture; NULL adds nothing
 void gguf_writer_u32(GgufWriter *writer, const char *key, uint32_t value);
 void gguf_writer_u64(GgufWriter *writer, const char *key, uint64_t value);
 void gguf_writer_f32(GgufWriter *writer, const char *key, float value);

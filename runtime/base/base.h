@@ -155,6 +155,9 @@ HD_MUST_USE HdStatus *hd_read_file(const char *path, HdBuf *out_text);
 // Writes through a temporary file beside `path` and renames it: a reader sees the old file or the whole new one, and
 // an error leaves nothing behind. What is not a regular file (a pipe, /dev/null) is written in place.
 HD_MUST_USE HdStatus *hd_write_file(const char *path, const void *data, size_t len);
+// The same for content that lies in several places, one after another.
+typedef struct HdSpan { const void *data; size_t len; } HdSpan;
+HD_MUST_USE HdStatus *hd_write_spans(const char *path, const HdSpan *spans, size_t count);
 
 // ---- log.c: messages for people, on stderr unless a sink is set ----------------------------------------------
 

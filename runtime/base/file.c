@@ -69,7 +69,7 @@ HdStatus *hd_read_file(const char *path, HdBuf *out_text) {
     return status;
 }
 
-static bool write_all(int fd, const char *data, size_t len) {
+static bool write_span(int fd, const char *data, size_t len) {
     while (len) {
         ssize_t put = write(fd, data, HD_MIN(len, (size_t)1 << 30));
         if (put < 0 && errno != EINTR) return false;
@@ -78,6 +78,12 @@ static bool write_all(int fd, const char *data, size_t len) {
             len -= (size_t)put;
         }
     }
+    return true;
+}
+
+static bool write_all(int fd, const HdSpan *spans, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (!write_span(fd, spans[i].data, spans[i].len)) return false;
     return true;
 }
 
@@ -91,14 +97,14 @@ static int open_beside(const char *path, HdBuf *out_name) {
     }
 }
 
-static HdStatus *write_beside(const char *path, const void *data, size_t len) {
+static HdStatus *write_beside(const char *path, const HdSpan *spans, size_t count) {
     HdBuf name = {0};
     HdStatus *status = NULL;
     int fd = open_beside(path, &name);
     if (fd < 0) {
         status = os_error(path, "create");
     } else {
-        bool written = write_all(fd, data, len);
+        bool written = write_all(fd, spans, count);
         if (!written) status = os_error(path, "write");
         if (close(fd) != 0 && !status) status = os_error(path, "write");
         if (!status && rename(name.data, path) != 0) status = os_error(path, "replace");
@@ -109,22 +115,24 @@ static HdStatus *write_beside(const char *path, const void *data, size_t len) {
 }
 
 // A pipe or a device is written in place: it has no old content to keep, and renaming would replace it.
-static HdStatus *write_in_place(const char *path, const void *data, size_t len) {
+static HdStatus *write_in_place(const char *path, const HdSpan *spans, size_t count) {
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0) return os_error(path, "open");
-    bool written = write_all(fd, data, len);
+    bool written = write_all(fd, spans, count);
     HdStatus *status = written ? NULL : os_error(path, "write");
     close(fd);
     return status;
 }
 
-HdStatus *hd_write_file(const char *path, const void *data, size_t len) {
+HdStatus *hd_write_spans(const char *path, const HdSpan *spans, size_t count) {
     struct stat info;
     bool exists = stat(path, &info) == 0;
     if (exists && S_ISDIR(info.st_mode)) return hd_error(HD_IO, "%s: cannot write: it is a folder", path);
-    if (exists && !S_ISREG(info.st_mode)) return write_in_place(path, data, len);
+    if (exists && !S_ISREG(info.st_mode)) return write_in_place(path, spans, count);
     char *resolved = exists ? realpath(path, NULL) : NULL;   // a symbolic link stays one
-    HdStatus *status = write_beside(resolved ? resolved : path, data, len);
+    HdStatus *status = write_beside(resolved ? resolved : path, spans, count);
     free(resolved);
     return status;
 }
+
+HdStatus *hd_write_file(const char *path, const void *data, size_t len) { return hd_write_spans(path, &(HdSpan){data, len}, 1); }
