@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// Compilation targets: "cpu:NAME[+feature|-feature]...". A parsed target has one canonical spelling, the one a module stores: the named cpu,
+// then every difference from it in the order of the table.
+#include "ir/target.h"
+
+#include "runtime/cpu_features.h"
+
+#include <string.h>
+
+#define F(name) (UINT64_C(1) << IR_FEATURE_##name)
+
+static const char *const feature_names[] = {
+#define IR_FEATURE(name, text, doc) text,
+#include "ir/targets.def"
+#undef IR_FEATURE
+};
+
+// What an extension needs besides itself; adding it adds these, removing one of these removes it.
+static const uint64_t prerequisites[IR_FEATURE_COUNT] = {
+    [IR_FEATURE_AVX] = F(SSE42), [IR_FEATURE_AVX2] = F(AVX), [IR_FEATURE_FMA] = F(AVX), [IR_FEATURE_F16C] = F(AVX),
+    [IR_FEATURE_AVX512F] = F(AVX2) | F(FMA) | F(F16C), [IR_FEATURE_AVX512BW] = F(AVX512F), [IR_FEATURE_AVX512VL] = F(AVX512F),
+    [IR_FEATURE_AVX512DQ] = F(AVX512F), [IR_FEATURE_AVX512CD] = F(AVX512F), [IR_FEATURE_AVX512VNNI] = F(AVX512F),
+    [IR_FEATURE_AVX512BF16] = F(AVX512BW), [IR_FEATURE_AVX512VBMI] = F(AVX512BW), [IR_FEATURE_AVXVNNI] = F(AVX2),
+};
+
+typedef struct Cpu { const char *name, *tune; uint64_t features; } Cpu;
+static const Cpu cpus[] = {
+#define IR_CPU(text, llvm, features) {text, llvm, features},
+#include "ir/targets.def"
+#undef IR_CPU
+};
+
+// The levels of the x86-64 psABI, best first: what native is resolved to, and what LLVM is told as its target-cpu.
+static const char *const levels[] = {"x86-64-v4", "x86-64-v3", "x86-64-v2"};
+
+static const struct { const char *name, *doc; } groups[] = {
+#define IR_GROUP(name, text, doc) {text, doc},
+#include "ir/targets.def"
+#undef IR_GROUP
+};
+
+const char *ir_feature_name(IrFeature feature) { return feature_names[feature]; }
+const char *ir_group_name(IrGroup group) { return groups[group].name; }
+const char *ir_group_doc(IrGroup group) { return groups[group].doc; }
+const char *ir_target_cpu_name(size_t index) { return index < HD_COUNT(cpus) ? cpus[index].name : NULL; }
+
+bool ir_feature_named(HdStr name, IrFeature *out_feature) {
+    for (size_t i = 0; i < IR_FEATURE_COUNT; i++)
+        if (hd_str_is(name, feature_names[i])) return *out_feature = (IrFeature)i, true;
+    return false;
+}
+
+bool ir_group_named(const char *name, IrGroup *out_group) {
+    for (size_t i = 0; i < IR_GROUP_COUNT; i++)
+        if (!strcmp(groups[i].name, name)) return *out_group = (IrGroup)i, true;
+    return false;
+}
+
+static const Cpu *cpu_named(HdStr name) {
+    for (size_t i = 0; i < HD_COUNT(cpus); i++)
+        if (hd_str_is(name, cpus[i].name)) return &cpus[i];
+    return NULL;
+}
+
+// The best level all of whose features are there; NULL: none.
+static const Cpu *best_level(uint64_t features) {
+    for (size_t i = 0; i < HD_COUNT(levels); i++) {
+        const Cpu *level = cpu_named(hd_str(levels[i]));
+        if (!(level->features & ~features)) return level;
+    }
+    return NULL;
+}
+
+static uint64_t feature_add(uint64_t features, IrFeature feature) {
+    features |= UINT64_C(1) << feature;
+    for (IrFeature need = 0; need < IR_FEATURE_COUNT; need++)
+        if ((prerequisites[feature] & ~features) >> need & 1) features = feature_add(features, need);
+    return features;
+}
+
+static uint64_t feature_remove(uint64_t features, IrFeature feature) {
+    features &= ~(UINT64_C(1) << feature);
+    for (IrFeature user = 0; user < IR_FEATURE_COUNT; user++)
+        if ((features >> user & 1) && (prerequisites[user] >> feature & 1)) features = feature_remove(features, user);
+    return features;
+}
+
+static uint64_t machine_features(void) {
+    uint64_t features = 0;
+    for (IrFeature f = 0; f < IR_FEATURE_COUNT; f++)
+        if (hd_cpu_has(feature_names[f])) features |= UINT64_C(1) << f;
+    for (IrFeature f = 0; f < IR_FEATURE_COUNT; f++)   // a hypervisor may hide a prerequisite only
+        if ((features >> f & 1) && (prerequisites[f] & ~features)) features = feature_remove(features, f);
+    return features;
+}
+
+// ---- parsing -------------------------------------------------------------------------------------------------
+
+static HdStatus *unknown_cpu(const char *text) {
+    HdBuf names = {0};
+    for (size_t i = 0; i < HD_COUNT(cpus); i++) hd_buf_printf(&names, " cpu:%s", cpus[i].name);
+    HdStatus *status = hd_error(HD_USAGE, "unknown target \"%s\"; targets: cpu:native%s, each with +FEATURE or -FEATURE", text, names.data);
+    hd_buf_free(&names);
+    return status;
+}
+
+static HdStatus *unknown_feature(const char *text, HdStr name) {
+    HdBuf names = {0};
+    for (size_t i = 0; i < IR_FEATURE_COUNT; i++) hd_buf_printf(&names, " %s", feature_names[i]);
+    HdStatus *status = hd_error(HD_USAGE, "target \"%s\": unknown feature \"" HD_STR_FMT "\"; features:%s", text, HD_STR_ARG(name), names.data);
+    hd_buf_free(&names);
+    return status;
+}
+
+static bool ends_name(char c) { return !c || c == '+' || c == '-'; }
+
+// The longest name that `text` starts with: names hold minus signs themselves.
+static const Cpu *cpu_prefix(const char *text, size_t *out_len) {
+    const Cpu *best = NULL;
+    *out_len = 0;
+    for (size_t i = 0; i < HD_COUNT(cpus); i++) {
+        size_t len = strlen(cpus[i].name);
+        if (len > *out_len && !strncmp(text, cpus[i].name, len) && ends_name(text[len])) best = &cpus[i], *out_len = len;
+    }
+    return best;
+}
+
+static HdStatus *parse_base(const char *text, const char **cursor, const Cpu **out_cpu, uint64_t *out_features) {
+    size_t len = strlen("native");
+    if (!strncmp(*cursor, "native", len) && ends_name((*cursor)[len])) {
+        *out_features = machine_features();
+        *out_cpu = best_level(*out_features);
+        if (!*out_cpu) return hd_error(HD_UNSUPPORTED, "target \"%s\": this machine's processor is no x86-64-v2 (it lacks %s)", text, feature_names[IR_FEATURE_SSE42]);
+    } else {
+        *out_cpu = cpu_prefix(*cursor, &len);
+        if (!*out_cpu) return unknown_cpu(text);
+        *out_features = (*out_cpu)->features;
+    }
+    *cursor += len;
+    return NULL;
+}
+
+// A run of +feature and -feature, applied from left to right.
+static HdStatus *parse_changes(const char *text, const char *cursor, uint64_t *features) {
+    while (*cursor) {
+        bool add = *cursor++ == '+';
+        HdStr name = {cursor, strcspn(cursor, "+-")};
+        IrFeature feature;
+        if (!ir_feature_named(name, &feature)) return unknown_feature(text, name);
+        if (!add && feature == IR_FEATURE_SSE42) return hd_error(HD_USAGE, "target \"%s\": sse4.2 is the least this compiler emits and cannot be removed", text);
+        *features = add ? feature_add(*features, feature) : feature_remove(*features, feature);
+        cursor += name.len;
+    }
+    return NULL;
+}
+
+static void canonical_name(const Cpu *cpu, IrTarget *target) {
+    HdBuf name = {0};
+    hd_buf_printf(&name, "cpu:%s", cpu->name);
+    for (IrFeature f = 0; f < IR_FEATURE_COUNT; f++)
+        if ((cpu->features ^ target->features) >> f & 1) hd_buf_printf(&name, "%c%s", ir_target_has(target, f) ? '+' : '-', feature_names[f]);
+    HD_ASSERT(name.len < sizeof target->name);
+    memcpy(target->name, name.data, name.len + 1);
+    hd_buf_free(&name);
+}
+
+HdStatus *ir_target_parse(const char *text, IrTarget *out_target) {
+    if (strncmp(text, "cpu:", 4)) return unknown_cpu(text);
+    const char *cursor = text + 4;
+    const Cpu *cpu;
+    IrTarget target = {0};
+    HD_TRY(parse_base(text, &cursor, &cpu, &target.features));
+    HD_TRY(parse_changes(text, cursor, &target.features));
+    target.llvm_cpu = best_level(target.features)->tune;
+    target.tune_cpu = cpu->tune;
+    canonical_name(cpu, &target);
+    *out_target = target;
+    return NULL;
+}
+
+void ir_target_llvm_features(const IrTarget *target, HdBuf *out_text) {
+    for (IrFeature f = 0; f < IR_FEATURE_COUNT; f++)
+        hd_buf_printf(out_text, "%s%c%s", f ? "," : "", ir_target_has(target, f) ? '+' : '-', feature_names[f]);
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// Target names, their canonical form and what the processor has.
+#include "ir/target.h"
+#include "runtime/cpu_features.h"
+
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static IrTarget parse(const char *text) {
+    IrTarget target;
+    HdStatus *status = ir_target_parse(text, &target);
+    if (status) print_error("%s\n", hd_status_message(status));
+    assert_null(status);
+    return target;
+}
+
+static void test_canonical(void **state) {
+    (void)state;
+    static const struct { const char *text, *name, *llvm, *tune; } cases[] = {
+        {"cpu:x86-64-v2", "cpu:x86-64-v2", "x86-64-v2", "x86-64-v2"},
+        {"cpu:x86-64-v3", "cpu:x86-64-v3", "x86-64-v3", "x86-64-v3"},
+        {"cpu:znver4", "cpu:znver4", "x86-64-v4", "znver4"},
+        {"cpu:icelake-server", "cpu:icelake-server", "x86-64-v4", "icelake-server"},
+        {"cpu:icelake-server-avx512vbmi", "cpu:icelake-server-avx512vbmi", "x86-64-v4", "icelake-server"},
+        {"cpu:x86-64-v3+avxvnni-f16c", "cpu:x86-64-v3-f16c+avxvnni", "x86-64-v2", "x86-64-v3"},
+        {"cpu:x86-64-v3+avx2+fma", "cpu:x86-64-v3", "x86-64-v3", "x86-64-v3"},
+        {"cpu:x86-64-v3-fma+fma", "cpu:x86-64-v3", "x86-64-v3", "x86-64-v3"},
+        {"cpu:x86-64-v2+avx2", "cpu:x86-64-v2+avx+avx2", "x86-64-v2", "x86-64-v2"},
+        {"cpu:x86-64-v4+avx512vnni", "cpu:x86-64-v4+avx512vnni", "x86-64-v4", "x86-64-v4"},
+        {"cpu:x86-64-v4-avx512f", "cpu:x86-64-v4-avx512f-avx512bw-avx512vl-avx512dq-avx512cd", "x86-64-v3", "x86-64-v4"},
+    };
+    for (size_t i = 0; i < HD_COUNT(cases); i++) {
+        IrTarget target = parse(cases[i].text), again = parse(target.name);
+        assert_string_equal(target.name, cases[i].name);
+        assert_string_equal(target.llvm_cpu, cases[i].llvm);
+        assert_string_equal(target.tune_cpu, cases[i].tune);
+        assert_string_equal(again.name, target.name);
+        assert_int_equal(again.features, target.features);
+    }
+}
+
+// The longest spelling still fits the field.
+static void test_longest(void **state) {
+    (void)state;
+    for (size_t i = 0; ir_target_cpu_name(i); i++) {
+        HdBuf text = {0};
+        hd_buf_printf(&text, "cpu:%s-avx", ir_target_cpu_name(i));
+        IrTarget target = parse(text.data);
+        assert_int_equal(target.features & ~(UINT64_C(1) << IR_FEATURE_BMI2), UINT64_C(1) << IR_FEATURE_SSE42);
+        text.len = 0;
+        hd_buf_printf(&text, "cpu:%s", ir_target_cpu_name(i));
+        for (IrFeature f = 0; f < IR_FEATURE_COUNT; f++) hd_buf_printf(&text, "+%s", ir_feature_name(f));
+        target = parse(text.data);
+        assert_int_equal(target.features, (UINT64_C(1) << IR_FEATURE_COUNT) - 1);
+        hd_buf_free(&text);
+    }
+}
+
+static void test_errors(void **state) {
+    (void)state;
+    static const struct { const char *text, *want; } cases[] = {
+        {"cpu:pentium", "cpu:znver5"}, {"cuda:sm_90", "cpu:native"}, {"", "cpu:x86-64-v2"}, {"cpu:", "cpu:haswell"},
+        {"cpu:x86-64-v3+vnni", "avx512vnni"}, {"cpu:x86-64-v3+", "unknown feature \"\""}, {"cpu:x86-64-v3-sse4.2", "cannot be removed"},
+        {"cpu:nativeX", "unknown target"}, {"cpu:x86-64-v3x", "unknown target"},
+    };
+    for (size_t i = 0; i < HD_COUNT(cases); i++) {
+        IrTarget target;
+        HdStatus *status = ir_target_parse(cases[i].text, &target);
+        assert_non_null(status);
+        assert_int_equal(hd_status_code(status), HD_USAGE);
+        if (!strstr(hd_status_message(status), cases[i].want)) fail_msg("%s: %s", cases[i].text, hd_status_message(status));
+        hd_status_free(status);
+    }
+}
+
+static void test_features_text(void **state) {
+    (void)state;
+    IrTarget target = parse("cpu:x86-64-v3+avxvnni");
+    HdBuf text = {0};
+    ir_target_llvm_features(&target, &text);
+    assert_string_equal(text.data, "+sse4.2,+avx,+avx2,+fma,+f16c,+bmi2,-avx512f,-avx512bw,-avx512vl,-avx512dq,-avx512cd,-avx512vnni,-avx512bf16,-avx512vbmi,+avxvnni");
+    hd_buf_free(&text);
+}
+
+static bool line_has_word(const char *line, const char *word) {
+    size_t len = strlen(word);
+    for (const char *at = line; (at = strstr(at, word)); at += len)
+        if ((at == line || at[-1] == ' ' || at[-1] == '\t') && (at[len] == ' ' || at[len] == '\n')) return true;
+    return false;
+}
+
+// cpuid as we read it against the flags that Linux shows.
+static void test_machine(void **state) {
+    (void)state;
+    static const char *const linux_names[IR_FEATURE_COUNT] = {
+        [IR_FEATURE_SSE42] = "sse4_2", [IR_FEATURE_AVX] = "avx", [IR_FEATURE_AVX2] = "avx2", [IR_FEATURE_FMA] = "fma", [IR_FEATURE_F16C] = "f16c",
+        [IR_FEATURE_BMI2] = "bmi2", [IR_FEATURE_AVX512F] = "avx512f", [IR_FEATURE_AVX512BW] = "avx512bw", [IR_FEATURE_AVX512VL] = "avx512vl",
+        [IR_FEATURE_AVX512DQ] = "avx512dq", [IR_FEATURE_AVX512CD] = "avx512cd", [IR_FEATURE_AVX512VNNI] = "avx512_vnni",
+        [IR_FEATURE_AVX512BF16] = "avx512_bf16", [IR_FEATURE_AVX512VBMI] = "avx512vbmi", [IR_FEATURE_AVXVNNI] = "avx_vnni",
+    };
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    assert_non_null(file);
+    char *line = NULL;
+    size_t cap = 0;
+    bool found = false;
+    while (!found && getline(&line, &cap, file) > 0) found = !strncmp(line, "flags", 5);
+    fclose(file);
+    assert_true(found);
+    IrTarget native = parse("cpu:native");
+    for (IrFeature f = 0; f < IR_FEATURE_COUNT; f++) {
+        assert_non_null(linux_names[f]);
+        assert_int_equal(hd_cpu_has(ir_feature_name(f)), line_has_word(line, linux_names[f]));
+        assert_int_equal(ir_target_has(&native, f), hd_cpu_has(ir_feature_name(f)));
+    }
+    free(line);
+    assert_false(hd_cpu_has("mmx"));
+    assert_null(strstr(native.name, "native"));
+    assert_int_equal(parse(native.name).features, native.features);
+}
+
+static void test_groups(void **state) {
+    (void)state;
+    for (IrGroup g = 0; g < IR_GROUP_COUNT; g++) {
+        IrGroup found;
+        assert_true(ir_group_named(ir_group_name(g), &found));
+        assert_int_equal(found, g);
+        assert_true(strlen(ir_group_doc(g)) > 0);
+    }
+    IrGroup unused;
+    assert_false(ir_group_named("everything", &unused));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_canonical), cmocka_unit_test(test_longest), cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_features_text), cmocka_unit_test(test_machine), cmocka_unit_test(test_groups),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
