@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// Removes operations that change nothing and joins chains of views.
+#include "passes/internal.h"
+
+static IrType type_of(const IrGraph *graph, IrValue value) { return ir_value(graph, value)->type; }
+
+static void replace(IrGraph *graph, IrOpRef ref, IrValue by)
+{
+    ir_replace_uses(graph, ir_op(graph, ref)->results[0], by);
+    ir_erase(graph, ref);
+}
+
+// scale by 1, a view or cast to the type it has already
+static bool identity(IrGraph *graph, PassCtx *ctx, IrOpRef ref)
+{
+    const IrOp *op = ir_op(graph, ref);
+    bool same = false;
+    switch (op->kind) {
+    case IR_OP_scale: same = op->attr[IR_ATTR_VALUE].f == 1.0f; break;
+    case IR_OP_reshape:
+    case IR_OP_slice:
+    case IR_OP_cast:
+    case IR_OP_concat: {
+        IrType in = type_of(graph, op->operands[0]), out = type_of(graph, op->results[0]);
+        same = op->operand_count == 1 && ir_type_eq(&in, &out);
+        break;
+    }
+    default: return false;
+    }
+    if (!same) {
+        pass_missed(ctx, RULE_canonicalize_identity, graph, ref, MISSED_not_identity);
+        return false;
+    }
+    if (!pass_fire(ctx, RULE_canonicalize_identity, graph, ref)) return false;
+    replace(graph, ref, op->operands[0]);
+    return true;
+}
+
+// reshape of reshape: one; slice of slice along the same axis: one with the sum of the beginnings
+static bool view_chain(IrGraph *graph, PassCtx *ctx, IrOpRef ref)
+{
+    const IrOp op = *ir_op(graph, ref);
+    IrOpRef inner_ref = op.kind == IR_OP_reshape || op.kind == IR_OP_slice ? pass_producer(graph, op.operands[0]) : 0;
+    if (!inner_ref || ir_op(graph, inner_ref)->kind != op.kind) return false;
+    const IrOp inner = *ir_op(graph, inner_ref);
+    if (op.kind == IR_OP_slice && op.attr[IR_ATTR_AXIS].i != inner.attr[IR_ATTR_AXIS].i) {
+        pass_missed(ctx, RULE_canonicalize_view_chain, graph, ref, MISSED_not_equal);
+        return false;
+    }
+    if (!pass_fire(ctx, RULE_canonicalize_view_chain, graph, ref)) return false;
+    IrOp *outer = ir_op(graph, ref);
+    outer->operands[0] = inner.operands[0];
+    if (op.kind == IR_OP_slice) {
+        outer->attr[IR_ATTR_BEGIN].i += inner.attr[IR_ATTR_BEGIN].i;
+        outer->attr[IR_ATTR_END].i += inner.attr[IR_ATTR_BEGIN].i;
+    }
+    return true;
+}
+
+// scale(l2_norm(x)): the norm's own factor
+static bool fold_scale(IrGraph *graph, PassCtx *ctx, IrOpRef ref)
+{
+    const IrOp *op = ir_op(graph, ref);
+    IrOpRef norm = op->kind == IR_OP_scale ? pass_producer(graph, op->operands[0]) : 0;
+    if (!norm || ir_op(graph, norm)->kind != IR_OP_l2_norm) return false;
+    if (ir_use_count(graph, op->operands[0]) > 1) {
+        pass_missed(ctx, RULE_canonicalize_fold_scale, graph, ref, MISSED_has_uses);
+        return false;
+    }
+    if (!pass_fire(ctx, RULE_canonicalize_fold_scale, graph, ref)) return false;
+    ir_op(graph, norm)->attr[IR_ATTR_SCALE].f *= op->attr[IR_ATTR_VALUE].f;
+    replace(graph, ref, op->operands[0]);
+    return true;
+}
+
+HdStatus *pass_canonicalize(IrGraph *graph, PassCtx *ctx)
+{
+    IrOpRef next;
+    for (IrOpRef ref = graph->blocks.data[0].first; ref; ref = next) {
+        next = ir_op(graph, ref)->next;
+        while (view_chain(graph, ctx, ref)) {}
+        if (!fold_scale(graph, ctx, ref)) identity(graph, ctx, ref);
+    }
+    return NULL;
+}

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+// Making groups: which operations may be taken out of a graph and put into one fused operation, and doing it.
+//
+// A group is legal when the graph with the group as one node has no cycle. Edges are operands, and the order of accesses to a state of
+// which one writes. The order of the block is then made anew: depth first in the old order, operands before users.
+#include "passes/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+bool pass_contains(const PassGroup *group, IrOpRef op)
+{
+    for (size_t i = 0; i < group->members.len; i++)
+        if (group->members.data[i] == op) return true;
+    return false;
+}
+
+IrOpRef pass_producer(const IrGraph *graph, IrValue value)
+{
+    const IrValueData *data = ir_value(graph, value);
+    return data->kind == IR_VALUE_RESULT ? data->op : 0;
+}
+
+IrRole pass_role(const IrGraph *graph, IrOpRef op) { return ir_op_info(ir_op(graph, op)->kind)->role; }
+
+uint32_t pass_users(const IrGraph *graph, IrValue value, IrOpRef *out_users, uint32_t capacity)
+{
+    uint32_t count = 0;
+    IR_FOR_OPS(graph, 0, ref) {
+        const IrOp *op = ir_op(graph, ref);
+        for (uint32_t i = 0; i < op->operand_count; i++) {
+            if (op->operands[i] != value) continue;
+            if (count < capacity) out_users[count] = ref;
+            count++;
+            break;
+        }
+    }
+    return count;
+}
+
+bool pass_is_result(const IrGraph *graph, IrValue value)
+{
+    for (size_t i = 0; i < graph->results.len; i++)
+        if (graph->results.data[i].value == value) return true;
+    return false;
+}
+
+PassWalk pass_walk_begin(const IrGraph *graph) { return (PassWalk){graph, hd_xcalloc(graph->ops.len, 1), graph->ops.len}; }
+void pass_walk_restart(PassWalk *walk) { memset(walk->seen, 0, walk->count); }
+void pass_walk_end(PassWalk *walk) { free(walk->seen); }
+
+IrOpRef pass_walk_next(PassWalk *walk)
+{
+    IR_FOR_OPS(walk->graph, 0, ref) {
+        if (ref >= walk->count || walk->seen[ref]) continue;
+        walk->seen[ref] = 1;
+        return ref;
+    }
+    return 0;
+}
+
+// ---- order -----------------------------------------------------------------------------------------------------
+
+// The body as nodes: node[op] is its position in the old order, members of the group all share one node.
+typedef struct Order {
+    const IrGraph *graph;
+    const PassGroup *group;
+    IrOpRef *ops;                 // old order
+    uint8_t *mark;                // per op ref: 0 new, 1 being visited, 2 done
+    HD_VEC(IrOpRef) out;          // new order; the group stands as its members, one after another
+    bool cycle;
+} Order;
+
+static void visit(Order *order, IrOpRef ref);
+
+// Accesses to a state, in program order: an access comes after every earlier one unless both only read.
+static void visit_states(Order *order, IrOpRef ref, IrValue state, IrEffect effect)
+{
+    IR_FOR_OPS(order->graph, 0, before) {
+        if (before == ref) return;
+        const IrOp *op = ir_op(order->graph, before);
+        bool touches = false;
+        for (uint32_t i = 0; i < op->operand_count; i++) touches = touches || op->operands[i] == state;
+        if (touches && ((effect | ir_op_effect(order->graph, op)) & IR_EFFECT_WRITE)) visit(order, before);
+    }
+}
+
+static void visit_operands(Order *order, IrOpRef ref)
+{
+    const IrOp *op = ir_op(order->graph, ref);
+    IrEffect effect = ir_op_effect(order->graph, op);
+    for (uint32_t i = 0; i < op->operand_count; i++) {
+        const IrValueData *value = ir_value(order->graph, op->operands[i]);
+        if (value->kind == IR_VALUE_RESULT) visit(order, value->op);
+        if (value->kind == IR_VALUE_STATE && effect != IR_EFFECT_PURE) visit_states(order, ref, op->operands[i], effect);
+    }
+}
+
+static void visit(Order *order, IrOpRef ref)
+{
+    bool member = pass_contains(order->group, ref);
+    if (order->mark[ref] == 2 || order->cycle) return;
+    if (order->mark[ref] == 1) {
+        // Members see each other while the group is visited; anyone else has come back to himself.
+        order->cycle = order->cycle || !member || order->mark[0] == 1;
+        return;
+    }
+    if (!member) {
+        order->mark[ref] = 1;
+        uint8_t inside = order->mark[0];
+        if (inside == 2) order->mark[0] = 1;      // we left the group: meeting a member now is a cycle
+        visit_operands(order, ref);
+        order->mark[0] = inside;
+        order->mark[ref] = 2;
+        hd_vec_push(&order->out, ref);
+        return;
+    }
+    for (size_t i = 0; i < order->group->members.len; i++) order->mark[order->group->members.data[i]] = 1;
+    order->mark[0] = 2;                            // 2: directly inside the group
+    for (size_t i = 0; i < order->group->members.len; i++) visit_operands(order, order->group->members.data[i]);
+    order->mark[0] = 0;
+    for (size_t i = 0; i < order->group->members.len; i++) {
+        order->mark[order->group->members.data[i]] = 2;
+        hd_vec_push(&order->out, order->group->members.data[i]);
+    }
+}
+
+static bool order_make(const IrGraph *graph, const PassGroup *group, Order *out_order)
+{
+    *out_order = (Order){.graph = graph, .group = group, .mark = hd_xcalloc(graph->ops.len, 1)};
+    IR_FOR_OPS(graph, 0, ref) visit(out_order, ref);
+    free(out_order->mark);
+    return !out_order->cycle;
+}
+
+// ---- legality --------------------------------------------------------------------------------------------------
+
+enum { MAX_OPERANDS = 32, MAX_RESULTS = 8 };
+
+// Is a result of a member read outside, by an operation or as a result of the graph?
+static bool read_outside(const IrGraph *graph, const PassGroup *group, IrValue value)
+{
+    if (pass_is_result(graph, value)) return true;
+    IR_FOR_OPS(graph, 0, ref) {
+        const IrOp *op = ir_op(graph, ref);
+        for (uint32_t i = 0; i < op->operand_count; i++)
+            if (op->operands[i] == value && !pass_contains(group, ref)) return true;
+    }
+    return false;
+}
+
+typedef HD_VEC(IrValue) Values;
+
+static void add_once(Values *values, IrValue value)
+{
+    for (size_t i = 0; i < values->len; i++)
+        if (values->data[i] == value) return;
+    hd_vec_push(values, value);
+}
+
+// The outside values behind an operand: itself, or, through views, what the views read.
+static void collect_operand(const IrGraph *graph, const PassGroup *group, IrValue value, Values *out_values)
+{
+    IrOpRef producer = pass_producer(graph, value);
+    if (producer && pass_contains(group, producer)) return;
+    if (producer && pass_role(graph, producer) == IR_ROLE_VIEW) {
+        const IrOp *view = ir_op(graph, producer);
+        for (uint32_t i = 0; i < view->operand_count; i++) collect_operand(graph, group, view->operands[i], out_values);
+        return;
+    }
+    add_once(out_values, value);
+}
+
+static void collect(const IrGraph *graph, const PassGroup *group, Values *out_operands, Values *out_yields)
+{
+    for (size_t i = 0; i < group->members.len; i++) {
+        const IrOp *op = ir_op(graph, group->members.data[i]);
+        for (uint32_t o = 0; o < op->operand_count; o++) collect_operand(graph, group, op->operands[o], out_operands);
+        for (uint32_t r = 0; r < op->result_count; r++)
+            if (read_outside(graph, group, op->results[r])) add_once(out_yields, op->results[r]);
+    }
+}
+
+bool pass_group_legal(const IrGraph *graph, const PassGroup *group, PassMissed *out_reason)
+{
+    Values operands = {0}, yields = {0};
+    collect(graph, group, &operands, &yields);
+    bool fits = operands.len <= MAX_OPERANDS && yields.len <= MAX_RESULTS;
+    hd_vec_free(&operands);
+    hd_vec_free(&yields);
+    *out_reason = MISSED_too_many;
+    if (!fits) return false;
+    Order order;
+    bool acyclic = order_make(graph, group, &order);
+    hd_vec_free(&order.out);
+    *out_reason = MISSED_cycle;
+    return acyclic;
+}
+
+// ---- making ----------------------------------------------------------------------------------------------------
+
+typedef struct Clone { IrGraph *graph; IrBlock region; HD_VEC(IrValue) from, to; } Clone;
+
+static void clone_map(Clone *clone, IrValue from, IrValue to)
+{
+    hd_vec_push(&clone->from, from);
+    hd_vec_push(&clone->to, to);
+}
+
+static void clone_op(Clone *clone, IrOpRef ref);
+
+static IrValue clone_value(Clone *clone, IrValue value)
+{
+    for (size_t i = 0; i < clone->from.len; i++)
+        if (clone->from.data[i] == value) return clone->to.data[i];
+    IrOpRef producer = pass_producer(clone->graph, value);
+    HD_ASSERT(producer && pass_role(clone->graph, producer) == IR_ROLE_VIEW);   // all else is a member or an operand
+    clone_op(clone, producer);
+    return clone_value(clone, value);
+}
+
+// Copies an operation into the region; its operands first.
+static void clone_op(Clone *clone, IrOpRef ref)
+{
+    const IrOp old = *ir_op(clone->graph, ref);
+    IrValue operands[MAX_OPERANDS];
+    IrAttr attrs[IR_ATTR_COUNT];
+    uint32_t attr_count = 0;
+    for (uint32_t i = 0; i < old.operand_count; i++) operands[i] = clone_value(clone, old.operands[i]);
+    for (uint32_t a = 0; a < IR_ATTR_COUNT; a++)
+        if (old.attr_mask >> a & 1) attrs[attr_count++] = (IrAttr){(IrAttrId)a, old.attr[a]};
+    IrType given = old.result_count ? ir_value(clone->graph, old.results[0])->type : (IrType){0};
+    IrBuild build = {.kind = old.kind, .operands = operands, .operand_count = old.operand_count, .attrs = attrs, .attr_count = attr_count, .block = clone->region};
+    if (old.kind == IR_OP_reshape) build.given = &given, build.given_count = 1;
+    HdStatus *status;
+    IrOpRef made = ir_build(clone->graph, &build, &status);
+    if (status) hd_assert_failed(__FILE__, __LINE__, hd_status_message(status));
+    ir_op(clone->graph, made)->layer = old.layer;
+    for (uint32_t i = 0; i < old.result_count; i++) clone_map(clone, old.results[i], ir_op(clone->graph, made)->results[i]);
+}
+
+static void erase_unread_views(IrGraph *graph)
+{
+    for (bool again = true; again;) {
+        again = false;
+        for (IrOpRef ref = graph->blocks.data[0].last; ref;) {
+            IrOpRef before = ir_op(graph, ref)->prev;
+            if (pass_role(graph, ref) == IR_ROLE_VIEW && !ir_use_count(graph, ir_op(graph, ref)->results[0])) {
+                ir_erase(graph, ref);
+                again = true;
+            }
+            ref = before;
+        }
+    }
+}
+
+IrOpRef pass_group_make(IrGraph *graph, const PassGroup *group, IrGroup kind)
+{
+    Values operands = {0}, yields = {0};
+    Order order;
+    HD_ASSERT(order_make(graph, group, &order));
+    collect(graph, group, &operands, &yields);
+    int32_t layer = ir_op(graph, group->members.data[0])->layer;
+
+    // The members in the new order, so that each is copied after its operands.
+    IrBlock region = ir_block_new(graph);
+    Clone clone = {.graph = graph, .region = region};
+    for (size_t i = 0; i < operands.len; i++) clone_map(&clone, operands.data[i], ir_block_arg(graph, region, ir_value(graph, operands.data[i])->type));
+    IR_FOR_OPS(graph, 0, ref)
+        if (pass_contains(group, ref)) clone_op(&clone, ref);
+    IrType types[MAX_RESULTS];
+    for (size_t i = 0; i < yields.len; i++) {
+        types[i] = ir_value(graph, yields.data[i])->type;
+        IrValue inner = clone_value(&clone, yields.data[i]);
+        hd_vec_push(&graph->blocks.data[region].yields, inner);
+    }
+    IrAttr attr = {IR_ATTR_KIND, {.name = ir_intern(graph->module, hd_str(ir_group_name(kind)))}};
+    IrBuild build = {.kind = IR_OP_fused, .operands = operands.data, .operand_count = (uint32_t)operands.len, .attrs = &attr, .attr_count = 1, .region = region,
+                     .given = types, .given_count = (uint32_t)yields.len};
+    HdStatus *status;
+    IrOpRef fused = ir_build(graph, &build, &status);
+    if (status) hd_assert_failed(__FILE__, __LINE__, hd_status_message(status));
+    ir_op(graph, fused)->layer = layer;
+
+    // The new order of the block, the group where its first member stands.
+    bool placed = false;
+    for (size_t i = 0; i < order.out.len; i++) {
+        bool member = pass_contains(group, order.out.data[i]);
+        if (!member) ir_move_before(graph, order.out.data[i], 0);
+        else if (!placed) ir_move_before(graph, fused, 0), placed = true;
+    }
+    for (size_t i = 0; i < yields.len; i++) ir_replace_uses(graph, yields.data[i], ir_op(graph, fused)->results[i]);
+    // A yield of the region names the inner value; replacing uses above has not touched it, since inner values are new ones.
+    for (size_t left = group->members.len; left;) {
+        for (size_t i = 0; i < group->members.len; i++) {
+            IrOp *op = ir_op(graph, group->members.data[i]);
+            uint32_t uses = 0;
+            for (uint32_t r = 0; r < op->result_count; r++) uses += ir_use_count(graph, op->results[r]);
+            if (op->dead || uses) continue;
+            ir_erase(graph, group->members.data[i]);
+            left--;
+        }
+    }
+    erase_unread_views(graph);
+    hd_vec_free(&operands);
+    hd_vec_free(&yields);
+    hd_vec_free(&order.out);
+    hd_vec_free(&clone.from);
+    hd_vec_free(&clone.to);
+    return fused;
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shared by the passes; nothing here is for others.
+#ifndef HEDDLE_PASSES_INTERNAL_H
+#define HEDDLE_PASSES_INTERNAL_H
+
+#include "passes/passes.h"
+
+bool pass_contains(const PassGroup *group, IrOpRef op);
+IrOpRef pass_producer(const IrGraph *graph, IrValue value);              // 0: not the result of an operation
+IrRole pass_role(const IrGraph *graph, IrOpRef op);
+// Operations of the body that read `value`, in order; returns how many there are, stores at most `capacity`.
+uint32_t pass_users(const IrGraph *graph, IrValue value, IrOpRef *out_users, uint32_t capacity);
+bool pass_is_result(const IrGraph *graph, IrValue value);                // a result of the graph
+
+// Walks the operations of the body once each while groups are made and the order changes: operations that existed at the start, in the order of
+// the moment, each once per restart; erased ones are left out.
+typedef struct PassWalk { const IrGraph *graph; uint8_t *seen; size_t count; } PassWalk;
+PassWalk pass_walk_begin(const IrGraph *graph);
+void pass_walk_restart(PassWalk *walk);
+IrOpRef pass_walk_next(PassWalk *walk);                                  // 0: all seen
+void pass_walk_end(PassWalk *walk);
+
+// ---- growth.c: how a group grows from an anchor ----------------------------------------------------------------
+
+typedef struct PassGrowth PassGrowth;
+struct PassGrowth {
+    IrGraph *graph;
+    PassCtx *ctx;
+    PassRule rule;
+    IrGroup kind;
+    bool through_views;          // readers behind a view of a member's result are candidates too
+    bool pull_shared;            // producers that others read too may be pulled in
+    // May `op` join? `via` is the value of the group that it reads or computes.
+    bool (*accepts)(const PassGrowth *growth, IrOpRef op, IrValue via, PassMissed *out_reason);
+    IrType anchor;               // type of the anchor's first result, or of its operand where it has none
+    PassGroup group;
+};
+
+// Adds readers of the group, then producers that only the group reads, until nothing more may join. Misses are reported.
+void pass_grow(PassGrowth *growth);
+// Adds one operation if the group stays legal.
+bool pass_grow_add(PassGrowth *growth, IrOpRef op);
+// Makes the group if the caller lets the rule fire; frees the growth. True when made.
+bool pass_grow_finish(PassGrowth *growth);
+// Are all dimensions but the last equal?
+bool pass_same_rows(const IrType *a, const IrType *b);
+bool pass_same_dims(const IrType *a, const IrType *b);
+// Element-wise arithmetic: no rope, no cache write, no sum over ranks.
+bool pass_is_arithmetic(const IrGraph *graph, IrOpRef op);
+
+#endif
