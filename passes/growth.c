@@ -79,7 +79,8 @@ static bool only_members_read(const PassGrowth *growth, IrValue value)
     return only;
 }
 
-static bool try_producer(PassGrowth *growth, IrValue value)
+// `via` is a result of the member that reads the value.
+static bool try_producer(PassGrowth *growth, IrValue value, IrValue via)
 {
     IrOpRef producer = pass_producer(growth->graph, value);
     PassMissed reason;
@@ -87,10 +88,10 @@ static bool try_producer(PassGrowth *growth, IrValue value)
     const IrOp op = *ir_op(growth->graph, producer);
     if (pass_role(growth->graph, producer) == IR_ROLE_VIEW) {
         for (uint32_t i = 0; i < op.operand_count; i++)
-            if (try_producer(growth, op.operands[i])) return true;
+            if (try_producer(growth, op.operands[i], via)) return true;
         return false;
     }
-    if (op.result_count != 1 || !growth->accepts(growth, producer, op.results[0], &reason)) return false;
+    if (op.result_count != 1 || !growth->accepts(growth, producer, via, &reason)) return false;
     if (!growth->pull_shared && !only_members_read(growth, op.results[0])) return false;
     return pass_grow_add(growth, producer);
 }
@@ -99,8 +100,12 @@ static bool grow_backward(PassGrowth *growth)
 {
     for (size_t m = 0; m < growth->group.members.len; m++) {
         const IrOp op = *ir_op(growth->graph, growth->group.members.data[m]);
+        IrRole role = pass_role(growth->graph, growth->group.members.data[m]);
+        // A contraction reads whole rows: its operands are made before it. The scores of a topk are a row of the same unit.
+        if (role == IR_ROLE_CONTRACT || (role == IR_ROLE_SPECIAL && op.kind != IR_OP_topk)) continue;
+        IrValue via = op.result_count ? op.results[0] : op.operands[0];
         for (uint32_t i = 0; i < op.operand_count; i++)
-            if (try_producer(growth, op.operands[i])) return true;
+            if (try_producer(growth, op.operands[i], via)) return true;
     }
     return false;
 }

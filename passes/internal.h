@@ -30,7 +30,7 @@ struct PassGrowth {
     IrGroup kind;
     bool through_views;          // readers behind a view of a member's result are candidates too
     bool pull_shared;            // producers that others read too may be pulled in
-    // May `op` join? `via` is the value of the group that it reads or computes.
+    // May `op` join? `via` is a member's result: the one that it reads, or one of the member that reads it.
     bool (*accepts)(const PassGrowth *growth, IrOpRef op, IrValue via, PassMissed *out_reason);
     IrType anchor;               // type of the anchor's first result, or of its operand where it has none
     PassGroup group;
