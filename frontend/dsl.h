@@ -120,7 +120,7 @@ void dsl_expert_projections(Model *m, Tensor x, Tensor ids, int64_t E, const cha
 
 Tensor dsl_embed(Model *m, const char *name, int64_t V, int64_t D);            // the tokens' rows of NAME.weight [V, D]: [T, D]
 Tensor dsl_wanted_rows(Model *m, Tensor x);                                    // rows whose logits are wanted: [T, D] -> [R, D]
-Tensor dsl_rope(Model *m, Tensor x, int64_t n, float theta);                   // x [T, H, d]: rotates channel i < n/2 with i + n/2
+Tensor dsl_rope(Model *m, Tensor x, int64_t n, float theta);                   // x [T, H, d]: rotates channel i < n/2 by i + n/2
 // Stores x [T, H, d] at the tokens' positions in state blk.N.NAME [C, H, d] and gives the state.
 Tensor dsl_kv_cache(Model *m, const char *name, Tensor x);
 // Causal: q [T, H, d], caches [C, Hkv, d]; query head a reads cache head a / (H / Hkv).

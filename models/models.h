@@ -13,7 +13,7 @@ typedef enum ModelKv { MODEL_KV_AUTO, MODEL_KV_F32, MODEL_KV_F16 } ModelKv;
 
 typedef struct ModelOptions {
     ModelKv kv;      // type of the key/value cache
-    bool probes;     // results "hidden.0" .. "hidden.N", f32 [T, D]: the residual stream before each trunk layer and after the last
+    bool probes;     // results "hidden.0" .. "hidden.N", f32 [T, D]: the residual stream before each trunk layer, and at the end
 } ModelOptions;
 
 // Builds the module of the model in `file`, which may have been opened without data: one graph @model over T tokens in S
