@@ -8,3 +8,7 @@ if(HEDDLE_SANITIZE)
 endif()
 # No contraction: the interpreter and the runtime compute the same bits with every compiler.
 add_compile_options(-ffp-contract=off)
+option(HEDDLE_FUZZ "Build the fuzzers (clang only); set HEDDLE_SANITIZE as well" OFF)
+if(HEDDLE_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()

@@ -51,6 +51,8 @@ static HdStatus *check_first_part(const GgufPart *part, const Split *split, HdSt
 }
 
 static HdStatus *check_later_part(const GgufPart *part, const Split *first, const Split *split, int64_t no) {
+    if (split->no < 0 || split->count < 0)
+        return hd_error(HD_BAD_DATA, "%s: key '%s' is missing from a part of a split model", part->path, split->no < 0 ? "split.no" : "split.count");
     if (split->no != no)
         return hd_error(HD_BAD_DATA, "%s: key 'split.no' is %" PRId64 "; by the file's name it has to be %" PRId64, part->path, split->no, no);
     if (split->count != first->count)
