@@ -98,6 +98,12 @@ static CgArg address_of(CgBuild *build, IrValue value)
 
 KirRef cg_pointer(CgBuild *build, IrValue value)
 {
+    // A reshape inside a group is the same bytes.
+    for (const IrValueData *data = ir_value(build->graph, value); data->kind == IR_VALUE_RESULT && data->block != 0; data = ir_value(build->graph, value)) {
+        const IrOp *op = ir_op(build->graph, data->op);
+        if (op->kind != IR_OP_reshape || cg_yield_result(build->graph, build->group, value)) break;
+        value = op->operands[0];
+    }
     IrValue outer = cg_resolve(build->graph, value);
     if (ir_value(build->graph, outer)->kind == IR_VALUE_RESULT && ir_value(build->graph, outer)->block != 0) {
         outer = cg_yield_result(build->graph, build->group, outer);
