@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// The compiler as one call: what libheddle-compiler exports. The `heddle` program opens that library only for commands that compile.
+#ifndef HEDDLE_COMPILER_H
+#define HEDDLE_COMPILER_H
+
+#include "runtime/base/base.h"
+
+typedef struct HeddleCompileOptions {
+    const char *target;                  // "cpu:native" when NULL
+    const char *passes;                  // --passes; NULL: the target's default pipeline
+    const char *const *sets;             // --set, in order
+    size_t set_count;
+    const char *kv_type;                 // "f32", "f16"; NULL: f32 when all matrices are F32, else f16
+    const char *layout;                  // "native", "packed", "auto"; NULL: the pass's default
+    const char *activations;             // "auto", "f32"; NULL: the pass's default
+    const char *numerics;                // "ordered", "bounded"; NULL: what the pipeline gives
+    bool probes;                         // results hidden.0 .. hidden.N, for per-layer comparison
+    const char *dump_dir;                // every stage as numbered files; NULL: none
+    const char *cache_dir;               // of kernel objects; NULL: none
+    uint32_t jobs;                       // 0: 2; the result does not depend on it
+    const HdLog *log;
+} HeddleCompileOptions;
+
+// Checks options without opening a file: target, passes, sets, words. USAGE names what is wrong and lists what would be right.
+HD_MUST_USE HdStatus *heddle_compile_check(const HeddleCompileOptions *options);
+// Compiles the model whose header is in the GGUF file `path` (its tensor data are not read, and may be missing) to the bytes of a module.
+HD_MUST_USE HdStatus *heddle_compile(const char *path, const HeddleCompileOptions *options, HdBuf *out_module);
+// The header's content (keys, tensor infos), the resolved target, the pipeline with all options and the compiler's version: equal keys give equal modules.
+HD_MUST_USE HdStatus *heddle_compile_key(const char *path, const HeddleCompileOptions *options, HdDigest *out_key);
+// The reference interpreter over a model: logits of `tokens` [count] in one call, rows [count][vocab], to be freed by the caller with free().
+HD_MUST_USE HdStatus *heddle_interpret(const char *path, const HeddleCompileOptions *options, const int32_t *tokens, uint32_t count, float **out_logits, uint32_t *out_vocab);
+// Names of targets, one per line, with what each means; "* " in front of those that this machine runs.
+void heddle_list_targets(HdBuf *out_text);
+
+#endif
