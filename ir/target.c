@@ -15,12 +15,13 @@ static const char *const feature_names[] = {
 #undef IR_FEATURE
 };
 
-// What an extension needs besides itself; adding it adds these, removing one of these removes it.
+// What an extension needs besides itself; adding it adds these, removing one of these removes it. No processor has the byte and bf16 extensions of
+// AVX-512 without BW and VL, and the emitter relies on it.
 static const uint64_t prerequisites[IR_FEATURE_COUNT] = {
     [IR_FEATURE_AVX] = F(SSE42), [IR_FEATURE_AVX2] = F(AVX), [IR_FEATURE_FMA] = F(AVX), [IR_FEATURE_F16C] = F(AVX),
     [IR_FEATURE_AVX512F] = F(AVX2) | F(FMA) | F(F16C), [IR_FEATURE_AVX512BW] = F(AVX512F), [IR_FEATURE_AVX512VL] = F(AVX512F),
-    [IR_FEATURE_AVX512DQ] = F(AVX512F), [IR_FEATURE_AVX512CD] = F(AVX512F), [IR_FEATURE_AVX512VNNI] = F(AVX512F),
-    [IR_FEATURE_AVX512BF16] = F(AVX512BW), [IR_FEATURE_AVX512VBMI] = F(AVX512BW), [IR_FEATURE_AVXVNNI] = F(AVX2),
+    [IR_FEATURE_AVX512DQ] = F(AVX512F), [IR_FEATURE_AVX512CD] = F(AVX512F), [IR_FEATURE_AVX512VNNI] = F(AVX512BW) | F(AVX512VL),
+    [IR_FEATURE_AVX512BF16] = F(AVX512BW) | F(AVX512VL), [IR_FEATURE_AVX512VBMI] = F(AVX512BW) | F(AVX512VL), [IR_FEATURE_AVXVNNI] = F(AVX2),
 };
 
 typedef struct Cpu { const char *name, *tune; uint64_t features; } Cpu;
