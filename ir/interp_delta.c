@@ -5,8 +5,11 @@
 //   A = strictly lower part of diag(beta) (K K') o L,   U = (I + A)^-1 diag(beta) V,   W = (I + A)^-1 diag(beta e^c) K,   P = (Q K') o L
 //   N = U - W S;   O = diag(e^c) Q S + P N;   S <- e^(c_m) S + (diag(e^(c_m - c)) K)' N
 // As g <= 0 in the models, every exponent is <= 0. A chunk never spans two segments: segment s owns ceil(count / chunk) chunks after those of the
-// segments before it. Rows of a chunk without a token hold zeros in U, W and P and repeat the last token's c (a token with beta = g = k = v = 0);
-// chunks without any token are zero.
+// segments before it. Rows of a chunk without a token are zero in U, W, P and g.
+//
+// What chunk_prep hands on is g and not c: after one strong decay c is a large number, and float32 differences of it have lost the small decays
+// that follow (up to 8e-10 NMSE in a state where the rest of the form costs 1e-15). So e^c is to be summed or multiplied up from the chunk's
+// beginning, e^(c_m - c) from its end, and L_ij from j to i.
 #include "ir/interp_impl.h"
 
 #include <math.h>
@@ -127,7 +130,7 @@ typedef struct Prep {
     const double *q, *k;
     const float *v, *g, *beta;
     double *c, *a, *u, *w;            // [most], [most][most], [most][dv], [most][dk]
-    float *U, *W, *P, *C;             // the results
+    float *U, *W, *P, *G;             // the results
 } Prep;
 
 // rows[i] -= sum over l < i of A[i][l] rows[l]: the triangular solve with I + A.
@@ -137,12 +140,13 @@ static void solve(const double *a, int64_t m, int64_t stride, int64_t width, dou
             for (int64_t c = 0; c < width; c++) rows[i * width + c] -= a[i * stride + l] * rows[l * width + c];
 }
 
-static void prefix_sums(const Prep *x, const Chunk *chunk) {
+static void take_decays(const Prep *x, const Chunk *chunk) {
     const Heads *h = &x->heads;
     double sum = 0;
-    for (int64_t i = 0; i < x->size; i++) {
-        if (i < chunk->m) x->c[i] = sum += x->g[(chunk->token + i) * h->nv + chunk->j];
-        x->C[(chunk->row + i) * h->nv + chunk->j] = (float)sum;
+    for (int64_t i = 0; i < chunk->m; i++) {
+        float g = x->g[(chunk->token + i) * h->nv + chunk->j];
+        x->G[(chunk->row + i) * h->nv + chunk->j] = g;
+        x->c[i] = sum += g;
     }
 }
 
@@ -166,7 +170,7 @@ static void prepare_chunk(void *user, const Chunk *chunk, const IrSegment *segme
     (void)segment;
     const Prep *x = user;
     const Heads *h = &x->heads;
-    prefix_sums(x, chunk);
+    take_decays(x, chunk);
     key_products(x, chunk);
     for (int64_t i = 0; i < chunk->m; i++) {
         int64_t token = chunk->token + i;
@@ -192,7 +196,7 @@ HdStatus *ir_run_delta_chunk_prep(IrFrame *frame, const IrOp *op, IrTensor *cons
     double *work = ir_scratch((size_t)(most * (1 + most + heads.dv + heads.dk)), sizeof *work);
     Prep x = {.heads = heads, .size = size, .most = most, .q = q, .k = k, .v = v->f, .g = in[3]->f, .beta = in[4]->f,
               .c = work, .a = work + most, .u = work + most * (1 + most), .w = work + most * (1 + most + heads.dv),
-              .U = out[0]->f, .W = out[1]->f, .P = out[2]->f, .C = out[3]->f};
+              .U = out[0]->f, .W = out[1]->f, .P = out[2]->f, .G = out[3]->f};
     for_chunks(table, size, heads.nv, prepare_chunk, &x);
     free(q);
     free(k);
@@ -206,9 +210,9 @@ typedef struct Scan {
     Heads heads;
     int64_t size;
     const double *q, *k, *u, *w;
-    const float *p, *c;
+    const float *p, *g;
     const IrStateStore *state;
-    double *n, *o;                    // [tokens of a chunk][dv], [dv]
+    double *n, *o, *rest;             // [most][dv], [dv], [most], for the most tokens that a chunk can have
     float *out;
 } Scan;
 
@@ -225,24 +229,30 @@ static void corrected_values(const Scan *x, const Chunk *chunk, const double *S)
 
 static void chunk_outputs(const Scan *x, const Chunk *chunk, const double *S) {
     const Heads *h = &x->heads;
+    double c = 0;
     for (int64_t i = 0; i < chunk->m; i++) {
         int64_t row = (chunk->row + i) * h->nv + chunk->j, token = chunk->token + i;
+        c += x->g[row];
         memset(x->o, 0, (size_t)h->dv * sizeof *x->o);
         add_row_times(x->q + key_at(h, token, chunk->j), S, h->dk, h->dv, x->o);
-        scale_all(x->o, h->dv, exp(x->c[row]));
+        scale_all(x->o, h->dv, exp(c));
         for (int64_t l = 0; l <= i; l++)
-            for (int64_t c = 0; c < h->dv; c++) x->o[c] += (double)x->p[row * x->size + l] * x->n[l * h->dv + c];
-        for (int64_t c = 0; c < h->dv; c++) x->out[value_at(h, token, chunk->j) + c] = (float)x->o[c];
+            for (int64_t e = 0; e < h->dv; e++) x->o[e] += (double)x->p[row * x->size + l] * x->n[l * h->dv + e];
+        for (int64_t e = 0; e < h->dv; e++) x->out[value_at(h, token, chunk->j) + e] = (float)x->o[e];
     }
 }
 
 static void advance_state(const Scan *x, const Chunk *chunk, double *S) {
     const Heads *h = &x->heads;
-    double last = x->c[(chunk->row + chunk->m - 1) * h->nv + chunk->j];
-    scale_all(S, h->dk * h->dv, exp(last));
+    double rest = 0;                  // c_m - c_i
+    for (int64_t i = chunk->m - 1; i >= 0; i--) {
+        x->rest[i] = rest;
+        rest += x->g[(chunk->row + i) * h->nv + chunk->j];
+    }
+    scale_all(S, h->dk * h->dv, exp(rest));
     for (int64_t i = 0; i < chunk->m; i++) {
         double *n = x->n + i * h->dv;
-        scale_all(n, h->dv, exp(last - x->c[(chunk->row + i) * h->nv + chunk->j]));
+        scale_all(n, h->dv, exp(x->rest[i]));
         add_outer(S, x->k + key_at(h, chunk->token + i, chunk->j), n, h->dk, h->dv);
     }
 }
@@ -261,9 +271,9 @@ HdStatus *ir_run_delta_chunk_scan(IrFrame *frame, const IrOp *op, IrTensor *cons
     Heads heads = heads_of(op, in[1], U->dims[1], U->dims[2]);
     int64_t size = op->attr[IR_ATTR_CHUNK].i, most = HD_MIN(size, in[0]->dims[0]);
     double *q = ir_tensor_doubles(in[0]), *k = ir_tensor_doubles(in[1]), *u = ir_tensor_doubles(U), *w = ir_tensor_doubles(in[3]);
-    double *work = ir_scratch((size_t)((most + 1) * heads.dv), sizeof *work);
-    Scan x = {.heads = heads, .size = size, .q = q, .k = k, .u = u, .w = w, .p = in[4]->f, .c = in[5]->f, .state = in[6]->state,
-              .n = work, .o = work + most * heads.dv, .out = out[0]->f};
+    double *work = ir_scratch((size_t)((most + 1) * heads.dv + most), sizeof *work);
+    Scan x = {.heads = heads, .size = size, .q = q, .k = k, .u = u, .w = w, .p = in[4]->f, .g = in[5]->f, .state = in[6]->state,
+              .n = work, .o = work + most * heads.dv, .rest = work + (most + 1) * heads.dv, .out = out[0]->f};
     for (int64_t i = 0; i < ir_segment_count(table); i++) {
         IrSegment s = ir_segment_at(table->i, i);
         take_state(x.state, &s);
