@@ -37,7 +37,8 @@ bool ggml_dequantise(uint32_t id, const void *blocks, uint64_t count, float *out
 // ---- reading -------------------------------------------------------------------------------------------------
 
 typedef enum GgufValueType {
-    GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL, GGUF_STRING, GGUF_ARRAY, GGUF_U64, GGUF_I64, GGUF_F64,
+    GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL, GGUF_STRING, GGUF_ARRAY,
+    GGUF_U64, GGUF_I64, GGUF_F64,
     GGUF_VALUE_TYPE_COUNT
 } GgufValueType;
 
@@ -45,7 +46,7 @@ typedef struct GgufValue {
     HdStr key;
     GgufValueType type, elem_type;   // elem_type: of an array's elements; the type itself for a scalar
     uint64_t count;                  // elements of an array; 1 for a scalar
-    const uint8_t *data;             // unaligned bytes inside the mapping: the scalar, the first element, or a string's length word
+    const uint8_t *data;             // unaligned, inside the mapping: the scalar, the first element, or a string's length word
 } GgufValue;
 
 typedef struct GgufTensor {
@@ -62,18 +63,19 @@ typedef struct GgufTensor {
 typedef struct GgufFile GgufFile;
 
 typedef struct GgufOptions {
-    bool header_only;                // the file may end after the tensor infos; tensors then have no data. Split parts must all be there.
+    bool header_only;                // the file may end after the tensor infos; tensors have no data. All split parts must be there.
 } GgufOptions;
 
 // Opens `path` and, for part 1 of a split model (PREFIX-00001-of-0000N.gguf), all other parts. options may be NULL.
 // Errors name the file and the key or tensor. The file stays mapped until gguf_close.
 HD_MUST_USE HdStatus *gguf_open(const char *path, const GgufOptions *options, GgufFile **out_file);
 // The same over bytes in memory, which must outlive the file; `name` stands for the path in messages. No split files.
-HD_MUST_USE HdStatus *gguf_open_memory(const char *name, const void *data, size_t len, const GgufOptions *options, GgufFile **out_file);
+HD_MUST_USE HdStatus *gguf_open_memory(const char *name, const void *data, size_t len, const GgufOptions *options,
+                                       GgufFile **out_file);
 void gguf_close(GgufFile *file);                                        // NULL is fine
 
 const char *gguf_path(const GgufFile *file);
-uint64_t gguf_header_bytes(const GgufFile *file);                       // of part 1: from the magic to the end of the tensor infos, unpadded
+uint64_t gguf_header_bytes(const GgufFile *file);                       // of part 1: magic to the end of the tensor infos, unpadded
 const uint8_t *gguf_header_data(const GgufFile *file);
 size_t gguf_key_count(const GgufFile *file);
 const GgufValue *gguf_key_at(const GgufFile *file, size_t index);       // in file order
@@ -84,18 +86,21 @@ const GgufTensor *gguf_find_tensor(const GgufFile *file, const char *name);
 uint32_t gguf_part_count(const GgufFile *file);
 const HdMapping *gguf_part_mapping(const GgufFile *file, uint32_t part);
 
-// Typed access. Integers of any width are accepted where they fit the range, and for an f32 also f64 and integers; anything else is
-// an error that names file, key, the type found and the type wanted. A missing key is NOT_FOUND.
+// Typed access. Integers of any width are accepted where they fit the range, and for an f32 also f64 and integers; anything
+// else is an error that names file, key, the type found and the type wanted. A missing key is NOT_FOUND.
 HD_MUST_USE HdStatus *gguf_get_u32(const GgufFile *file, const char *key, uint32_t *out_value);
 HD_MUST_USE HdStatus *gguf_get_u64(const GgufFile *file, const char *key, uint64_t *out_value);
 HD_MUST_USE HdStatus *gguf_get_f32(const GgufFile *file, const char *key, float *out_value);
 HD_MUST_USE HdStatus *gguf_get_bool(const GgufFile *file, const char *key, bool *out_value);
 HD_MUST_USE HdStatus *gguf_get_string(const GgufFile *file, const char *key, HdStr *out_value);
 // An array of integers that fit i64; one of bools, or of integers that are all 0 or 1. Values go to `arena`, 8 and 1 bytes each.
-HD_MUST_USE HdStatus *gguf_get_ints(const GgufFile *file, const char *key, HdArena *arena, int64_t **out_values, uint64_t *out_count);
-HD_MUST_USE HdStatus *gguf_get_bools(const GgufFile *file, const char *key, HdArena *arena, uint8_t **out_values, uint64_t *out_count);
+HD_MUST_USE HdStatus *gguf_get_ints(const GgufFile *file, const char *key, HdArena *arena, int64_t **out_values,
+                                    uint64_t *out_count);
+HD_MUST_USE HdStatus *gguf_get_bools(const GgufFile *file, const char *key, HdArena *arena, uint8_t **out_values,
+                                     uint64_t *out_count);
 // Views into the mapping.
-HD_MUST_USE HdStatus *gguf_get_strings(const GgufFile *file, const char *key, HdArena *arena, HdStr **out_values, uint64_t *out_count);
+HD_MUST_USE HdStatus *gguf_get_strings(const GgufFile *file, const char *key, HdArena *arena, HdStr **out_values,
+                                       uint64_t *out_count);
 // One scalar as i64 (integers up to INT64_MAX, bools) or f64 (those and floats); false when it is something else.
 bool gguf_scalar_i64(const GgufValue *value, int64_t *out_value);
 bool gguf_scalar_f64(const GgufValue *value, double *out_value);
@@ -105,8 +110,8 @@ const char *gguf_value_type_name(GgufValueType type);
 HD_MUST_USE HdStatus *gguf_check_finite(const GgufFile *file);
 
 // ---- writing -------------------------------------------------------------------------------------------------
-// Keys and tensors are written in the order they were added; the same calls give the same bytes. What a reader would refuse
-// (a key or tensor added twice, a name of 64 bytes, a row that is no multiple of the block) is a defect of the caller and asserted.
+// Keys and tensors are written in the order they were added; the same calls give the same bytes. What a reader would refuse (a
+// key or tensor added twice, a name of 64 bytes, a row that is no multiple of the block) is a defect of the caller and asserted.
 // Tensors lie on multiples of 32, or of general.alignment when that key was added.
 
 typedef struct GgufWriter GgufWriter;
@@ -121,7 +126,8 @@ void gguf_writer_ints(GgufWriter *writer, const char *key, const int64_t *values
 // Copies key `value` of another file as it is.
 void gguf_writer_copy_key(GgufWriter *writer, const GgufValue *value);
 // `data` (bytes as ne and type say) must stay valid until the file is written; ne is fastest first.
-void gguf_writer_tensor(GgufWriter *writer, const char *name, GgmlType type, uint32_t n_dims, const uint64_t *ne, const void *data);
+void gguf_writer_tensor(GgufWriter *writer, const char *name, GgmlType type, uint32_t n_dims, const uint64_t *ne,
+                        const void *data);
 // The whole file in memory.
 void gguf_writer_finish(GgufWriter *writer, HdBuf *out_bytes);
 // Atomically to `path`.

@@ -81,8 +81,8 @@ void hd_arena_free(HdArena *arena);                       // leaves an empty are
 
 // Growable arrays: struct { T *data; size_t len, cap; }, zero-initialised.
 #define HD_VEC(T) struct { T *data; size_t len, cap; }
-#define hd_vec_push(v, item) (hd_vec_grow((void **)&(v)->data, &(v)->cap, (v)->len + 1, sizeof *(v)->data), (v)->data[(v)->len++] = (item))
 #define hd_vec_reserve(v, n) hd_vec_grow((void **)&(v)->data, &(v)->cap, (n), sizeof *(v)->data)
+#define hd_vec_push(v, item) (hd_vec_reserve((v), (v)->len + 1), (v)->data[(v)->len++] = (item))
 #define hd_vec_free(v) (free((v)->data), (v)->data = NULL, (v)->len = (v)->cap = 0)
 void hd_vec_grow(void **data, size_t *cap, size_t need, size_t item_bytes);
 
@@ -123,7 +123,8 @@ void hd_buf_free(HdBuf *buf);
 // Shortest decimal text that reads back to the same float or double, independent of the locale ("1e-06", "0.5", "nan").
 void hd_buf_f32(HdBuf *buf, float value);
 void hd_buf_f64(HdBuf *buf, double value);
-// The whole of `text` as a number (decimal, no blanks, no leading plus; f64 also nan, inf, -inf); false otherwise. Independent of the locale.
+// The whole of `text` as a number (decimal, no blanks, no leading plus; f64 also nan, inf, -inf), independent of the locale; false
+// otherwise.
 bool hd_parse_i64(HdStr text, int64_t *out);
 bool hd_parse_u64(HdStr text, uint64_t *out);
 bool hd_parse_f64(HdStr text, double *out);

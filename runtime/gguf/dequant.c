@@ -4,11 +4,12 @@
 
 // IQ1, IQ2 and IQ3 need codebooks that are not here yet; Q8_1 and Q8_K never occur in files.
 static const struct { GgmlType type; GgmlBlockDecoder *decode; } decoders[] = {
-    {GGML_Q4_0, ggml_decode_q4_0},     {GGML_Q4_1, ggml_decode_q4_1},     {GGML_Q5_0, ggml_decode_q5_0},   {GGML_Q5_1, ggml_decode_q5_1},
-    {GGML_Q8_0, ggml_decode_q8_0},     {GGML_IQ4_NL, ggml_decode_iq4_nl}, {GGML_Q2_K, ggml_decode_q2_k},   {GGML_Q3_K, ggml_decode_q3_k},
-    {GGML_Q4_K, ggml_decode_q4_k},     {GGML_Q5_K, ggml_decode_q5_k},     {GGML_Q6_K, ggml_decode_q6_k},   {GGML_IQ4_XS, ggml_decode_iq4_xs},
-    {GGML_MXFP4, ggml_decode_mxfp4},   {GGML_NVFP4, ggml_decode_nvfp4},   {GGML_TQ1_0, ggml_decode_tq1_0}, {GGML_TQ2_0, ggml_decode_tq2_0},
-    {GGML_Q1_0, ggml_decode_q1_0},
+    {GGML_Q4_0, ggml_decode_q4_0},   {GGML_Q4_1, ggml_decode_q4_1},   {GGML_Q5_0, ggml_decode_q5_0},
+    {GGML_Q5_1, ggml_decode_q5_1},   {GGML_Q8_0, ggml_decode_q8_0},   {GGML_IQ4_NL, ggml_decode_iq4_nl},
+    {GGML_Q2_K, ggml_decode_q2_k},   {GGML_Q3_K, ggml_decode_q3_k},   {GGML_Q4_K, ggml_decode_q4_k},
+    {GGML_Q5_K, ggml_decode_q5_k},   {GGML_Q6_K, ggml_decode_q6_k},   {GGML_IQ4_XS, ggml_decode_iq4_xs},
+    {GGML_MXFP4, ggml_decode_mxfp4}, {GGML_NVFP4, ggml_decode_nvfp4}, {GGML_TQ1_0, ggml_decode_tq1_0},
+    {GGML_TQ2_0, ggml_decode_tq2_0}, {GGML_Q1_0, ggml_decode_q1_0},
 };
 
 static GgmlBlockDecoder *find_decoder(uint32_t id) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decoders of one block each, kept by family; dequant.c has the table. Layouts: `e` is the element's index in the block. The order
-// of the float operations is ggml's (dequantize_row_* in ggml-quants.c), so that results agree bit for bit.
+// Decoders of one block each, kept by family; dequant.c has the table. Layouts: `e` is the element's index in the block. The
+// order of the float operations is ggml's (dequantize_row_* in ggml-quants.c), so that results agree bit for bit.
 #ifndef HEDDLE_GGUF_DEQUANT_H
 #define HEDDLE_GGUF_DEQUANT_H
 

@@ -39,26 +39,36 @@ static bool split_prefix(const char *path, int64_t count, HdStr *out_prefix) {
 }
 
 static HdStatus *check_first_part(const GgufPart *part, const Split *split, HdStr *out_prefix) {
-    if (part->is_borrowed) return hd_error(HD_UNSUPPORTED, "%s: part of a split model; those can only be opened as files", part->path);
+    if (part->is_borrowed)
+        return hd_error(HD_UNSUPPORTED, "%s: part of a split model; those can only be opened as files", part->path);
     if (split->no != 0)
-        return hd_error(HD_BAD_DATA, "%s: part %" PRId64 " of %" PRId64 " of a split model; open part 1, the file that ends in -00001-of-%05d.gguf", part->path,
-                        split->no + 1, split->count, (int)split->count);
-    if (split->tensors < 0) return hd_error(HD_BAD_DATA, "%s: key 'split.tensors.count' is missing from a split model", part->path);
+        return hd_error(HD_BAD_DATA,
+                        "%s: part %" PRId64 " of %" PRId64
+                        " of a split model; open part 1, the file that ends in -00001-of-%05d.gguf",
+                        part->path, split->no + 1, split->count, (int)split->count);
+    if (split->tensors < 0)
+        return hd_error(HD_BAD_DATA, "%s: key 'split.tensors.count' is missing from a split model", part->path);
     if (!split_prefix(part->path, split->count, out_prefix))
-        return hd_error(HD_BAD_DATA, "%s: part 1 of a split model of %" PRId64 " has to be called NAME-00001-of-%05d.gguf, or the other parts cannot be found", part->path,
-                        split->count, (int)split->count);
+        return hd_error(HD_BAD_DATA,
+                        "%s: part 1 of a split model of %" PRId64
+                        " has to be called NAME-00001-of-%05d.gguf, or the other parts cannot be found",
+                        part->path, split->count, (int)split->count);
     return NULL;
 }
 
 static HdStatus *check_later_part(const GgufPart *part, const Split *first, const Split *split, int64_t no) {
     if (split->no < 0 || split->count < 0)
-        return hd_error(HD_BAD_DATA, "%s: key '%s' is missing from a part of a split model", part->path, split->no < 0 ? "split.no" : "split.count");
+        return hd_error(HD_BAD_DATA, "%s: key '%s' is missing from a part of a split model", part->path,
+                        split->no < 0 ? "split.no" : "split.count");
     if (split->no != no)
-        return hd_error(HD_BAD_DATA, "%s: key 'split.no' is %" PRId64 "; by the file's name it has to be %" PRId64, part->path, split->no, no);
+        return hd_error(HD_BAD_DATA, "%s: key 'split.no' is %" PRId64 "; by the file's name it has to be %" PRId64, part->path,
+                        split->no, no);
     if (split->count != first->count)
-        return hd_error(HD_BAD_DATA, "%s: key 'split.count' is %" PRId64 "; part 1 says %" PRId64, part->path, split->count, first->count);
+        return hd_error(HD_BAD_DATA, "%s: key 'split.count' is %" PRId64 "; part 1 says %" PRId64, part->path, split->count,
+                        first->count);
     if (split->tensors >= 0 && split->tensors != first->tensors)
-        return hd_error(HD_BAD_DATA, "%s: key 'split.tensors.count' is %" PRId64 "; part 1 says %" PRId64, part->path, split->tensors, first->tensors);
+        return hd_error(HD_BAD_DATA, "%s: key 'split.tensors.count' is %" PRId64 "; part 1 says %" PRId64, part->path,
+                        split->tensors, first->tensors);
     return NULL;
 }
 
@@ -107,7 +117,8 @@ static HdStatus *add_other_parts(GgufFile *file, bool header_only) {
     HD_TRY(check_first_part(&file->parts.data[0], &split, &prefix));
     for (int64_t no = 1; no < split.count; no++) HD_TRY(add_later_part(file, prefix, &split, no, header_only));
     if ((uint64_t)split.tensors == file->tensors.len) return NULL;
-    return hd_error(HD_BAD_DATA, "%s: key 'split.tensors.count' is %" PRId64 ", but the parts hold %zu tensors", first_path, split.tensors, file->tensors.len);
+    return hd_error(HD_BAD_DATA, "%s: key 'split.tensors.count' is %" PRId64 ", but the parts hold %zu tensors", first_path,
+                    split.tensors, file->tensors.len);
 }
 
 static HdStatus *finish_open(HdStatus *status, GgufFile *file, bool header_only, GgufFile **out_file) {

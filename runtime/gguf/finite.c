@@ -57,8 +57,9 @@ static HdStatus *check_tensor(const GgufFile *file, const GgufTensor *tensor) {
     uint64_t blocks = tensor->bytes / tensor->type->block_bytes;
     for (uint64_t i = 0; i < blocks; i++) {
         if (finite_block(tensor->type->id, offsets, tensor->data + i * tensor->type->block_bytes)) continue;
-        return hd_error(HD_NOT_FINITE, "%s: tensor '" HD_STR_FMT "': %s %" PRIu64 " is infinite or not a number", file->parts.data[tensor->part].path,
-                        HD_STR_ARG(tensor->name), tensor->type->block > 1 ? "the scale of block" : "element", i);
+        return hd_error(HD_NOT_FINITE, "%s: tensor '" HD_STR_FMT "': %s %" PRIu64 " is infinite or not a number",
+                        file->parts.data[tensor->part].path, HD_STR_ARG(tensor->name),
+                        tensor->type->block > 1 ? "the scale of block" : "element", i);
     }
     return NULL;
 }

@@ -40,19 +40,19 @@ struct GgufFile {
 };
 
 // parse.c
-// Reads the header of `part` (rules of the container, not of any architecture). Keys go to `keys`, tensors are appended to the file
-// with `offset` relative to the data section; part.header_bytes is set. `part_index` is noted in the tensors.
+// Reads the header of `part` (rules of the container, not of any architecture). Keys go to `keys`, tensors are appended to the
+// file with `offset` relative to the data section; part.header_bytes is set. `part_index` is noted in the tensors.
 HD_MUST_USE HdStatus *gguf_parse_header(GgufFile *file, GgufPart *part, uint32_t part_index, GgufKeys *keys);
 
 // layout.c
-// Checks the offsets of the part's tensors against each other and, unless `header_only`, against the file; then makes them absolute
-// and fills `data`, or clears both for header_only.
+// Checks the offsets of the part's tensors against each other and, unless `header_only`, against the file; then makes them
+// absolute and fills `data`, or clears both for header_only.
 HD_MUST_USE HdStatus *gguf_place_tensors(GgufFile *file, const GgufPart *part, const GgufKeys *keys, bool header_only);
 
 // value.c
 uint32_t gguf_value_type_bytes(GgufValueType type);        // of a scalar; 0 for strings and arrays
 const GgufValue *gguf_keys_find(const GgufKeys *keys, HdStr key);   // NULL when absent
-uint64_t gguf_value_bytes(const GgufValue *value);         // bytes of the data in the file: scalar, elements, or string with its length word
+uint64_t gguf_value_bytes(const GgufValue *value);         // in the file: scalar, elements, or string with its length
 void gguf_keys_free(GgufKeys *keys);
 
 #endif

@@ -23,11 +23,12 @@ static HdStatus *read_alignment(const GgufPart *part, const GgufKeys *keys, uint
     *out_alignment = GGUF_ALIGNMENT_DEFAULT;
     if (!value) return NULL;
     if (value->type != GGUF_U32)
-        return hd_error(HD_BAD_DATA, "%s: key 'general.alignment' is of type %s; it has to be u32", part->path, gguf_value_type_name(value->type));
+        return hd_error(HD_BAD_DATA, "%s: key 'general.alignment' is of type %s; it has to be u32", part->path,
+                        gguf_value_type_name(value->type));
     uint32_t alignment = gguf_load_u32(value->data);
     if (alignment < GGUF_ALIGNMENT_MIN || alignment > GGUF_ALIGNMENT_MAX || (alignment & (alignment - 1)))
-        return hd_error(HD_BAD_DATA, "%s: key 'general.alignment' is %" PRIu32 "; it has to be a power of two from %d to %d", part->path, alignment,
-                        GGUF_ALIGNMENT_MIN, GGUF_ALIGNMENT_MAX);
+        return hd_error(HD_BAD_DATA, "%s: key 'general.alignment' is %" PRIu32 "; it has to be a power of two from %d to %d",
+                        part->path, alignment, GGUF_ALIGNMENT_MIN, GGUF_ALIGNMENT_MAX);
     *out_alignment = alignment;
     return NULL;
 }
@@ -45,7 +46,8 @@ static HdStatus *check_overlap(const GgufFile *file, const GgufPart *part, Span 
     for (size_t i = 1; i < count; i++) {
         if (spans[i - 1].end <= spans[i].offset) continue;
         const GgufTensor *first = &file->tensors.data[spans[i - 1].tensor], *second = &file->tensors.data[spans[i].tensor];
-        return bad_tensor(part, second, "its data at offset %" PRIu64 " overlaps that of '" HD_STR_FMT "'", second->offset, HD_STR_ARG(first->name));
+        return bad_tensor(part, second, "its data at offset %" PRIu64 " overlaps that of '" HD_STR_FMT "'", second->offset,
+                          HD_STR_ARG(first->name));
     }
     return NULL;
 }
@@ -58,9 +60,11 @@ static HdStatus *check_offsets(const GgufFile *file, const GgufPart *part, uint6
         const GgufTensor *tensor = &file->tensors.data[part->first_tensor + i];
         spans[i] = (Span){.offset = tensor->offset, .tensor = (uint32_t)(part->first_tensor + i)};
         if (tensor->offset % alignment)
-            status = bad_tensor(part, tensor, "its offset %" PRIu64 " is not a multiple of the alignment %" PRIu64, tensor->offset, alignment);
+            status = bad_tensor(part, tensor, "its offset %" PRIu64 " is not a multiple of the alignment %" PRIu64,
+                                tensor->offset, alignment);
         else if (!hd_add_u64(tensor->offset, tensor->bytes, &spans[i].end))
-            status = bad_tensor(part, tensor, "its offset %" PRIu64 " plus its %" PRIu64 " bytes overflow 64 bits", tensor->offset, tensor->bytes);
+            status = bad_tensor(part, tensor, "its offset %" PRIu64 " plus its %" PRIu64 " bytes overflow 64 bits",
+                                tensor->offset, tensor->bytes);
     }
     if (!status) status = check_overlap(file, part, spans, count);
     free(spans);
@@ -75,7 +79,10 @@ static HdStatus *place_tensor(const GgufPart *part, GgufTensor *tensor, uint64_t
     tensor->offset = 0;
     if (header_only) return NULL;
     if (end > len)
-        return bad_tensor(part, tensor, "its data ends at byte %" PRIu64 ", but the file has only %" PRIu64 ": it is truncated (an incomplete download?)", end, len);
+        return bad_tensor(part, tensor,
+                          "its data ends at byte %" PRIu64 ", but the file has only %" PRIu64
+                          ": it is truncated (an incomplete download?)",
+                          end, len);
     tensor->offset = offset;
     tensor->data = part->mapping.data + offset;
     return NULL;
@@ -86,6 +93,7 @@ HdStatus *gguf_place_tensors(GgufFile *file, const GgufPart *part, const GgufKey
     HD_TRY(read_alignment(part, keys, &alignment));
     HD_TRY(check_offsets(file, part, alignment));
     start = hd_align_up(part->header_bytes, alignment);    // no overflow: the header lies inside a mapping
-    for (size_t i = part->first_tensor; i < file->tensors.len; i++) HD_TRY(place_tensor(part, &file->tensors.data[i], start, header_only));
+    for (size_t i = part->first_tensor; i < file->tensors.len; i++)
+        HD_TRY(place_tensor(part, &file->tensors.data[i], start, header_only));
     return NULL;
 }

@@ -59,7 +59,9 @@ static HdStatus *take_string(Parser *p, const char *what, uint64_t max, HdStr *o
     const uint8_t *data;
     HD_TRY(take_u64(p, &len));
     if (len > max) return bad(p, "%s of %" PRIu64 " bytes; the limit is %" PRIu64, what, len, max);
-    if (len > left(p)) return bad(p, "%s of %" PRIu64 " bytes, but the file has %" PRIu64 " left: it is truncated or damaged", what, len, left(p));
+    if (len > left(p))
+        return bad(p, "%s of %" PRIu64 " bytes, but the file has %" PRIu64 " left: it is truncated or damaged", what, len,
+                   left(p));
     HD_TRY(take(p, len, &data));
     *out_text = (HdStr){(const char *)data, (size_t)len};
     return NULL;
@@ -81,8 +83,11 @@ static HdStatus *skip_strings(Parser *p, uint64_t count) {
         if (len - at < STRING_WORD) return truncated(p);
         uint64_t bytes = gguf_load_u64(data + at);
         at += STRING_WORD;
-        if (bytes > len - at || bytes > string_max)
-            return bad(p, "string %" PRIu64 " of the array has %" PRIu64 " bytes, but the file has %" PRIu64 " left", i, bytes, len - at);
+        if (bytes > string_max && bytes <= len - at)
+            return bad(p, "string %" PRIu64 " of the array has %" PRIu64 " bytes; the limit is %" PRIu64, i, bytes, string_max);
+        if (bytes > len - at)
+            return bad(p, "string %" PRIu64 " of the array has %" PRIu64 " bytes, but the file has %" PRIu64 " left", i, bytes,
+                       len - at);
         at += bytes;
     }
     p->at = at;
@@ -98,8 +103,12 @@ static HdStatus *parse_array(Parser *p, GgufValue *value) {
     value->elem_type = (GgufValueType)type;
     value->data = p->data + p->at;
     uint64_t bytes = type == GGUF_STRING ? STRING_WORD : gguf_value_type_bytes(value->elem_type);
-    if (value->count > HD_MIN(array_max, left(p) / bytes))
-        return bad(p, "an array of %" PRIu64 " %s, but the file has %" PRIu64 " bytes left", value->count, gguf_value_type_name(value->elem_type), left(p));
+    if (value->count > array_max && value->count <= left(p) / bytes)
+        return bad(p, "an array of %" PRIu64 " %s; the limit is %" PRIu64, value->count, gguf_value_type_name(value->elem_type),
+                   array_max);
+    if (value->count > left(p) / bytes)
+        return bad(p, "an array of %" PRIu64 " %s, but the file has %" PRIu64 " bytes left", value->count,
+                   gguf_value_type_name(value->elem_type), left(p));
     if (type == GGUF_STRING) return skip_strings(p, value->count);
     HD_TRY(take(p, value->count * bytes, &value->data));   // no overflow: the count is at most 2^30
     return type == GGUF_BOOL ? check_bools(p, value->data, value->count) : NULL;
@@ -139,7 +148,8 @@ static HdStatus *parse_tensor_name(Parser *p, HdStr *out_name) {
     HD_TRY(take_string(p, "a name", GGUF_NAME_MAX, out_name));
     if (!out_name->len) return bad(p, "its name is empty");
     for (size_t i = 0; i < out_name->len; i++)
-        if (out_name->data[i] < 0x20 || out_name->data[i] > 0x7e) return bad(p, "its name has a byte that is not printable ASCII");
+        if (out_name->data[i] < 0x20 || out_name->data[i] > 0x7e)
+            return bad(p, "its name has a byte that is not printable ASCII");
     p->name = *out_name;
     return NULL;
 }
@@ -166,7 +176,8 @@ static HdStatus *parse_tensor_type(Parser *p, GgufTensor *tensor) {
     tensor->type = ggml_type_info(id);
     if (!tensor->type) return bad(p, "type %" PRId32 " is unknown or was removed from the format", (int32_t)id);
     if (tensor->ne[0] % tensor->type->block)
-        return bad(p, "a row of %" PRIu64 " elements is not a multiple of %s's block of %" PRIu32, tensor->ne[0], tensor->type->name, tensor->type->block);
+        return bad(p, "a row of %" PRIu64 " elements is not a multiple of %s's block of %" PRIu32, tensor->ne[0],
+                   tensor->type->name, tensor->type->block);
     uint64_t bytes = tensor->ne[0] / tensor->type->block, padded;
     bool fits = hd_mul_u64(bytes, tensor->type->block_bytes, &bytes);
     for (int i = 1; i < 4; i++) fits = fits && hd_mul_u64(bytes, tensor->ne[i], &bytes);
@@ -198,7 +209,8 @@ static HdStatus *check_version(const Parser *p, uint32_t version) {
 static HdStatus *check_count(const Parser *p, const char *what, uint64_t count, uint64_t min_bytes) {
     uint64_t most = HD_MIN(left(p) / min_bytes, UINT32_MAX - 1);
     if (count <= most) return NULL;
-    return bad(p, "the header announces %" PRIu64 " %s, but a file of %" PRIu64 " bytes holds at most %" PRIu64, count, what, p->len, most);
+    return bad(p, "the header announces %" PRIu64 " %s, but a file of %" PRIu64 " bytes holds at most %" PRIu64, count, what,
+               p->len, most);
 }
 
 static HdStatus *parse_fixed(Parser *p, uint64_t *out_tensors, uint64_t *out_keys) {

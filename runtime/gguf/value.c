@@ -9,9 +9,10 @@
 typedef enum Kind { UNSIGNED, SIGNED, FLOAT, BOOLEAN, OTHER } Kind;
 
 static const struct { const char *name; uint32_t bytes; Kind kind; } types[GGUF_VALUE_TYPE_COUNT] = {
-    [GGUF_U8] = {"u8", 1, UNSIGNED},   [GGUF_I8] = {"i8", 1, SIGNED},     [GGUF_U16] = {"u16", 2, UNSIGNED}, [GGUF_I16] = {"i16", 2, SIGNED},
-    [GGUF_U32] = {"u32", 4, UNSIGNED}, [GGUF_I32] = {"i32", 4, SIGNED},   [GGUF_F32] = {"f32", 4, FLOAT},    [GGUF_BOOL] = {"bool", 1, BOOLEAN},
-    [GGUF_STRING] = {"string", 0, OTHER}, [GGUF_ARRAY] = {"array", 0, OTHER}, [GGUF_U64] = {"u64", 8, UNSIGNED}, [GGUF_I64] = {"i64", 8, SIGNED},
+    [GGUF_U8] = {"u8", 1, UNSIGNED},    [GGUF_I8] = {"i8", 1, SIGNED},      [GGUF_U16] = {"u16", 2, UNSIGNED},
+    [GGUF_I16] = {"i16", 2, SIGNED},    [GGUF_U32] = {"u32", 4, UNSIGNED},  [GGUF_I32] = {"i32", 4, SIGNED},
+    [GGUF_F32] = {"f32", 4, FLOAT},     [GGUF_BOOL] = {"bool", 1, BOOLEAN}, [GGUF_STRING] = {"string", 0, OTHER},
+    [GGUF_ARRAY] = {"array", 0, OTHER}, [GGUF_U64] = {"u64", 8, UNSIGNED},  [GGUF_I64] = {"i64", 8, SIGNED},
     [GGUF_F64] = {"f64", 8, FLOAT},
 };
 
@@ -107,10 +108,13 @@ static HdStatus *get_unsigned(const GgufFile *file, const char *key, uint64_t ma
     if (!is_integer(value->type)) return wrong_type(file, value, "an integer");
     if (types[value->type].kind == SIGNED) {
         load_i64(value->type, value->data, &number);
-        if (number < 0) return hd_error(HD_BAD_DATA, "%s: key '%s' is %" PRId64 "; it has to be 0 or more", gguf_path(file), key, number);
+        if (number < 0)
+            return hd_error(HD_BAD_DATA, "%s: key '%s' is %" PRId64 "; it has to be 0 or more", gguf_path(file), key, number);
     }
     uint64_t bits = load_unsigned(value->data, types[value->type].bytes);
-    if (bits > max) return hd_error(HD_BAD_DATA, "%s: key '%s' is %" PRIu64 "; it has to be at most %" PRIu64, gguf_path(file), key, bits, max);
+    if (bits > max)
+        return hd_error(HD_BAD_DATA, "%s: key '%s' is %" PRIu64 "; it has to be at most %" PRIu64, gguf_path(file), key, bits,
+                        max);
     *out_value = bits;
     return NULL;
 }
@@ -122,7 +126,9 @@ HdStatus *gguf_get_u32(const GgufFile *file, const char *key, uint32_t *out_valu
     return NULL;
 }
 
-HdStatus *gguf_get_u64(const GgufFile *file, const char *key, uint64_t *out_value) { return get_unsigned(file, key, UINT64_MAX, out_value); }
+HdStatus *gguf_get_u64(const GgufFile *file, const char *key, uint64_t *out_value) {
+    return get_unsigned(file, key, UINT64_MAX, out_value);
+}
 
 HdStatus *gguf_get_f32(const GgufFile *file, const char *key, float *out_value) {
     const GgufValue *value;
@@ -130,7 +136,8 @@ HdStatus *gguf_get_f32(const GgufFile *file, const char *key, float *out_value) 
     HD_TRY(require(file, key, &value));
     if (value->type == GGUF_BOOL || !gguf_scalar_f64(value, &wide)) return wrong_type(file, value, "a number (f32)");
     float narrow = (float)wide;
-    if (isfinite(wide) && !isfinite(narrow)) return hd_error(HD_BAD_DATA, "%s: key '%s' is %g; that does not fit f32", gguf_path(file), key, wide);
+    if (isfinite(wide) && !isfinite(narrow))
+        return hd_error(HD_BAD_DATA, "%s: key '%s' is %g; that does not fit f32", gguf_path(file), key, wide);
     *out_value = narrow;
     return NULL;
 }
@@ -172,12 +179,14 @@ HdStatus *gguf_get_ints(const GgufFile *file, const char *key, HdArena *arena, i
 HdStatus *gguf_get_bools(const GgufFile *file, const char *key, HdArena *arena, uint8_t **out_values, uint64_t *out_count) {
     const GgufValue *value;
     HD_TRY(require(file, key, &value));
-    if (value->type != GGUF_ARRAY || (!is_integer(value->elem_type) && value->elem_type != GGUF_BOOL)) return wrong_type(file, value, "an array of bools");
+    if (value->type != GGUF_ARRAY || (!is_integer(value->elem_type) && value->elem_type != GGUF_BOOL))
+        return wrong_type(file, value, "an array of bools");
     uint8_t *values = HD_NEW_ARRAY(arena, uint8_t, value->count);
     uint32_t bytes = types[value->elem_type].bytes;
     for (uint64_t i = 0; i < value->count; i++) {
         uint64_t bits = load_unsigned(value->data + i * bytes, bytes);
-        if (bits > 1) return hd_error(HD_BAD_DATA, "%s: key '%s': element %" PRIu64 " is neither 0 nor 1", gguf_path(file), key, i);
+        if (bits > 1)
+            return hd_error(HD_BAD_DATA, "%s: key '%s': element %" PRIu64 " is neither 0 nor 1", gguf_path(file), key, i);
         values[i] = (uint8_t)bits;
     }
     *out_values = values;

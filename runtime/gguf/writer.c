@@ -79,7 +79,9 @@ void gguf_writer_u64(GgufWriter *writer, const char *key, uint64_t value) { put_
 
 void gguf_writer_f32(GgufWriter *writer, const char *key, float value) { put_scalar(writer, hd_str(key), GGUF_F32, &value); }
 
-void gguf_writer_bool(GgufWriter *writer, const char *key, bool value) { put_scalar(writer, hd_str(key), GGUF_BOOL, &(uint8_t){value}); }
+void gguf_writer_bool(GgufWriter *writer, const char *key, bool value) {
+    put_scalar(writer, hd_str(key), GGUF_BOOL, &(uint8_t){value});
+}
 
 void gguf_writer_string(GgufWriter *writer, const char *key, HdStr value) {
     put_key(writer, hd_str(key), GGUF_STRING);
@@ -110,8 +112,12 @@ void gguf_writer_copy_key(GgufWriter *writer, const GgufValue *value) {
 
 // ---- tensors -------------------------------------------------------------------------------------------------
 
-void gguf_writer_tensor(GgufWriter *writer, const char *name, GgmlType type, uint32_t n_dims, const uint64_t *ne, const void *data) {
-    Item item = {.name = hd_arena_strndup(&writer->names, name, strlen(name)), .type = ggml_type_info(type), .n_dims = n_dims, .data = data};
+void gguf_writer_tensor(GgufWriter *writer, const char *name, GgmlType type, uint32_t n_dims, const uint64_t *ne,
+                        const void *data) {
+    Item item = {.name = hd_arena_strndup(&writer->names, name, strlen(name)),
+                 .type = ggml_type_info(type),
+                 .n_dims = n_dims,
+                 .data = data};
     bool is_new = hd_map_put(&writer->tensor_names, hd_str(item.name), 0);
     HD_ASSERT(is_new && *name && strlen(name) <= GGUF_NAME_MAX);
     HD_ASSERT(item.type && n_dims >= 1 && n_dims <= 4);

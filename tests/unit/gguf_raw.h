@@ -74,7 +74,9 @@ static inline void raw_tensor(Raw *raw, const char *name, uint32_t n_dims, const
     raw->added_tensors++;
 }
 
-static inline void raw_row(Raw *raw, const char *name, uint64_t ne0, uint32_t type, uint64_t offset) { raw_tensor(raw, name, 1, &ne0, type, offset); }
+static inline void raw_row(Raw *raw, const char *name, uint64_t ne0, uint32_t type, uint64_t offset) {
+    raw_tensor(raw, name, 1, &ne0, type, offset);
+}
 
 static inline void raw_build(Raw *raw, HdBuf *out_bytes) {
     *out_bytes = (HdBuf){0};
@@ -90,8 +92,8 @@ static inline void raw_build(Raw *raw, HdBuf *out_bytes) {
     hd_buf_free(&raw->infos);
 }
 
-// Opens `bytes` from a block of exactly that size, so that a sanitizer sees the first byte read beyond it. *out_block is freed by the
-// caller after the file is closed.
+// Opens `bytes` from a block of exactly that size, so that a sanitizer sees the first byte read beyond it. *out_block is freed
+// by the caller after the file is closed.
 static inline HdStatus *raw_open(const void *bytes, size_t len, bool header_only, void **out_block, GgufFile **out_file) {
     GgufOptions options = {.header_only = header_only};
     *out_block = hd_xmalloc(len);

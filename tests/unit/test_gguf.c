@@ -42,7 +42,8 @@ static void test_counts(void **state) {
             raw_u32(&bytes, 3);
             raw_u64(&bytes, which ? 0 : counts[i]);
             raw_u64(&bytes, which ? counts[i] : 0);
-            expect_message(raw_open(bytes.data, bytes.len, false, &block, &file), "t.gguf", which ? " keys, but a file of 24 bytes" : " tensors, but a file of 24 bytes");
+            expect_message(raw_open(bytes.data, bytes.len, false, &block, &file), "t.gguf",
+                           which ? " keys, but a file of 24 bytes" : " tensors, but a file of 24 bytes");
             free(block);
         }
         hd_buf_free(&bytes);
@@ -234,6 +235,7 @@ static void test_dimensions(void **state) {
         {{1ull << 62, 4, 1, 1}, I8, "overflows 63 bits"},                        // product 2^64, which wraps to 0
         {{1ull << 32, (1ull << 32) + 1, 1, 1}, I8, "overflows 63 bits"},         // product 2^64 + 2^32, which wraps to 2^32
         {{(1ull << 32) + 16, 1ull << 32, 1, 1}, I8, "overflows 63 bits"},
+        {{1ull << 62, 2, 1, 1}, GGML_TQ1_0, "the product of its sizes overflows"},   // although its bytes fit
         {{4ull * INT32_MAX, 4ull * INT32_MAX, 1, 1}, F32, "overflows 63 bits"},  // TENSORS_NE_TOO_BIG
         {{1ull << 61, 1, 1, 1}, F32, "size in bytes overflows 63 bits"},         // elements fit, bytes do not
         {{1ull << 60, 1, 1, 1}, I64, "size in bytes overflows 63 bits"},         // TENSORS_NBYTES_TOO_BIG
@@ -282,8 +284,8 @@ static void test_offsets(void **state) {
     (void)state;
     static const struct { uint64_t x, y; const char *fragment; } cases[] = {
         {1, 128, "tensor 'x': its offset 1 is not a multiple of the alignment 32"},
-        {0, 132, "tensor 'y': its offset 132 is not a multiple"},                // TENSORS_INCONSISTENT_ALIGN, DATA_INCONSISTENT_ALIGN
-        {UINT64_MAX, 128, "tensor 'x': its offset 18446744073709551615 is not a multiple"},   // TENSORS_BAD_OFFSET
+        {0, 132, "tensor 'y': its offset 132 is not a multiple"}, // TENSORS_INCONSISTENT_ALIGN, DATA_INCONSISTENT_ALIGN
+        {UINT64_MAX, 128, "tensor 'x': its offset 18446744073709551615 is not a multiple"}, // TENSORS_BAD_OFFSET
         {UINT64_MAX - 31, 128, "tensor 'x': its offset 18446744073709551584 plus its 128 bytes overflow"},
         {0, 0, "tensor 'y': its data at offset 0 overlaps that of 'x'"},
         {0, 96, "tensor 'y': its data at offset 96 overlaps that of 'x'"},

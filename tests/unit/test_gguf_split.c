@@ -184,11 +184,37 @@ static void test_other_files(void **state) {
     expect_refused(path, path, "not a GGUF file");
 }
 
+// Strings and arrays beyond 2^30, in files that could hold them (and have no blocks on the disk).
+static void expect_sparse_refused(Raw *raw, const char *fragment) {
+    HdBuf bytes;
+    char path[128];
+    snprintf(path, sizeof path, "%s/sparse.gguf", folder);
+    raw_build(raw, &bytes);
+    assert_null(hd_write_file(path, bytes.data, bytes.len));
+    hd_buf_free(&bytes);
+    assert_int_equal(truncate(path, (off_t)1 << 32), 0);
+    expect_refused(path, path, fragment);
+}
+
+static void test_limits(void **state) {
+    (void)state;
+    Raw text = RAW_NEW, element = RAW_NEW, array = RAW_NEW;
+    raw_key(&text, "k", GGUF_STRING);
+    raw_u64(&text.keys, (1ull << 30) + 1);
+    expect_sparse_refused(&text, "key 'k': a string of 1073741825 bytes; the limit is 1073741824");
+    raw_key_array(&element, "k", GGUF_STRING, 1);
+    raw_u64(&element.keys, (1ull << 30) + 1);
+    expect_sparse_refused(&element, "key 'k': string 0 of the array has 1073741825 bytes; the limit is 1073741824");
+    raw_key_array(&array, "k", GGUF_U8, (1ull << 30) + 1);
+    expect_sparse_refused(&array, "key 'k': an array of 1073741825 u8; the limit is 1073741824");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_good, empty_folder),              cmocka_unit_test_teardown(test_headers_only, empty_folder),
-        cmocka_unit_test_teardown(test_bad_parts, empty_folder),         cmocka_unit_test_teardown(test_wrong_file_opened, empty_folder),
-        cmocka_unit_test_teardown(test_single, empty_folder),            cmocka_unit_test_teardown(test_other_files, empty_folder),
+        cmocka_unit_test_teardown(test_good, empty_folder),      cmocka_unit_test_teardown(test_headers_only, empty_folder),
+        cmocka_unit_test_teardown(test_bad_parts, empty_folder), cmocka_unit_test_teardown(test_wrong_file_opened, empty_folder),
+        cmocka_unit_test_teardown(test_single, empty_folder),    cmocka_unit_test_teardown(test_other_files, empty_folder),
+        cmocka_unit_test_teardown(test_limits, empty_folder),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -19,7 +19,8 @@ static GgufFile *open_raw(Raw *raw, HdBuf *out_bytes) {
 
 // ---- which getter takes which type ---------------------------------------------------------------------------
 
-static const char *const type_names[] = {"u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"};
+static const char *const type_names[] = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
+                                         "bool", "string", "array", "u64", "i64", "f64"};
 static const size_t type_bytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
 // The value 1 (of any type): "x" for strings.
@@ -33,7 +34,9 @@ static void put_one(HdBuf *buf, uint32_t type) {
     else hd_buf_bytes(buf, &integer, type_bytes[type]);
 }
 
-static bool is_integer(uint32_t type) { return type != GGUF_F32 && type != GGUF_F64 && type != GGUF_BOOL && type != GGUF_STRING && type != GGUF_ARRAY; }
+static bool is_integer(uint32_t type) {
+    return type != GGUF_F32 && type != GGUF_F64 && type != GGUF_BOOL && type != GGUF_STRING && type != GGUF_ARRAY;
+}
 
 static void check(HdStatus *status, bool want_good, const char *found) {
     if (want_good) {
@@ -55,7 +58,8 @@ static void check_getters(const GgufFile *file, uint32_t type, bool is_array) {
     int64_t *ints = NULL;
     uint8_t *bools = NULL;
     char found[64];
-    snprintf(found, sizeof found, is_array ? "is an array of %s; it has to be " : "is of type %s; it has to be ", type_names[type]);
+    snprintf(found, sizeof found, is_array ? "is an array of %s; it has to be " : "is of type %s; it has to be ",
+             type_names[type]);
     check(gguf_get_u32(file, "k", &u32), !is_array && integer, found);
     check(gguf_get_u64(file, "k", &u64), !is_array && integer, found);
     check(gguf_get_f32(file, "k", &f32), !is_array && (integer || floating), found);
@@ -84,7 +88,8 @@ static void test_getters_by_type(void **state) {
         check_getters(file, type, false);
         double number = 0;
         int64_t integer = 0;
-        assert_true(gguf_scalar_f64(gguf_find_key(file, "k"), &number) == (type != GGUF_STRING) && number == (type != GGUF_STRING));
+        assert_true(gguf_scalar_f64(gguf_find_key(file, "k"), &number) == (type != GGUF_STRING) &&
+                    number == (type != GGUF_STRING));
         assert_true(gguf_scalar_i64(gguf_find_key(file, "k"), &integer) == (is_integer(type) || type == GGUF_BOOL));
         gguf_close(file);
         hd_buf_free(&bytes);
@@ -202,7 +207,8 @@ static void check_sample_keys(const GgufFile *file) {
 }
 
 static void check_sample_tensors(const GgufFile *file, uint64_t alignment) {
-    const GgufTensor *vector = gguf_find_tensor(file, "vector"), *matrix = gguf_find_tensor(file, "matrix"), *bytes = gguf_find_tensor(file, "bytes");
+    const GgufTensor *vector = gguf_find_tensor(file, "vector"), *matrix = gguf_find_tensor(file, "matrix"),
+                     *bytes = gguf_find_tensor(file, "bytes");
     assert_int_equal(gguf_tensor_count(file), 3);
     assert_ptr_equal(gguf_tensor_at(file, 1), matrix);
     assert_true(vector->n_dims == 1 && vector->ne[0] == 6 && vector->ne[1] == 1 && vector->ne[3] == 1 && vector->bytes == 24);
@@ -334,10 +340,10 @@ static void test_copy_keys(void **state) {
 
 // Where to put an infinity into block 1: f16 unless noted. From the block layouts of ggml-common.h.
 static const struct { GgmlType type; size_t offset; } poisons[] = {
-    {GGML_F16, 0}, {GGML_Q4_0, 0}, {GGML_Q4_1, 0}, {GGML_Q4_1, 2}, {GGML_Q5_0, 0}, {GGML_Q5_1, 0}, {GGML_Q5_1, 2}, {GGML_Q8_0, 0}, {GGML_Q2_K, 80},
-    {GGML_Q2_K, 82}, {GGML_Q3_K, 108}, {GGML_Q4_K, 0}, {GGML_Q4_K, 2}, {GGML_Q5_K, 0}, {GGML_Q5_K, 2}, {GGML_Q6_K, 208}, {GGML_IQ2_XXS, 0},
-    {GGML_IQ2_XS, 0}, {GGML_IQ3_XXS, 0}, {GGML_IQ1_S, 0}, {GGML_IQ4_NL, 0}, {GGML_IQ3_S, 0}, {GGML_IQ2_S, 0}, {GGML_IQ4_XS, 0}, {GGML_TQ1_0, 52},
-    {GGML_TQ2_0, 64}, {GGML_Q1_0, 0}, {GGML_Q2_0, 0},
+    {GGML_F16, 0},   {GGML_Q4_0, 0},   {GGML_Q4_1, 0},    {GGML_Q4_1, 2},   {GGML_Q5_0, 0},    {GGML_Q5_1, 0},  {GGML_Q5_1, 2},
+    {GGML_Q8_0, 0},  {GGML_Q2_K, 80},  {GGML_Q2_K, 82},   {GGML_Q3_K, 108}, {GGML_Q4_K, 0},    {GGML_Q4_K, 2},  {GGML_Q5_K, 0},
+    {GGML_Q5_K, 2},  {GGML_Q6_K, 208}, {GGML_IQ2_XXS, 0}, {GGML_IQ2_XS, 0}, {GGML_IQ3_XXS, 0}, {GGML_IQ1_S, 0}, {GGML_IQ4_NL, 0},
+    {GGML_IQ3_S, 0}, {GGML_IQ2_S, 0},  {GGML_IQ4_XS, 0},  {GGML_TQ1_0, 52}, {GGML_TQ2_0, 64},  {GGML_Q1_0, 0},  {GGML_Q2_0, 0},
 };
 static const struct { GgmlType type; size_t offset, len; const char *bytes; } other_poisons[] = {
     {GGML_F32, 0, 4, "\0\0\x80\x7f"}, {GGML_F32, 0, 4, "\1\0\x80\xff"}, {GGML_BF16, 0, 2, "\x80\xff"}, {GGML_F16, 0, 2, "\1\x7e"},
@@ -359,7 +365,8 @@ static void check_poison(GgmlType id, size_t offset, const void *poison, size_t 
         HdStatus *status = gguf_check_finite(file);
         if (poisoned) {
             assert_int_equal(hd_status_code(status), HD_NOT_FINITE);
-            expect_message(status, "t.gguf", type->block > 1 ? "tensor 'blk.1.w': the scale of block 1 is" : "tensor 'blk.1.w': element 1 is");
+            expect_message(status, "t.gguf",
+                           type->block > 1 ? "tensor 'blk.1.w': the scale of block 1 is" : "tensor 'blk.1.w': element 1 is");
         } else {
             assert_null(status);
         }

@@ -78,8 +78,8 @@ static void check_to_f16(float value) {
 static void test_to_f16(void **state) {
     (void)state;
     for (uint32_t bits = 0; bits < 0x7c00; bits++) {       // the tie above each half, and its neighbours
-        double middle = ((double)hd_f16_to_f32((uint16_t)bits) + (bits == 0x7bff ? 65536.0 : (double)hd_f16_to_f32((uint16_t)(bits + 1)))) / 2;
-        float tie = (float)middle;
+        double next = bits == 0x7bff ? 65536.0 : (double)hd_f16_to_f32((uint16_t)(bits + 1));
+        float tie = (float)(((double)hd_f16_to_f32((uint16_t)bits) + next) / 2);
         for (int step = -1; step <= 1; step++) {
             float value = float_of(bits_of(tie) + (uint32_t)step);
             check_to_f16(value);
@@ -105,7 +105,8 @@ static void test_bf16(void **state) {
             assert_true(isnan(hd_bf16_to_f32(got)));
             continue;
         }
-        double low = (double)float_of(bits & 0xffff0000u), down = fabs((double)value - low), up = ldexp(1.0, ilogb(low == 0 ? 0x1p-126 : low) - 7);
+        double low = (double)float_of(bits & 0xffff0000u), down = fabs((double)value - low),
+               up = ldexp(1.0, ilogb(low == 0 ? 0x1p-126 : low) - 7);
         if (fabs(low) < 0x1p-126) up = 0x1p-133;
         uint32_t want = bits >> 16;
         if (down > up / 2 || (down == up / 2 && (want & 1))) want++;
@@ -132,14 +133,30 @@ static const struct { uint32_t bits; const char *text; } f32_texts[] = {
     {0x7f800000, "inf"}, {0xff800000, "-inf"}, {0x7fc00000, "nan"}, {0xffc00001, "nan"},
 };
 static const struct { uint64_t bits; const char *text; } f64_texts[] = {
-    {0x0000000000000000, "0"}, {0x8000000000000000, "-0"}, {0x3ff0000000000000, "1"},
-    {0x3fb999999999999a, "0.1"}, {0x7fefffffffffffff, "1.7976931348623157e+308"}, {0x0000000000000001, "5e-324"},
-    {0x0010000000000000, "2.2250738585072014e-308"}, {0x000fffffffffffff, "2.225073858507201e-308"}, {0x4340000000000000, "9007199254740992"},
-    {0x433fffffffffffff, "9007199254740991"}, {0x3fd5555555555555, "0.3333333333333333"}, {0x400921fb54442d18, "3.141592653589793"},
-    {0x412e848000000000, "1e+06"}, {0x3eb0c6f7a0b5ed8d, "1e-06"}, {0x44b52d02c7e14af6, "1e+23"},
-    {0x3d30000000000000, "5.6843418860808015e-14"}, {0x2827688de6a16a3b, "2.9704598186234577e-115"}, {0x5f2dd97f1cfb10f6, "3.0534183338726823e+150"},
-    {0x3fd4235992edcf45, "0.3146575865605324"}, {0xbb2edb20035b7399, "-1.2761724801771812e-23"}, {0xc30d8b7628dbd25e, "-1039514241563211.8"},
-    {0x7ff0000000000000, "inf"}, {0xfff0000000000000, "-inf"}, {0x7ff8000000000000, "nan"},
+    {0x0000000000000000, "0"},
+    {0x8000000000000000, "-0"},
+    {0x3ff0000000000000, "1"},
+    {0x3fb999999999999a, "0.1"},
+    {0x7fefffffffffffff, "1.7976931348623157e+308"},
+    {0x0000000000000001, "5e-324"},
+    {0x0010000000000000, "2.2250738585072014e-308"},
+    {0x000fffffffffffff, "2.225073858507201e-308"},
+    {0x4340000000000000, "9007199254740992"},
+    {0x433fffffffffffff, "9007199254740991"},
+    {0x3fd5555555555555, "0.3333333333333333"},
+    {0x400921fb54442d18, "3.141592653589793"},
+    {0x412e848000000000, "1e+06"},
+    {0x3eb0c6f7a0b5ed8d, "1e-06"},
+    {0x44b52d02c7e14af6, "1e+23"},
+    {0x3d30000000000000, "5.6843418860808015e-14"},
+    {0x2827688de6a16a3b, "2.9704598186234577e-115"},
+    {0x5f2dd97f1cfb10f6, "3.0534183338726823e+150"},
+    {0x3fd4235992edcf45, "0.3146575865605324"},
+    {0xbb2edb20035b7399, "-1.2761724801771812e-23"},
+    {0xc30d8b7628dbd25e, "-1039514241563211.8"},
+    {0x7ff0000000000000, "inf"},
+    {0xfff0000000000000, "-inf"},
+    {0x7ff8000000000000, "nan"},
 };
 
 static void check_f32_text(float value, const char *want) {
@@ -207,7 +224,8 @@ static void test_comma_locale(void **state) {
 
 static void test_parse_integers(void **state) {
     (void)state;
-    static const char *const bad[] = {"", "-", "+1", " 1", "1 ", "0x10", "1.0", "--1", "1e3", "18446744073709551616", "99999999999999999999"};
+    static const char *const bad[] = {
+        "", "-", "+1", " 1", "1 ", "0x10", "1.0", "--1", "1e3", "18446744073709551616", "99999999999999999999"};
     uint64_t u = 7;
     int64_t i = 7;
     for (size_t k = 0; k < HD_COUNT(bad); k++) {
@@ -226,7 +244,8 @@ static void test_parse_integers(void **state) {
 
 static void test_parse_floats(void **state) {
     (void)state;
-    static const char *const bad[] = {"", "-", ".", "e5", "1e", "1e+", " 1", "1 ", "0x1p3", "+1", "infinity", "NAN", "nan(1)", "1.5f", "1,5", "--1", "1..2"};
+    static const char *const bad[] = {"",   "-",        ".",   "e5",     "1e",   "1e+", " 1",  "1 ",  "0x1p3",
+                                      "+1", "infinity", "NAN", "nan(1)", "1.5f", "1,5", "--1", "1..2"};
     double d = 7;
     for (size_t k = 0; k < HD_COUNT(bad); k++) assert_false(hd_parse_f64(hd_str(bad[k]), &d));
     assert_true(d == 7);
