@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// The micro-kernel of all matrix products on the CPU: a panel of 16 weight rows times a few rows of activations ("tokens").
+//
+// Numerics (class ordered). Lanes are weight rows; every output element has an accumulator of its own that takes the columns in rising
+// order, by a structure that depends on nothing but K: a fresh sum per part (16 columns in float32, 32 in bf16, one scale group in int8, exact in
+// integers), parts into a sum per 256 columns, these into the total. The instructions for one token are the same whatever the number
+// of tokens in the tile, so the bits of an output depend on its row of weights and its row of activations only.
+//
+// mm_tile.c generates this; mm_format.c knows the packed layouts (layout.h); mm_pack.c makes panels from native rows; mm_group.c builds the
+// launches of a group around it.
+#ifndef HEDDLE_CODEGEN_MM_H
+#define HEDDLE_CODEGEN_MM_H
+
+#include "codegen/codegen.h"
+#include "codegen/cpu/layout.h"
+
+enum { MM_MAX_TOKENS = 8, MM_MAX_GROUPS = 4 };
+
+// ---- mm_format.c: reading panels -----------------------------------------------------------------------------------
+
+// A place in a panel: `part` k's of it, found by mm_part_open.
+typedef struct MmCursor {
+    KirFn *fn;
+    IrDtype dtype;
+    KirRef panel;
+    bool prefetch;               // the panel comes from memory in order: ask for what follows
+    KirRef block;                // ptr: superblock; set by mm_super_open
+    KirRef d, dmin;              // f32x16 of the superblock
+    KirRef quants, bits;         // ptr: quants and fifth bits of the part
+    KirRef scale[MM_MAX_GROUPS]; // f32x16 per scale group of the part: the number meant is (q - offset) * scale - min
+    KirRef min[MM_MAX_GROUPS];
+} MmCursor;
+
+// How a quantised type is made; for types of plain numbers only `part` is set.
+typedef struct MmFormat {
+    uint8_t part;                // k's per part, a loop round of the kernel
+    uint8_t group;               // k's per scale: 16 or 32; 0: plain numbers
+    uint8_t offset;              // of the stored quants
+    bool has_min, has_super;     // has_super: K is a multiple of 256
+} MmFormat;
+
+// words >> right (or << -right) & bits, lane by lane of i32x16: bit fields of four bytes at once, where `bits` keeps what stays in its byte.
+KirRef mm_field(KirFn *fn, KirRef words, int right, uint32_t bits);
+const MmFormat *mm_format(IrDtype dtype);               // part 0: the type has no packed form
+bool mm_is_quantised(IrDtype dtype);                    // has a packed form of quants with scales
+// Goes to the superblock of 256 columns that begins at column k0 (i64).
+void mm_super_open(MmCursor *cursor, KirRef k0);
+// Goes to the part at column k0 + k (i64 both); loads its scales.
+void mm_part_open(MmCursor *cursor, KirRef k0, KirRef k);
+// Vector i of the part's quants: i8x64, unsigned, columns 4i..4i+3.
+KirRef mm_quants(const MmCursor *cursor, uint32_t i);
+// Column i of the part as numbers: f32x16, exactly what the format defines.
+KirRef mm_numbers(const MmCursor *cursor, uint32_t i);
+// Columns 2i, 2i+1 of a bf16 part: i16x32.
+KirRef mm_bf16_pairs(const MmCursor *cursor, uint32_t i);
+// Column k (i64) of a panel of plain numbers.
+KirRef mm_plain_column(const MmCursor *cursor, KirRef k);
+
+// ---- mm_tile.c: the micro-kernel -----------------------------------------------------------------------------------
+
+typedef struct MmProduct {
+    IrDtype weight, activation;
+    int64_t columns;             // K; only K mod part decides what is generated, the number itself is the parameter k
+    KirRef k;                    // i64
+    KirRef panel;                // ptr
+    bool prefetch;
+} MmProduct;
+
+// rows[i]: ptr to the activation row of token i. Gives sums[i]: f32x16, the products with the panel's 16 rows.
+void mm_tile(KirFn *fn, const MmProduct *product, const KirRef *rows, uint32_t tokens, KirRef *out_sums);
+
+// ---- mm_pack.c: making panels ---------------------------------------------------------------------------------------
+
+// Packs rows 0..valid-1 (i64, 1..16) of a native matrix at `rows` (ptr), `columns` elements each, into the panel at `panel`.
+void mm_pack(KirFn *fn, IrDtype dtype, KirRef rows, int64_t columns, KirRef k, KirRef valid, KirRef panel);
+// Decodes them into a panel of f32 instead: for types without a packed form.
+void mm_decode(KirFn *fn, IrDtype dtype, KirRef rows, int64_t columns, KirRef k, KirRef valid, KirRef panel);
+
+#endif

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// The micro-kernel (mm.h): one generator for every number of tokens, so that the arithmetic of a token cannot depend on it.
+//
+//   total = 0
+//   for each 256 columns:   sum = 0;  for each part:  sum += product of the part;   total += sum
+//   plain numbers, K not whole parts:   tail = 0;  for the columns left:  tail += product;   total += tail
+//
+// Sums of parts are short chains of their own: the processor overlaps them, and rounding errors grow with the square root of 16 + 16 + K/256
+// rather than of K.
+#include "codegen/cpu/mm.h"
+
+enum { SUPER = 256 };
+typedef struct Tile {
+    KirFn *fn;
+    const MmProduct *product;
+    const MmFormat *format;
+    uint32_t tokens, part;
+    const KirRef *rows;
+    MmCursor cursor;
+} Tile;
+
+static KirRef zero(KirFn *fn) { return kir_float(fn, KT_F32x16, 0.0f); }
+static KirRef broadcast(KirFn *fn, KirType type, KirRef ptr, int64_t bytes, uint32_t lanes) {
+    return kir_splat(fn, kir_load(fn, type, kir_offset_const(fn, ptr, bytes)), lanes);
+}
+// Four bytes or two halves of an activation row in all lanes.
+static KirRef broadcast_word(KirFn *fn, KirRef ptr, int64_t bytes, KirType as) { return kir_bitcast(fn, broadcast(fn, KT_I32, ptr, bytes, 16), as); }
+
+// ---- float32 activations -------------------------------------------------------------------------------------------
+
+// Products of 16 columns by fused multiply-add, added to the sums.
+static void part_f32(const Tile *t, KirRef column, KirRef *sums) {
+    KirFn *fn = t->fn;
+    KirRef x[MM_MAX_TOKENS], acc[MM_MAX_TOKENS];
+    for (uint32_t i = 0; i < t->tokens; i++) x[i] = kir_at(fn, t->rows[i], column, 4, 0);
+    for (uint32_t k = 0; k < t->part; k++) {
+        KirRef w = mm_numbers(&t->cursor, k);
+        for (uint32_t i = 0; i < t->tokens; i++) {
+            KirRef a = broadcast(fn, KT_F32, x[i], 4 * k, 16);
+            acc[i] = k % 16 ? kir_fma(fn, a, w, acc[i]) : kir_mul(fn, a, w);
+            if (k % 16 == 15) sums[i] = kir_add(fn, sums[i], acc[i]);
+        }
+    }
+}
+
+// ---- bf16 activations ----------------------------------------------------------------------------------------------
+
+static void part_bf16(const Tile *t, KirRef column, KirRef *sums) {
+    KirFn *fn = t->fn;
+    KirRef x[MM_MAX_TOKENS], acc[MM_MAX_TOKENS];
+    for (uint32_t i = 0; i < t->tokens; i++) x[i] = kir_at(fn, t->rows[i], column, 2, 0), acc[i] = zero(fn);
+    for (uint32_t pair = 0; pair < t->part / 2; pair++) {
+        KirRef w = mm_bf16_pairs(&t->cursor, pair);
+        for (uint32_t i = 0; i < t->tokens; i++)
+            acc[i] = kir_dot_bf16(fn, acc[i], w, broadcast_word(fn, x[i], 4 * pair, KIR_T(KIR_I16, 32)));
+    }
+    for (uint32_t i = 0; i < t->tokens; i++) sums[i] = kir_add(fn, sums[i], acc[i]);
+}
+
+// ---- int8 activations ----------------------------------------------------------------------------------------------
+// A group of 32 columns of the activation row has an f32 scale and two i16 sums of 16 values (ir/dtypes.def, q8a).
+
+typedef struct Q8Row { KirRef values, scales, sums; } Q8Row;   // ptr, at the part's first column
+
+static Q8Row q8_row(const Tile *t, KirRef row, KirRef column) {
+    KirFn *fn = t->fn;
+    KirRef scales = kir_offset(fn, row, t->product->k), group = kir_lshr(fn, column, kir_i64(fn, 5));
+    KirRef sums = kir_offset(fn, scales, kir_lshr(fn, t->product->k, kir_i64(fn, 3)));
+    return (Q8Row){kir_offset(fn, row, column), kir_at(fn, scales, group, 4, 0), kir_at(fn, sums, group, 4, 0)};
+}
+
+// The two sums of 16, each times its factor, added: i32x16.
+static KirRef sums_times(KirFn *fn, KirRef sums, int low, int high) {
+    KirRef factors = kir_int(fn, KT_I32x16, (low & 0xffff) | high * 65536);
+    return kir_dot_i16(fn, kir_int(fn, KT_I32x16, 0), kir_bitcast(fn, factors, KIR_T(KIR_I16, 32)), sums);
+}
+
+// Group g of 32 columns: exact integer sums per scale, then  sum += (isum * scale [+ isum2 * scale2] [- asum * min]) * activation scale.
+static void group_q8a(const Tile *t, const Q8Row *x, uint32_t g, KirRef *sums) {
+    KirFn *fn = t->fn;
+    const MmFormat *f = t->format;
+    uint32_t halves = 32 / f->group;
+    KirRef pair[MM_MAX_TOKENS], acc[2][MM_MAX_TOKENS];
+    for (uint32_t i = 0; i < t->tokens; i++) {
+        pair[i] = broadcast_word(fn, x[i].sums, 4 * g, KIR_T(KIR_I16, 32));
+        for (uint32_t h = 0; h < halves; h++)
+            acc[h][i] = f->offset ? sums_times(fn, pair[i], h == 0 ? -f->offset : 0, h == halves - 1 ? -f->offset : 0) : kir_int(fn, KT_I32x16, 0);
+    }
+    for (uint32_t v = 0; v < 8; v++) {
+        KirRef w = mm_quants(&t->cursor, 8 * g + v);
+        uint32_t h = v * halves / 8;
+        for (uint32_t i = 0; i < t->tokens; i++)
+            acc[h][i] = kir_dot_u8i8(fn, acc[h][i], w, broadcast_word(fn, x[i].values, 32 * g + 4 * v, KT_I8x64));
+    }
+    for (uint32_t i = 0; i < t->tokens; i++) {
+        const KirRef *scale = t->cursor.scale + g * halves;
+        KirRef p = kir_mul(fn, kir_itof(fn, acc[0][i]), scale[0]);
+        if (halves == 2) p = kir_fma(fn, kir_itof(fn, acc[1][i]), scale[1], p);
+        if (f->has_min) p = kir_fma(fn, kir_neg(fn, kir_itof(fn, sums_times(fn, pair[i], 1, 1))), t->cursor.min[g], p);
+        sums[i] = kir_fma(fn, p, broadcast(fn, KT_F32, x[i].scales, 4 * g, 16), sums[i]);
+    }
+}
+
+static void part_q8a(const Tile *t, KirRef column, KirRef *sums) {
+    Q8Row x[MM_MAX_TOKENS];
+    for (uint32_t i = 0; i < t->tokens; i++) x[i] = q8_row(t, t->rows[i], column);
+    for (uint32_t g = 0; g < t->part / 32; g++) group_q8a(t, x, g, sums);
+}
+
+// ---- the loops -----------------------------------------------------------------------------------------------------
+
+static void part(const Tile *t, KirRef column, KirRef *sums) {
+    switch (t->product->activation) {
+    case IR_F32: part_f32(t, column, sums); break;
+    case IR_BF16: part_bf16(t, column, sums); break;
+    default: part_q8a(t, column, sums); break;
+    }
+}
+
+// Columns of one superblock; `left` (i64) of them at most.
+static void super(Tile *t, KirRef k0, KirRef left, KirRef *out_sums) {
+    KirFn *fn = t->fn;
+    KirRef init[MM_MAX_TOKENS], sums[MM_MAX_TOKENS];
+    KirLoop loop;
+    mm_super_open(&t->cursor, k0);
+    for (uint32_t i = 0; i < t->tokens; i++) init[i] = zero(fn);
+    KirRef count = t->format->has_super ? kir_i64(fn, SUPER) : kir_min(fn, left, kir_i64(fn, SUPER));
+    kir_for_begin(fn, kir_i64(fn, 0), count, kir_i64(fn, t->part), t->tokens, init, &loop);
+    for (uint32_t i = 0; i < t->tokens; i++) sums[i] = loop.carried[i];
+    mm_part_open(&t->cursor, k0, loop.iv);
+    part(t, kir_add(fn, k0, loop.iv), sums);
+    kir_for_end(fn, &loop, sums);
+    for (uint32_t i = 0; i < t->tokens; i++) out_sums[i] = loop.results[i];
+}
+
+// The last columns of plain numbers, `whole`..K-1, one (bf16 activations: two) at a time.
+static void tail(Tile *t, KirRef whole, KirRef *totals) {
+    KirFn *fn = t->fn;
+    KirRef next[MM_MAX_TOKENS], init[MM_MAX_TOKENS];
+    KirLoop loop;
+    bool pairs = t->product->activation == IR_BF16;
+    for (uint32_t i = 0; i < t->tokens; i++) init[i] = zero(fn);
+    kir_for_begin(fn, whole, t->product->k, kir_i64(fn, pairs ? 2 : 1), t->tokens, init, &loop);
+    mm_part_open(&t->cursor, loop.iv, kir_i64(fn, 0));
+    for (uint32_t i = 0; i < t->tokens; i++) {
+        KirRef x = kir_at(fn, t->rows[i], loop.iv, pairs ? 2 : 4, 0);
+        if (pairs) next[i] = kir_dot_bf16(fn, loop.carried[i], mm_bf16_pairs(&t->cursor, 0), broadcast_word(fn, x, 0, KIR_T(KIR_I16, 32)));
+        else next[i] = kir_fma(fn, broadcast(fn, KT_F32, x, 0, 16), mm_plain_column(&t->cursor, loop.iv), loop.carried[i]);
+    }
+    kir_for_end(fn, &loop, next);
+    for (uint32_t i = 0; i < t->tokens; i++) totals[i] = kir_add(fn, totals[i], loop.results[i]);
+}
+
+void mm_tile(KirFn *fn, const MmProduct *product, const KirRef *rows, uint32_t tokens, KirRef *out_sums) {
+    const MmFormat *format = mm_format(product->weight);
+    HD_ASSERT(tokens && tokens <= MM_MAX_TOKENS);
+    Tile t = {fn, product, format, tokens, format->part, rows, {.fn = fn, .dtype = product->weight, .panel = product->panel, .prefetch = product->prefetch}};
+    if (product->weight == IR_BF16 && product->activation == IR_F32) t.part = 16;
+    KirRef init[MM_MAX_TOKENS], sums[MM_MAX_TOKENS];
+    bool whole_parts = product->columns % t.part == 0;
+    KirRef whole = whole_parts ? product->k : kir_and(fn, product->k, kir_i64(fn, -(int64_t)t.part));
+    KirLoop loop;
+    for (uint32_t i = 0; i < tokens; i++) init[i] = zero(fn);
+    kir_for_begin(fn, kir_i64(fn, 0), whole, kir_i64(fn, SUPER), tokens, init, &loop);
+    super(&t, loop.iv, kir_sub(fn, whole, loop.iv), sums);
+    for (uint32_t i = 0; i < tokens; i++) sums[i] = kir_add(fn, loop.carried[i], sums[i]);
+    kir_for_end(fn, &loop, sums);
+    for (uint32_t i = 0; i < tokens; i++) out_sums[i] = loop.results[i];
+    if (!whole_parts) tail(&t, whole, out_sums);
+}
