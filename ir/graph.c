@@ -133,8 +133,8 @@ IrGraph *ir_graph_clone(const IrGraph *graph, const char *name) {
 void ir_graph_remove(IrModule *module, IrGraph *graph) {
     for (size_t i = 0; i < module->graphs.len; i++) {
         if (module->graphs.data[i] != graph) continue;
-        memmove(&module->graphs.data[i], &module->graphs.data[i + 1], (module->graphs.len - i - 1) * sizeof module->graphs.data[0]);
         module->graphs.len--;
+        memmove(&module->graphs.data[i], &module->graphs.data[i + 1], (module->graphs.len - i) * sizeof module->graphs.data[0]);
         graph_free(graph);
         return;
     }
@@ -154,7 +154,8 @@ IrOp *ir_op(const IrGraph *graph, IrOpRef op) { return &graph->ops.data[op]; }
 IrValue ir_input(IrGraph *graph, IrInputKind kind, IrType type, float theta) {
     for (IrValue v = 1; v < graph->values.len; v++) {
         const IrValueData *data = ir_value(graph, v);
-        if (data->kind == IR_VALUE_INPUT && data->index == kind && ir_type_eq(&data->type, &type) && data->theta == theta) return v;
+        bool same = data->kind == IR_VALUE_INPUT && data->index == kind && memcmp(&data->theta, &theta, sizeof theta) == 0;
+        if (same && ir_type_eq(&data->type, &type)) return v;
     }
     return add_value(graph, (IrValueData){.kind = IR_VALUE_INPUT, .type = type, .index = kind, .theta = theta});
 }
@@ -172,7 +173,8 @@ IrValue ir_state(IrGraph *graph, IrStateKind kind, const char *name, IrType type
     const char *interned = ir_intern(graph->module, hd_str(name));
     for (IrValue v = 1; v < graph->values.len; v++) {
         const IrValueData *data = ir_value(graph, v);
-        if (data->kind == IR_VALUE_STATE && data->name == interned && data->index == kind && ir_type_eq(&data->type, &type)) return v;
+        bool same = data->kind == IR_VALUE_STATE && data->name == interned && data->index == kind;
+        if (same && ir_type_eq(&data->type, &type)) return v;
     }
     return add_value(graph, (IrValueData){.kind = IR_VALUE_STATE, .type = type, .index = kind, .name = interned});
 }
@@ -217,14 +219,16 @@ IrOpRef ir_build(IrGraph *graph, const IrBuild *build, HdStatus **out_status) {
     set_attrs(graph, &op, build);
     IrOpRef ref = (IrOpRef)graph->ops.len;
     for (uint32_t i = 0; i < count; i++)
-        op.results[i] = add_value(graph, (IrValueData){.kind = IR_VALUE_RESULT, .type = types[i], .op = ref, .index = i, .block = build->block});
+        op.results[i] = add_value(graph, (IrValueData){.kind = IR_VALUE_RESULT, .type = types[i], .op = ref, .index = i,
+                                                       .block = build->block});
     hd_vec_push(&graph->ops, op);
     link_before(graph, ref, build->block, build->before);
     if (build->region) graph->blocks.data[build->region].parent = ref;
     return ref;
 }
 
-IrValue ir_op1(IrGraph *graph, IrOpKind kind, uint32_t operand_count, const IrValue *operands, uint32_t attr_count, const IrAttr *attrs) {
+IrValue ir_op1(IrGraph *graph, IrOpKind kind, uint32_t operand_count, const IrValue *operands, uint32_t attr_count,
+               const IrAttr *attrs) {
     IrBuild build = {.kind = kind, .operands = operands, .operand_count = operand_count, .attrs = attrs, .attr_count = attr_count};
     HdStatus *status;
     IrOpRef ref = ir_build(graph, &build, &status);
@@ -239,7 +243,8 @@ IrBlock ir_block_new(IrGraph *graph) {
 
 IrValue ir_block_arg(IrGraph *graph, IrBlock block, IrType type) {
     IrBlockData *data = &graph->blocks.data[block];
-    IrValue arg = add_value(graph, (IrValueData){.kind = IR_VALUE_ARG, .type = type, .index = (uint32_t)data->args.len, .block = block});
+    uint32_t index = (uint32_t)data->args.len;
+    IrValue arg = add_value(graph, (IrValueData){.kind = IR_VALUE_ARG, .type = type, .index = index, .block = block});
     hd_vec_push(&data->args, arg);
     return arg;
 }

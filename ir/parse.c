@@ -248,6 +248,12 @@ static HdStatus *parse_word_of(Parser *p, const char *const *words, uint32_t cou
     return lex_expected(&p->lex, what);
 }
 
+static bool has_input(const IrGraph *graph, IrInputKind kind) {
+    for (IrValue v = 1; v < graph->values.len; v++)
+        if (ir_value(graph, v)->kind == IR_VALUE_INPUT && ir_value(graph, v)->index == kind) return true;
+    return false;
+}
+
 // input KIND [{theta = x}] : type | weight "name" : type | state "name" KIND : type, behind `%name =`.
 static HdStatus *parse_source(Parser *p, const Token *name, IrValueKind source) {
     uint32_t kind = 0;
@@ -261,10 +267,12 @@ static HdStatus *parse_source(Parser *p, const Token *name, IrValueKind source) 
     HD_TRY(expect_punct(p, ':'));
     HD_TRY(parse_type(p, &type));
     size_t before = p->graph->values.len;
+    if (source == IR_VALUE_INPUT && has_input(p->graph, (IrInputKind)kind))
+        return lex_error(&p->lex, name->at, "input %s is declared twice", ir_input_names[kind]);
     IrValue value = source == IR_VALUE_INPUT    ? ir_input(p->graph, (IrInputKind)kind, type, theta)
                     : source == IR_VALUE_WEIGHT ? ir_weight(p->graph, text, type)
                                                 : ir_state(p->graph, (IrStateKind)kind, text, type);
-    if (value < before) return lex_error(&p->lex, name->at, "%s is declared twice", text ? text : ir_input_names[kind]);
+    if (value < before) return lex_error(&p->lex, name->at, "\"%s\" is declared twice", text);
     HD_TRY(lex_locate(&p->lex, name->at, hd_annotate(ir_check_source(p->graph, ir_value(p->graph, value)), "%%" HD_STR_FMT, HD_STR_ARG(name->text))));
     HD_TRY(define(p, name, value));
     return parse_placement(p, value);
