@@ -64,7 +64,7 @@ const char *dsl_hp_text_or(Model *m, const char *key, const char *fallback);
 // A required array of at most `capacity` integers; gives their count.
 int64_t dsl_hp_list(Model *m, const char *key, int64_t capacity, int64_t *out_values);
 // One number per block: an array of `blocks` entries (0 allowed), or one number (>= 1) for all. `fallback` (same length) is taken
-// when the key is absent; NULL: the key is required. The array lives as long as the model; zeros after an error.
+// when the key is absent; NULL: the key is required. The array lives as long as the model. NULL after an error.
 const int64_t *dsl_hp_per_block(Model *m, const char *key, int64_t blocks, const int64_t *fallback);
 // One flag per block, NULL when the key is absent (or after an error).
 const uint8_t *dsl_hp_flags(Model *m, const char *key, int64_t blocks);

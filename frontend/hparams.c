@@ -123,8 +123,8 @@ static void read_per_block(Model *m, const char *key, const char *full, int64_t 
 const int64_t *dsl_hp_per_block(Model *m, const char *key, int64_t blocks, const int64_t *fallback) {
     const char *full = fallback ? find(m, key) : find_required(m, key);
     if (!full && fallback && !m->error) return fallback;
+    if (!full) return NULL;
     int64_t *values = HD_NEW_ARRAY(&m->arena, int64_t, blocks);
-    if (!full) return values;
     if (gguf_find_key(m->file, full)->type == GGUF_ARRAY) {
         read_per_block(m, key, full, blocks, values);
     } else {

@@ -94,13 +94,13 @@ Tensor dsl_weight(Model *m, const char *name, bool f32_only, uint32_t rank, cons
 
 Tensor dsl_vector(Model *m, const char *name, int64_t count) { return dsl_weight(m, name, true, 1, &count); }
 
-static void check_tokenizer(Model *m, const char *key, int64_t V, bool longer_is_fine) {
+static void check_tokenizer(Model *m, const char *key, const char *name, int64_t V, bool longer_is_fine) {
     const GgufValue *value = gguf_find_key(m->file, key);
     if (!value) return;
     uint64_t count = value->type == GGUF_ARRAY ? value->count : 0;
     if (count == (uint64_t)V || (longer_is_fine && count > (uint64_t)V)) return;
-    dsl_fail(m, HD_BAD_DATA, "%s has %llu entries, but the embedding has %lld rows, one for each token", key,
-             (unsigned long long)count, (long long)V);
+    dsl_fail(m, HD_BAD_DATA, "%s has %llu entries, but tensor %s has %lld rows, one for each token", key,
+             (unsigned long long)count, name, (long long)V);
 }
 
 int64_t dsl_vocabulary(Model *m, const char *name) {
@@ -108,8 +108,8 @@ int64_t dsl_vocabulary(Model *m, const char *name) {
     if (!tensor) dsl_fail(m, HD_NOT_FOUND, "tensor %s is missing", name);
     if (m->error) return 1;
     int64_t V = (int64_t)tensor->ne[1];
-    check_tokenizer(m, "tokenizer.ggml.tokens", V, false);
-    check_tokenizer(m, "tokenizer.ggml.token_type", V, true);
+    check_tokenizer(m, "tokenizer.ggml.tokens", name, V, false);
+    check_tokenizer(m, "tokenizer.ggml.token_type", name, V, true);
     return V;
 }
 

@@ -171,6 +171,8 @@ static inline void draft_drop_key(Draft *draft, const char *full_key) { hd_vec_p
 
 static inline void draft_set(Draft *draft, DraftKey key) {
     draft_drop_key(draft, key.key);
+    for (size_t i = 0; i < draft->keys.len; i++)
+        if (strcmp(draft->keys.data[i].key, key.key) == 0) draft->keys.data[i] = draft->keys.data[--draft->keys.len];
     hd_vec_push(&draft->keys, key);
 }
 
