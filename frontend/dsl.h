@@ -13,6 +13,8 @@
 // - The model keeps the first error and ignores all later calls, so a model file has no error handling: numbers read as 1,
 //   tensors as none. Every message begins with the path of the file.
 // - `X.scale` beside a matrix `X.weight` (NVFP4 files) multiplies the result of every product with it.
+// - Of the arguments of one call at most one may be a call that builds something: C does not say which is evaluated first,
+//   and the same file has to give the same graph with every compiler.
 // - Tensors of the file that no call used are an error in the end, but for patterns named by `ignore`.
 //
 // Shapes in comments are [slowest, ..., fastest]; T is the number of tokens in a call. Only names, shapes and types are
@@ -61,7 +63,7 @@ float dsl_hp_f32(Model *m, const char *key);                                  //
 int64_t dsl_hp_int_or(Model *m, const char *key, int64_t fallback);
 float dsl_hp_f32_or(Model *m, const char *key, float fallback);
 const char *dsl_hp_text_or(Model *m, const char *key, const char *fallback);
-// A required array of at most `capacity` integers; gives their count.
+// A required array of at most `capacity` integers that are not negative; gives their count.
 int64_t dsl_hp_list(Model *m, const char *key, int64_t capacity, int64_t *out_values);
 // One number per block: an array of `blocks` entries (0 allowed), or one number (>= 1) for all. `fallback` (same length) is taken
 // when the key is absent; NULL: the key is required. The array lives as long as the model. NULL after an error.

@@ -85,6 +85,12 @@ const char *dsl_hp_text_or(Model *m, const char *key, const char *fallback) {
 
 // ---- arrays --------------------------------------------------------------------------------------------------
 
+static bool in_range(Model *m, const char *full, int64_t index, int64_t value) {
+    if (value >= 0 && value <= HP_MAX) return true;
+    dsl_fail(m, HD_BAD_DATA, "entry %lld of %s is %lld, which must be 0 to %d", (long long)index, full, (long long)value, HP_MAX);
+    return false;
+}
+
 int64_t dsl_hp_list(Model *m, const char *key, int64_t capacity, int64_t *out_values) {
     const char *full = find_required(m, key);
     int64_t *values = NULL;
@@ -95,7 +101,7 @@ int64_t dsl_hp_list(Model *m, const char *key, int64_t capacity, int64_t *out_va
                  (long long)capacity);
         return 0;
     }
-    for (uint64_t i = 0; i < count; i++) note_int(m, key, out_values[i] = values[i]);
+    for (int64_t i = 0; i < (int64_t)count && in_range(m, full, i, values[i]); i++) note_int(m, key, out_values[i] = values[i]);
     return (int64_t)count;
 }
 
@@ -110,14 +116,7 @@ static void read_per_block(Model *m, const char *key, const char *full, int64_t 
     int64_t *values = NULL;
     uint64_t count = 0;
     if (!keep(m, gguf_get_ints(m->file, full, &m->arena, &values, &count)) || !one_per_block(m, full, count, blocks)) return;
-    for (int64_t i = 0; i < blocks; i++) {
-        if (values[i] < 0 || values[i] > HP_MAX) {
-            dsl_fail(m, HD_BAD_DATA, "%s has %lld for block %lld, which must be 0 to %d", full, (long long)values[i],
-                     (long long)i, HP_MAX);
-            return;
-        }
-        note_int(m, key, out_values[i] = values[i]);
-    }
+    for (int64_t i = 0; i < blocks && in_range(m, full, i, values[i]); i++) note_int(m, key, out_values[i] = values[i]);
 }
 
 const int64_t *dsl_hp_per_block(Model *m, const char *key, int64_t blocks, const int64_t *fallback) {

@@ -24,8 +24,8 @@ typedef struct Hyper {
     int64_t layers, blocks;           // trunk layers; with the multi-token-prediction blocks behind them
     int64_t context;                  // tokens
     float eps;                        // of every RMS norm
-    int64_t interval;                 // layer i is attention when interval divides i + 1, unless there are
-    const uint8_t *recurrent;         // [blocks], true: Gated DeltaNet
+    const uint8_t *recurrent;         // [blocks], true: Gated DeltaNet; NULL in older files, where layer i is attention
+    int64_t interval;                 // when this divides i + 1
     // gated attention
     const int64_t *H, *Hkv;           // [blocks]: query heads, key and value heads
     int64_t d;                        // channels of a head
@@ -85,11 +85,12 @@ static Tensor gated_delta_net(Model *m, const Hyper *hp, Tensor h) {
     Tensor dt = softplus(m, add(m, a, vector(m, either(m, "ssm_dt.bias", "ssm_dt"), nv)));
     Tensor g = mul(m, dt, vector(m, "ssm_a", nv));                             // [T, nv], <= 0
     Tensor o = delta_rule(m, q, k, v, g, sigmoid(m, b), "mod");                // [T, nv, dv]
-    o = mul(m, rms_norm(m, o, "ssm_norm", hp->eps), silu(m, heads(m, z, nv, dv)));
+    o = rms_norm(m, o, "ssm_norm", hp->eps);
+    o = mul(m, o, silu(m, heads(m, z, nv, dv)));
     return linear(m, flat(m, o), "ssm_out", hp->D);                            // [T, D]
 }
 
-// Names of the matrices of one feed-forward network, the last of gate and up joined.
+// Names of the matrices of one feed-forward network; gate_up is gate and up in one, as some files have them.
 typedef struct Mlp { const char *gate, *up, *down, *gate_up; } Mlp;
 
 static Tensor swiglu(Model *m, Tensor h, int64_t D, int64_t F, const Mlp *mlp) {

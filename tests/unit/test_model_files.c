@@ -385,6 +385,7 @@ static void attention_without_heads(Draft *draft) { draft_ints(draft, "attention
 static void negative_heads(Draft *draft) { draft_ints(draft, "attention.head_count", (int64_t[]){0, 0, 0, -2}, 4); }
 static void two_sections(Draft *draft) { draft_ints(draft, "rope.dimension_sections", (int64_t[]){4, 4}, 2); }
 static void five_sections(Draft *draft) { draft_ints(draft, "rope.dimension_sections", (int64_t[]){4, 4, 0, 0, 0}, 5); }
+static void huge_sections(Draft *draft) { draft_ints(draft, "rope.dimension_sections", (int64_t[]){INT64_MAX, 1, 8}, 3); }
 static void yarn(Draft *draft) { draft_text(draft, "rope.scaling.type", "yarn"); }
 static void no_epsilon(Draft *draft) { draft_f32(draft, "attention.layer_norm_rms_epsilon", 0); }
 static void infinite_theta(Draft *draft) { draft_f32(draft, "rope.freq_base", INFINITY); }
@@ -410,9 +411,10 @@ static void test_other_refusals(void **state) {
     static const struct { const char *path; Change *change; const char *text, *more; } cases[] = {
         {DENSE, heads_of_too_few_blocks, "qwen35.attention.head_count has 3 entries", "must be 4"},
         {DENSE, attention_without_heads, "qwen35.attention.head_count_kv is [2, 2, 2, 0]", "at least 1 in every attention layer"},
-        {DENSE, negative_heads, "qwen35.attention.head_count has -2 for block 3", "0 to"},
+        {DENSE, negative_heads, "entry 3 of qwen35.attention.head_count is -2", "0 to"},
         {DENSE, two_sections, "qwen35.rope.dimension_sections is [4, 4]", "three or four"},
         {DENSE, five_sections, "qwen35.rope.dimension_sections has 5 entries", "at most 4"},
+        {DENSE, huge_sections, "entry 0 of qwen35.rope.dimension_sections", "0 to"},
         {DENSE, yarn, "qwen35.rope.scaling.type yarn is not supported", "supported: none"},
         {DENSE, no_epsilon, "qwen35.attention.layer_norm_rms_epsilon is 0", "above 0"},
         {DENSE, infinite_theta, "qwen35.rope.freq_base", "finite"},
