@@ -517,7 +517,8 @@ static void test_module(void **state) {
         "key \"context_length\" = \"8192\"", "key \"rope.theta\" = \"1e+07\"", "key \"rope.n\" = \"64\"",
         "key \"kv.dtype\" = \"f16\"", "state \"blk.0.conv\" conv : f32[3, 640]",
         "state \"blk.2.delta\" delta : f32[3, 128, 128]",
-        "state \"blk.3.k\" kv : f16[C, 1, 256]", "state \"blk.3.v\" kv : f16[C, 1, 256]", "hidden.0 = ", "hidden.4 = ", "logits = "};
+        "state \"blk.3.k\" kv : f16[C, 1, 256]", "state \"blk.3.v\" kv : f16[C, 1, 256]",
+        "hidden.0 = ", "hidden.4 = ", "logits = "};
     GgufFile *file = open_gguf(TEST_DATA "/models/h3-head256.gguf");
     char *text = module_text(file, &(ModelOptions){.kv = MODEL_KV_F16, .probes = true});
     for (size_t i = 0; i < HD_COUNT(lines); i++)
