@@ -117,6 +117,8 @@ CgIndex cg_index(KirRef ref, int64_t bound);
 CgIndex cg_index_number(int64_t value);
 CgIndex cg_index_sum(KirFn *fn, CgIndex a, CgIndex b, int64_t scale);   // a + b * scale
 KirRef cg_index_ref(KirFn *fn, const CgIndex *index);                   // as an i64
+// The position of the same element in another shape; false (nothing emitted) when a symbolic dimension would be split.
+bool cg_index_reshape(KirFn *fn, const IrType *from, const CgIndex *at, const IrType *to, CgIndex *out_at);
 
 // ---- region.c: element-wise parts of any group -----------------------------------------------------------------
 // Evaluates a region value for `lanes` neighbours of the last axis. Views become index arithmetic; element-wise operations become vector code; a

@@ -118,3 +118,14 @@ CgPlace cg_place_in(KirFn *fn, const CgPlace *place, const IrType *type) {
     }
     return to;
 }
+
+bool cg_index_reshape(KirFn *fn, const IrType *from, const CgIndex *at, const IrType *to, CgIndex *out_at) {
+    CgPlace place = {.rank = from->rank};
+    for (uint32_t i = 0; i < from->rank; i++) place.dims[i] = from->dims[i], place.at[i] = at[i];
+    CgDimGroup groups[4];
+    uint32_t count;
+    if (!cg_split_dims(from->rank, from->dims, to->rank, to->dims, groups, &count)) return false;
+    place = cg_place_in(fn, &place, to);
+    for (uint32_t i = 0; i < to->rank; i++) out_at[i] = place.at[i];
+    return true;
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the schedules of operations with segments and states share (sched_common.c).
+#ifndef HEDDLE_CODEGEN_CPU_SCHED_H
+#define HEDDLE_CODEGEN_CPU_SCHED_H
+
+#include "codegen/codegen.h"
+
+// The first operation of this kind in the group's region; 0: none.
+IrOpRef cg_find_op(const IrGraph *graph, IrOpRef group, IrOpKind kind);
+// Type of a value seen from inside the group.
+static inline const IrType *cg_type(const IrGraph *graph, IrValue value) { return &ir_value(graph, value)->type; }
+
+// for (iv = begin; iv < end; iv++)
+KirRef cg_loop_begin(KirFn *fn, KirRef begin, KirRef end, KirLoop *out_loop);
+static inline void cg_loop_end(KirFn *fn, KirLoop *loop) { kir_for_end(fn, loop, NULL); }
+
+KirRef cg_load_i32(KirFn *fn, KirRef ptr, int64_t bytes);         // the i32 at ptr + bytes, as i64
+KirRef cg_min(KirFn *fn, KirRef a, KirRef b);                     // of two i64
+KirRef cg_ceil_div(KirFn *fn, KirRef a, int64_t by);              // of i64 >= 0
+// base + ((a0 * n1 + a1) * n2 + a2) * bytes for count pairs; n[0] is not used.
+KirRef cg_element(KirFn *fn, KirRef base, uint32_t count, const KirRef *a, const int64_t *n, int64_t bytes);
+
+// 16 f32 at ptr, or the first `valid` of them (i64; 0: all).
+KirRef cg_load16(KirFn *fn, KirRef ptr, KirRef valid);
+void cg_store16(KirFn *fn, KirRef ptr, KirRef value, KirRef valid);
+KirRef cg_load_f32(KirFn *fn, KirRef ptr, int64_t bytes);         // one f32 at ptr + bytes
+KirRef cg_lane_numbers(KirFn *fn);                                // i32 x 16: 0, 1, .., 15
+
+// A row of the segment table.
+typedef struct CgSegment { KirRef slot, position, first, count, plane_in, plane_out; } CgSegment;
+CgSegment cg_segment(CgBuild *build, KirRef index);
+// Address of a plane of a recurrent state, or (plane 0) of an append-only one.
+KirRef cg_state_base(CgBuild *build, IrValue state, KirRef slot, KirRef plane);
+
+// The key head that value head j reads (attribute `heads`).
+KirRef cg_key_head(KirFn *fn, const IrOp *op, KirRef j, int64_t nk, int64_t nv);
+
+#endif

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// See sched.h.
+#include "codegen/cpu/sched.h"
+
+#include <string.h>
+
+IrOpRef cg_find_op(const IrGraph *graph, IrOpRef group, IrOpKind kind) {
+    IR_FOR_OPS(graph, ir_op(graph, group)->region, ref)
+        if (ir_op(graph, ref)->kind == kind) return ref;
+    return 0;
+}
+
+KirRef cg_loop_begin(KirFn *fn, KirRef begin, KirRef end, KirLoop *out_loop) {
+    kir_for_begin(fn, begin, end, kir_i64(fn, 1), 0, NULL, out_loop);
+    return out_loop->iv;
+}
+
+KirRef cg_load_i32(KirFn *fn, KirRef ptr, int64_t bytes) { return kir_sext(fn, kir_load(fn, KT_I32, kir_offset_const(fn, ptr, bytes)), KIR_I64); }
+KirRef cg_min(KirFn *fn, KirRef a, KirRef b) { return kir_min(fn, a, b); }
+
+KirRef cg_ceil_div(KirFn *fn, KirRef a, int64_t by) { return kir_sdiv(fn, kir_add(fn, a, kir_i64(fn, by - 1)), kir_i64(fn, by)); }
+
+KirRef cg_element(KirFn *fn, KirRef base, uint32_t count, const KirRef *a, const int64_t *n, int64_t bytes) {
+    KirRef at = a[0];
+    for (uint32_t i = 1; i < count; i++) at = kir_add(fn, kir_mul(fn, at, kir_i64(fn, n[i])), a[i]);
+    return kir_at(fn, base, at, bytes, 0);
+}
+
+KirRef cg_load16(KirFn *fn, KirRef ptr, KirRef valid) {
+    return valid ? kir_load_part(fn, KT_F32x16, ptr, valid) : kir_load(fn, KT_F32x16, ptr);
+}
+
+void cg_store16(KirFn *fn, KirRef ptr, KirRef value, KirRef valid) {
+    if (valid) kir_store_part(fn, ptr, valid, value);
+    else kir_store(fn, ptr, value);
+}
+
+KirRef cg_load_f32(KirFn *fn, KirRef ptr, int64_t bytes) { return kir_load(fn, KT_F32, kir_offset_const(fn, ptr, bytes)); }
+
+KirRef cg_lane_numbers(KirFn *fn) {
+    static const int32_t lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return kir_load(fn, KT_I32x16, kir_table(fn, lane, sizeof lane, "lane numbers"));
+}
+
+CgSegment cg_segment(CgBuild *build, KirRef index) {
+    KirFn *fn = build->fn;
+    KirRef row = kir_at(fn, cg_input(build, HEDDLE_INPUT_SEGMENTS), index, 32, 0);
+    return (CgSegment){.slot = cg_load_i32(fn, row, 0), .position = cg_load_i32(fn, row, 4), .first = cg_load_i32(fn, row, 8),
+                       .count = cg_load_i32(fn, row, 12), .plane_in = cg_load_i32(fn, row, 16), .plane_out = cg_load_i32(fn, row, 20)};
+}
+
+KirRef cg_state_base(CgBuild *build, IrValue state, KirRef slot, KirRef plane) {
+    KirFn *fn = build->fn;
+    KirRef base = kir_offset(fn, cg_pointer(build, state), kir_mul(fn, slot, cg_state_slot_bytes(build, state)));
+    return plane ? kir_offset(fn, base, kir_mul(fn, plane, cg_state_plane_bytes(build, state))) : base;
+}
+
+KirRef cg_key_head(KirFn *fn, const IrOp *op, KirRef j, int64_t nk, int64_t nv) {
+    bool divide = !strcmp(op->attr[IR_ATTR_HEADS].name, "div");
+    return divide ? kir_sdiv(fn, j, kir_i64(fn, nv / nk)) : kir_srem(fn, j, kir_i64(fn, nk));
+}
