@@ -76,4 +76,48 @@ void mm_pack(KirFn *fn, IrDtype dtype, KirRef rows, int64_t columns, KirRef k, K
 // Decodes them into a panel of f32 instead: for types without a packed form.
 void mm_decode(KirFn *fn, IrDtype dtype, KirRef rows, int64_t columns, KirRef k, KirRef valid, KirRef panel);
 
+// ---- mm_group.c: the launches of a group with products --------------------------------------------------------------
+// Yields that depend on the same products form a component with a launch of its own: gate and up projection of a SwiGLU share a work unit,
+// independent projections are launches of one stage.
+
+enum { MM_MAX_FACTORS = 8, MM_MAX_OUTS = 8 };
+
+typedef struct MmFactor {
+    IrValue result, weight;
+    IrDtype dtype, kernel;       // kernel: type of the panel that the micro-kernel reads (f32 where the type has no packed form)
+    bool native;                 // rows as in the file: the panel is made in thread scratch first
+    KirRef base, panel;          // ptr: the matrix; the panel of this work unit
+    uint32_t scratch;            // native: where the panel is made
+} MmFactor;
+
+typedef struct MmOut { IrValue value, yield; KirRef to; int64_t element_bytes; } MmOut;   // value: yield below its reshapes
+
+typedef struct MmJob {
+    const IrGraph *graph;
+    IrOpRef op;                  // one of the contractions: x, ids and plan are its operands
+    IrType x;
+    int64_t columns, rows, experts;   // K, N, E (1: no experts)
+    uint32_t factor_count, out_count, lead;   // lead: dimensions before the last of the results
+    MmFactor factors[MM_MAX_FACTORS];
+    MmOut outs[MM_MAX_OUTS];
+    CgBuild *build;
+    KirFn *fn;
+    KirRef x_base, x_bytes, k, n, n0, valid;   // x_bytes: of a row of activations; n0: first row of the panel; valid: its rows, 0: 16 always
+} MmJob;
+
+// One token of a tile: its activation row and its row of results.
+typedef struct MmToken { KirRef x; KirRef row; KirRef coord[3]; } MmToken;   // ptr; i64 [.., N] row number; coordinates of the results
+typedef void MmTokenAt(const MmJob *job, void *user, KirRef index, MmToken *out_token);
+
+// Components of the group, in order of their first yield. The error names what no kernel can be made for.
+HD_MUST_USE HdStatus *mm_jobs(const IrTarget *target, const IrGraph *graph, IrOpRef group, MmJob out_jobs[MM_MAX_OUTS], uint32_t *out_count);
+// Begins the launch and makes the parameters that every job has. Bytes and flops are filled; `matrices` is how many experts are read (1: no experts).
+void mm_job_begin(MmJob *job, CgGroupBuilder *builder, const char *name, const IrExpr *matrices);
+// Number of panels of a matrix.
+static inline int64_t mm_job_panels(const MmJob *job) { return hd_ceil_div(job->rows, CG_PANEL_ROWS); }
+// Goes to panel `panel` (i64) of expert `expert` (i64; 0: no experts); makes it from native rows where needed.
+void mm_job_panel(MmJob *job, KirRef panel, KirRef expert);
+// Computes and stores the results of tokens 0..count-1 (i64) for this panel. fixed: the count if it is a number, else 0.
+void mm_job_tokens(MmJob *job, KirRef count, int64_t fixed, MmTokenAt *at, void *user);
+
 #endif

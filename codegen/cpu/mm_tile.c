@@ -58,7 +58,7 @@ static void part_bf16(const Tile *t, KirRef column, KirRef *sums) {
 }
 
 // ---- int8 activations ----------------------------------------------------------------------------------------------
-// A group of 32 columns of the activation row has an f32 scale and two i16 sums of 16 values (ir/dtypes.def, q8a).
+// A group of 32 columns of the activation row has an f32 scale and the i32 sum of its values (ir/dtypes.def, q8a).
 
 typedef struct Q8Row { KirRef values, scales, sums; } Q8Row;   // ptr, at the part's first column
 
@@ -69,10 +69,24 @@ static Q8Row q8_row(const Tile *t, KirRef row, KirRef column) {
     return (Q8Row){kir_offset(fn, row, column), kir_at(fn, scales, group, 4, 0), kir_at(fn, sums, group, 4, 0)};
 }
 
-// The two sums of 16, each times its factor, added: i32x16.
-static KirRef sums_times(KirFn *fn, KirRef sums, int low, int high) {
-    KirRef factors = kir_int(fn, KT_I32x16, (low & 0xffff) | high * 65536);
-    return kir_dot_i16(fn, kir_int(fn, KT_I32x16, 0), kir_bitcast(fn, factors, KIR_T(KIR_I16, 32)), sums);
+// Sum of 16 values of the row (i32), which q8a does not keep.
+static KirRef half_sum(KirFn *fn, KirRef values) {
+    KirRef fours = kir_dot_u8i8(fn, kir_int(fn, KIR_T(KIR_I32, 4), 0), kir_int(fn, KT_I8x16, 1), kir_load(fn, KT_I8x16, values));
+    return kir_reduce_add(fn, fours);
+}
+
+// Where the integer sums of group g begin: at minus the offset of the quants times the sum of the values, one per scale.
+static void start_q8a(const Tile *t, const Q8Row *x, uint32_t g, KirRef *out_first, KirRef *out_second) {
+    KirFn *fn = t->fn;
+    int64_t factor = -(int64_t)t->format->offset;
+    if (!factor) {
+        *out_first = *out_second = kir_int(fn, KT_I32x16, 0);
+        return;
+    }
+    KirRef whole = kir_load(fn, KT_I32, kir_offset_const(fn, x->sums, 4 * g)), scale = kir_int(fn, KT_I32, factor);
+    KirRef first = t->format->group == 32 ? whole : half_sum(fn, kir_offset_const(fn, x->values, 32 * g));
+    *out_first = kir_splat(fn, kir_mul(fn, first, scale), 16);
+    *out_second = t->format->group == 32 ? 0 : kir_splat(fn, kir_mul(fn, kir_sub(fn, whole, first), scale), 16);
 }
 
 // Group g of 32 columns: exact integer sums per scale, then  sum += (isum * scale [+ isum2 * scale2] [- asum * min]) * activation scale.
@@ -80,23 +94,19 @@ static void group_q8a(const Tile *t, const Q8Row *x, uint32_t g, KirRef *sums) {
     KirFn *fn = t->fn;
     const MmFormat *f = t->format;
     uint32_t halves = 32 / f->group;
-    KirRef pair[MM_MAX_TOKENS], acc[2][MM_MAX_TOKENS];
-    for (uint32_t i = 0; i < t->tokens; i++) {
-        pair[i] = broadcast_word(fn, x[i].sums, 4 * g, KIR_T(KIR_I16, 32));
-        for (uint32_t h = 0; h < halves; h++)
-            acc[h][i] = f->offset ? sums_times(fn, pair[i], h == 0 ? -f->offset : 0, h == halves - 1 ? -f->offset : 0) : kir_int(fn, KT_I32x16, 0);
-    }
+    KirRef acc[2][MM_MAX_TOKENS];
+    for (uint32_t i = 0; i < t->tokens; i++) start_q8a(t, &x[i], g, &acc[0][i], &acc[1][i]);
     for (uint32_t v = 0; v < 8; v++) {
         KirRef w = mm_quants(&t->cursor, 8 * g + v);
         uint32_t h = v * halves / 8;
         for (uint32_t i = 0; i < t->tokens; i++)
             acc[h][i] = kir_dot_u8i8(fn, acc[h][i], w, broadcast_word(fn, x[i].values, 32 * g + 4 * v, KT_I8x64));
     }
+    const KirRef *scale = t->cursor.scale + g * halves;
     for (uint32_t i = 0; i < t->tokens; i++) {
-        const KirRef *scale = t->cursor.scale + g * halves;
         KirRef p = kir_mul(fn, kir_itof(fn, acc[0][i]), scale[0]);
         if (halves == 2) p = kir_fma(fn, kir_itof(fn, acc[1][i]), scale[1], p);
-        if (f->has_min) p = kir_fma(fn, kir_neg(fn, kir_itof(fn, sums_times(fn, pair[i], 1, 1))), t->cursor.min[g], p);
+        if (f->has_min) p = kir_fma(fn, kir_neg(fn, kir_itof(fn, broadcast(fn, KT_I32, x[i].sums, 4 * g, 16))), t->cursor.min[g], p);
         sums[i] = kir_fma(fn, p, broadcast(fn, KT_F32, x[i].scales, 4 * g, 16), sums[i]);
     }
 }

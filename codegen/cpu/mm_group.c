@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+// What MATMUL and GROUPED share (mm.h): the components of a group, their parameters, and the loop over tokens with the epilogue.
+#include "codegen/cpu/mm.h"
+
+#include <string.h>
+
+// ---- components ----------------------------------------------------------------------------------------------------
+
+static const IrType *type_of(const IrGraph *graph, IrValue value) { return &ir_value(graph, value)->type; }
+
+// The operation inside the group that makes `value`; NULL for what comes from outside.
+static const IrOp *maker(const IrGraph *graph, IrValue value) {
+    const IrValueData *data = ir_value(graph, value);
+    return data->kind == IR_VALUE_RESULT && data->block != 0 ? ir_op(graph, data->op) : NULL;
+}
+
+static bool is_product(const IrOp *op) { return op && ir_op_info(op->kind)->role == IR_ROLE_CONTRACT; }
+
+typedef struct Set { IrValue values[MM_MAX_FACTORS]; uint32_t count; bool full; } Set;
+
+static bool set_has(const Set *set, IrValue value) {
+    for (uint32_t i = 0; i < set->count; i++)
+        if (set->values[i] == value) return true;
+    return false;
+}
+
+static void set_add(Set *set, IrValue value) {
+    if (set_has(set, value)) return;
+    if (set->count == MM_MAX_FACTORS) set->full = true;
+    else set->values[set->count++] = value;
+}
+
+// Products that `value` is computed from.
+static void find_products(const IrGraph *graph, IrValue value, Set *out_set) {
+    const IrOp *op = maker(graph, value);
+    if (is_product(op)) set_add(out_set, value);
+    for (uint32_t i = 0; op && !is_product(op) && i < op->operand_count; i++) find_products(graph, op->operands[i], out_set);
+}
+
+static IrValue below_reshapes(const IrGraph *graph, IrValue value) {
+    for (const IrOp *op; (op = maker(graph, value)) && op->kind == IR_OP_reshape;) value = op->operands[0];
+    return value;
+}
+
+static HdStatus *refuse(const IrGraph *graph, IrOpRef group, const char *what) {
+    return hd_error(HD_UNSUPPORTED, "@%s: a group with matrix products (layer %d): %s", graph->name, ir_op(graph, group)->layer, what);
+}
+
+// Merges what shares a product: sets[i] becomes empty when it joined another; component[i] says which set yield i belongs to.
+static void merge_sets(Set *sets, uint32_t count, uint32_t *component) {
+    for (uint32_t i = 0; i < count; i++) component[i] = i;
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t j = 0; j < i; j++) {
+            bool shared = false;
+            if (component[j] == component[i]) continue;
+            for (uint32_t v = 0; v < sets[component[i]].count; v++) shared = shared || set_has(&sets[component[j]], sets[component[i]].values[v]);
+            if (!shared) continue;
+            uint32_t to = HD_MIN(component[i], component[j]), from = HD_MAX(component[i], component[j]);
+            for (uint32_t v = 0; v < sets[from].count; v++) set_add(&sets[to], sets[from].values[v]);
+            sets[to].full |= sets[from].full;
+            sets[from].count = 0;
+            for (uint32_t y = 0; y <= i; y++)
+                if (component[y] == from) component[y] = to;
+        }
+}
+
+// ---- one component -------------------------------------------------------------------------------------------------
+
+static IrValue weight_of(const IrOp *op, IrValue result) {
+    for (uint32_t i = 0; i < op->result_count; i++)
+        if (op->results[i] == result) return op->operands[1 + i];
+    return 0;
+}
+
+static HdStatus *add_factor(const IrTarget *target, IrOpRef group, MmJob *job, IrValue result) {
+    const IrOp *op = maker(job->graph, result);
+    IrValue weight = weight_of(op, result);
+    const IrType *w = type_of(job->graph, weight), *x = type_of(job->graph, op->operands[0]);
+    int64_t rows = w->dims[w->rank - 2], columns = w->dims[w->rank - 1];
+    if (!job->factor_count) {
+        *job = (MmJob){.graph = job->graph, .op = ir_value(job->graph, result)->op, .x = *x, .columns = columns, .rows = rows};
+        job->experts = w->rank == 3 ? w->dims[0] : 1;
+        job->lead = type_of(job->graph, result)->rank - 1;
+    }
+    if (rows != job->rows || columns != job->columns) return refuse(job->graph, group, "an element-wise operation joins products of different heights");
+    if (x->dtype == IR_BF16 && columns % 2) return refuse(job->graph, group, "bf16 activations need an even row length");
+    HD_TRY(cg_linear_supported(target, w->dtype, w->layout, x->dtype));
+    bool packed = mm_format(w->dtype)->part != 0;
+    job->factors[job->factor_count++] = (MmFactor){.result = result, .weight = weight, .dtype = w->dtype, .kernel = packed ? w->dtype : IR_F32,
+                                                   .native = w->layout == IR_LAYOUT_NATIVE};
+    return NULL;
+}
+
+static HdStatus *add_out(IrOpRef group, MmJob *job, IrValue yield) {
+    IrValue value = below_reshapes(job->graph, yield);
+    const IrType *type = type_of(job->graph, value), *product = type_of(job->graph, job->factors[0].result);
+    bool same = type->rank == product->rank && !memcmp(type->dims, product->dims, type->rank * sizeof *type->dims);
+    if (!same) return refuse(job->graph, group, "a result has another shape than the product");
+    HD_TRY(cg_region_supported(job->graph, group, value));
+    CgBuild shapes_only = {.graph = job->graph, .group = group};
+    CgRegion *region = cg_region_new(&shapes_only);
+    uint32_t lanes = cg_region_lanes(region, value);
+    cg_region_free(region);
+    if (lanes != CG_PANEL_ROWS && ir_type_last(type) != 1) return refuse(job->graph, group, "a view cuts rows inside a panel");
+    job->outs[job->out_count++] = (MmOut){.value = value, .yield = yield, .element_bytes = ir_dtype_info(type->dtype)->block_bytes};
+    return NULL;
+}
+
+HdStatus *mm_jobs(const IrTarget *target, const IrGraph *graph, IrOpRef group, MmJob out_jobs[MM_MAX_OUTS], uint32_t *out_count) {
+    const IrBlockData *region = &graph->blocks.data[ir_op(graph, group)->region];
+    Set sets[MM_MAX_OUTS] = {0};
+    uint32_t component[MM_MAX_OUTS], yields = (uint32_t)region->yields.len;
+    if (yields > MM_MAX_OUTS) return refuse(graph, group, "more than 8 results");
+    for (uint32_t i = 0; i < yields; i++) {
+        find_products(graph, region->yields.data[i], &sets[i]);
+        if (!sets[i].count) return refuse(graph, group, "a result that depends on no product");
+    }
+    merge_sets(sets, yields, component);
+    *out_count = 0;
+    for (uint32_t i = 0; i < yields; i++) {
+        if (component[i] != i) continue;
+        MmJob *job = &out_jobs[(*out_count)++];
+        *job = (MmJob){.graph = graph};
+        if (sets[i].full) return refuse(graph, group, "more than 8 products in one expression");
+        for (uint32_t v = 0; v < sets[i].count; v++) HD_TRY(add_factor(target, group, job, sets[i].values[v]));
+        for (uint32_t y = 0; y < yields; y++)
+            if (component[y] == i) HD_TRY(add_out(group, job, region->yields.data[y]));
+    }
+    return NULL;
+}
+
+// ---- parameters ----------------------------------------------------------------------------------------------------
+
+static int64_t bytes_of_row(IrDtype dtype, int64_t columns) {
+    const IrDtypeInfo *info = ir_dtype_info(dtype);
+    return columns / info->block * info->block_bytes;
+}
+
+static int64_t panel_bytes(const MmFactor *f, int64_t columns) { return (int64_t)cg_panel_bytes(f->kernel, (uint64_t)columns); }
+
+// What the epilogue reads from outside: operands of element-wise operations, each once.
+static void account_operands(const MmJob *job, IrValue value, Set *seen) {
+    const IrOp *op = maker(job->graph, value);
+    if (is_product(op) || set_has(seen, value)) return;
+    set_add(seen, value);
+    if (!op) cg_expr_add_elements(&job->build->bytes, job->graph, type_of(job->graph, value), ir_dtype_info(type_of(job->graph, value)->dtype)->block_bytes);
+    for (uint32_t i = 0; op && i < op->operand_count; i++) account_operands(job, op->operands[i], seen);
+}
+
+// bytes: matrices, activations, operands of the epilogue, results. flops: 2 K per element of each product.
+static void account(MmJob *job, const IrExpr *matrices) {
+    CgBuild *build = job->build;
+    Set seen = {0};
+    int64_t matrix = 0;
+    for (uint32_t i = 0; i < job->factor_count; i++) {
+        const MmFactor *f = &job->factors[i];
+        matrix += f->native ? job->rows * bytes_of_row(f->dtype, job->columns) : mm_job_panels(job) * panel_bytes(f, job->columns);
+        cg_expr_add_elements(&build->flops, job->graph, type_of(job->graph, f->result), 2 * job->columns);
+    }
+    build->bytes = *matrices;
+    cg_expr_scale(&build->bytes, matrix);
+    IrType rows = job->x;
+    rows.dims[rows.rank - 1] = 1;
+    cg_expr_add_elements(&build->bytes, job->graph, &rows, bytes_of_row(job->x.dtype, job->columns));
+    for (uint32_t i = 0; i < job->out_count; i++) {
+        cg_expr_add_elements(&build->bytes, job->graph, type_of(job->graph, job->outs[i].value), job->outs[i].element_bytes);
+        account_operands(job, job->outs[i].value, &seen);
+    }
+}
+
+void mm_job_begin(MmJob *job, CgGroupBuilder *builder, const char *name, const IrExpr *matrices) {
+    char full[64];
+    snprintf(full, sizeof full, "%s_%s_%s%s", name, ir_dtype_info(job->factors[0].dtype)->name, ir_dtype_info(job->x.dtype)->name,
+             job->factors[0].native ? "_native" : "");
+    CgBuild *build = job->build = cg_launch_begin(builder, full);
+    job->fn = build->fn;
+    job->x_base = cg_pointer(build, ir_op(job->graph, job->op)->operands[0]);
+    job->x_bytes = cg_const(build, bytes_of_row(job->x.dtype, job->columns), "bytes of an activation row");
+    job->k = cg_const(build, job->columns, "K");
+    job->n = cg_const(build, job->rows, "N");
+    for (uint32_t i = 0; i < job->factor_count; i++) {
+        MmFactor *f = &job->factors[i];
+        f->base = cg_pointer(build, f->weight);
+        if (f->native) f->scratch = cg_scratch(build, (uint64_t)panel_bytes(f, job->columns));
+    }
+    for (uint32_t i = 0; i < job->out_count; i++) job->outs[i].to = cg_pointer(build, job->outs[i].yield);
+    account(job, matrices);
+}
+
+// ---- panels --------------------------------------------------------------------------------------------------------
+
+static void make_panel(MmJob *job, MmFactor *f, KirRef row) {
+    KirFn *fn = job->fn;
+    KirRef rows = kir_offset(fn, f->base, kir_mul(fn, row, cg_const(job->build, bytes_of_row(f->dtype, job->columns), "bytes of a native row")));
+    KirRef valid = job->valid ? job->valid : kir_i64(fn, CG_PANEL_ROWS);
+    f->panel = kir_offset_const(fn, kir_scratch(fn), f->scratch);
+    if (f->kernel == f->dtype) mm_pack(fn, f->dtype, rows, job->columns, job->k, valid, f->panel);
+    else mm_decode(fn, f->dtype, rows, job->columns, job->k, valid, f->panel);
+}
+
+void mm_job_panel(MmJob *job, KirRef panel, KirRef expert) {
+    KirFn *fn = job->fn;
+    bool whole = job->rows % CG_PANEL_ROWS == 0;
+    job->n0 = kir_mul(fn, panel, kir_i64(fn, CG_PANEL_ROWS));
+    job->valid = whole ? 0 : kir_min(fn, kir_sub(fn, job->n, job->n0), kir_i64(fn, CG_PANEL_ROWS));
+    for (uint32_t i = 0; i < job->factor_count; i++) {
+        MmFactor *f = &job->factors[i];
+        if (f->native) {
+            make_panel(job, f, expert ? kir_add(fn, kir_mul(fn, expert, job->n), job->n0) : job->n0);
+            continue;
+        }
+        KirRef index = panel;
+        if (expert) index = kir_add(fn, kir_mul(fn, expert, cg_const(job->build, mm_job_panels(job), "panels of an expert")), panel);
+        f->panel = kir_offset(fn, f->base, kir_mul(fn, index, cg_const(job->build, panel_bytes(f, job->columns), "bytes of a panel")));
+    }
+}
+
+// ---- tokens --------------------------------------------------------------------------------------------------------
+
+// Element-wise operations on the sums of one token, and the stores.
+static void epilogue(const MmJob *job, const MmToken *token, const KirRef *sums) {
+    KirFn *fn = job->fn;
+    CgRegion *region = cg_region_new(job->build);
+    for (uint32_t f = 0; f < job->factor_count; f++) cg_region_bind_lanes(region, job->factors[f].result, sums[f]);
+    for (uint32_t i = 0; i < job->out_count; i++) {
+        const MmOut *out = &job->outs[i];
+        KirRef lanes = cg_region_eval(region, out->value, token->coord, job->n0, CG_PANEL_ROWS, job->valid);
+        KirRef row = kir_offset(fn, out->to, kir_mul(fn, token->row, kir_mul(fn, job->n, kir_i64(fn, out->element_bytes))));
+        KirRef to = kir_at(fn, row, job->n0, out->element_bytes, 0);
+        if (job->valid) kir_store_part(fn, to, job->valid, lanes);
+        else kir_store(fn, to, lanes);
+    }
+    cg_region_free(region);
+}
+
+static void tile(const MmJob *job, KirRef first, uint32_t tokens, MmTokenAt *at, void *user) {
+    KirFn *fn = job->fn;
+    MmToken token[MM_MAX_TOKENS];
+    KirRef rows[MM_MAX_TOKENS], sums[MM_MAX_FACTORS][MM_MAX_TOKENS];
+    for (uint32_t i = 0; i < tokens; i++) {
+        at(job, user, kir_add(fn, first, kir_i64(fn, i)), &token[i]);
+        rows[i] = token[i].x;
+    }
+    for (uint32_t f = 0; f < job->factor_count; f++) {
+        const MmFactor *factor = &job->factors[f];
+        MmProduct product = {factor->kernel, job->x.dtype, job->columns, job->k, factor->panel, !factor->native};
+        mm_tile(fn, &product, rows, tokens, sums[f]);
+    }
+    for (uint32_t i = 0; i < tokens; i++) {
+        KirRef of_token[MM_MAX_FACTORS];
+        for (uint32_t f = 0; f < job->factor_count; f++) of_token[f] = sums[f][i];
+        epilogue(job, &token[i], of_token);
+    }
+}
+
+void mm_job_tokens(MmJob *job, KirRef count, int64_t fixed, MmTokenAt *at, void *user) {
+    static const uint32_t sizes[] = {4, 1};
+    KirFn *fn = job->fn;
+    KirRef from = kir_i64(fn, 0);
+    if (fixed == 1) {
+        tile(job, from, 1, at, user);
+        return;
+    }
+    for (size_t i = 0; i < HD_COUNT(sizes); i++) {
+        KirRef left = kir_sub(fn, count, from), step = kir_i64(fn, sizes[i]);
+        KirRef to = sizes[i] == 1 ? count : kir_sub(fn, count, kir_srem(fn, left, step));
+        KirLoop loop;
+        kir_for_begin(fn, from, to, step, 0, NULL, &loop);
+        tile(job, loop.iv, sizes[i], at, user);
+        kir_for_end(fn, &loop, NULL);
+        from = to;
+    }
+}

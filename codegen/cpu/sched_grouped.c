@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// GROUPED: linears whose matrix is chosen per row among experts.
+//
+// With a dispatch plan a work unit is (panel, tile): the rows of a tile belong to one expert; tiles of an expert follow each other, so that the panel
+// stays in cache. Without one it is (row, panel): the expert comes from ids. Result row t * k + r is written whatever the order.
+#include "codegen/cpu/mm.h"
+#include "ir/moe_plan.h"
+
+typedef struct Grouped {
+    MmJob *job;
+    int64_t ranks, experts;
+    IrDim tokens;
+    KirRef ids, plan;            // ptr; plan 0: none
+    KirRef rows;                 // ptr to the sorted rows of the tile
+} Grouped;
+
+static KirRef load_index(KirFn *fn, KirRef base, KirRef index) { return kir_sext(fn, kir_load(fn, KT_I32, kir_at(fn, base, index, 4, 0)), KIR_I64); }
+
+// Row number t * k + r: where its activations lie, and its coordinates.
+static void row_token(const Grouped *g, KirRef row, MmToken *out_token) {
+    const MmJob *job = g->job;
+    KirFn *fn = job->fn;
+    KirRef ranks = kir_i64(fn, g->ranks);
+    out_token->row = row;
+    out_token->coord[0] = kir_sdiv(fn, row, ranks);
+    out_token->coord[1] = g->ranks == 1 ? kir_i64(fn, 0) : kir_srem(fn, row, ranks);
+    KirRef source = job->x.rank == 3 ? row : out_token->coord[0];
+    out_token->x = kir_offset(fn, job->x_base, kir_mul(fn, source, job->x_bytes));
+}
+
+// ---- decoding: one row at a time -----------------------------------------------------------------------------------
+
+static void single_at(const MmJob *job, void *user, KirRef index, MmToken *out_token) {
+    const Grouped *g = user;
+    (void)index;
+    row_token(g, g->rows, out_token);   // here `rows` is the row number itself
+    (void)job;
+}
+
+static void by_row(Grouped *g) {
+    MmJob *job = g->job;
+    KirFn *fn = job->fn;
+    KirRef panels = cg_const(job->build, mm_job_panels(job), "panels of an expert");
+    KirLoop units;
+    cg_units(job->build, &g->tokens, 1, g->ranks * mm_job_panels(job));
+    kir_for_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), kir_i64(fn, 1), 0, NULL, &units);
+    g->rows = kir_sdiv(fn, units.iv, panels);
+    mm_job_panel(job, kir_srem(fn, units.iv, panels), load_index(fn, g->ids, g->rows));
+    mm_job_tokens(job, kir_i64(fn, 1), 1, single_at, g);
+    kir_for_end(fn, &units, NULL);
+}
+
+// ---- with a plan ---------------------------------------------------------------------------------------------------
+
+// How many tiles the plan has room for: its words less counts, starts and rows, in threes (ir/moe_plan.h).
+static IrExpr tile_bound(const Grouped *g) {
+    const IrGraph *graph = g->job->graph;
+    const IrOp *op = ir_op(graph, g->job->op);
+    IrExpr bound = ir_dim_expr(graph, ir_value(graph, op->operands[3])->type.dims[0]), rows = ir_dim_expr(graph, g->tokens);
+    cg_expr_scale(&rows, g->ranks);
+    bound.constant -= 2 + 2 * g->experts + rows.constant;
+    bound.constant /= IR_MOE_TILE_WORDS;
+    for (int i = 0; i < IR_SYM_BASE_COUNT; i++) bound.coef[i] = (bound.coef[i] - rows.coef[i]) / IR_MOE_TILE_WORDS;
+    for (uint32_t i = 0; i < bound.ceils; i++) bound.ceil[i].coef /= IR_MOE_TILE_WORDS;
+    return bound;
+}
+
+static void tile_at(const MmJob *job, void *user, KirRef index, MmToken *out_token) {
+    const Grouped *g = user;
+    row_token(g, load_index(job->fn, g->rows, index), out_token);
+}
+
+static void by_tile(Grouped *g) {
+    MmJob *job = g->job;
+    KirFn *fn = job->fn;
+    IrExpr bound = tile_bound(g);
+    KirRef tiles = cg_expr(job->build, &bound, "tiles at most"), tokens = cg_dim(job->build, g->tokens);
+    KirRef experts = cg_const(job->build, g->experts, "E");
+    KirRef rows = kir_at(fn, g->plan, experts, 8, 8);   // behind words 0, counts and starts
+    KirRef list = kir_at(fn, rows, kir_mul(fn, tokens, kir_i64(fn, g->ranks)), 4, 0);
+    job->build->units = bound;
+    cg_expr_scale(&job->build->units, mm_job_panels(job));
+    KirLoop units;
+    KirIf used;
+    kir_for_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), kir_i64(fn, 1), 0, NULL, &units);
+    KirRef tile = kir_at(fn, list, kir_srem(fn, units.iv, tiles), 4 * IR_MOE_TILE_WORDS, 0);
+    KirRef count = load_index(fn, tile, kir_i64(fn, 2));
+    kir_if_begin(fn, kir_cmp(fn, KIR_GT, count, kir_i64(fn, 0)), &used);
+    g->rows = kir_at(fn, rows, load_index(fn, tile, kir_i64(fn, 1)), 4, 0);
+    mm_job_panel(job, kir_sdiv(fn, units.iv, tiles), load_index(fn, tile, kir_i64(fn, 0)));
+    mm_job_tokens(job, count, 0, tile_at, g);
+    kir_if_end(fn, &used, NULL);
+    kir_for_end(fn, &units, NULL);
+}
+
+static void launch(CgGroupBuilder *builder, MmJob *job) {
+    const IrGraph *graph = job->graph;
+    const IrOp op = *ir_op(graph, job->op);
+    const IrType ids = ir_value(graph, op.operands[2])->type;
+    Grouped g = {.job = job, .ranks = ids.dims[1], .experts = job->experts, .tokens = ids.dims[0]};
+    bool planned = op.operand_count == 4;
+    IrExpr read = {.constant = job->experts};   // with a plan every expert is likely to be read
+    if (!planned) {
+        read = ir_dim_expr(graph, g.tokens);
+        cg_expr_scale(&read, g.ranks);
+    }
+    mm_job_begin(job, builder, planned ? "grouped" : "grouped_rows", &read);
+    if (planned) g.plan = cg_pointer(job->build, op.operands[3]);
+    else g.ids = cg_pointer(job->build, op.operands[2]);
+    if (planned) by_tile(&g);
+    else by_row(&g);
+    cg_launch_end(builder);
+}
+
+HdStatus *cg_cpu_GROUPED(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
+    MmJob jobs[MM_MAX_OUTS];
+    uint32_t count;
+    HD_TRY(mm_jobs(target, graph, group, jobs, &count));
+    for (uint32_t i = 0; i < count; i++) launch(builder, &jobs[i]);
+    return NULL;
+}
