@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The reference interpreter: runs the operations of a graph one after another on tensors. Floats are rounded to f32 when a result is stored;
-// every sum, norm, exponential and recurrence inside an operation is float64. A value lives until its last use.
+// The reference interpreter: runs the operations of a graph one after another on tensors. Floats are rounded to f32 when a result
+// is stored; every sum, norm, exponential and recurrence inside an operation is float64. A value lives until its last use.
 //
 // Placements, stages and layouts do not matter here: a layout changes no value, and a fused operation runs its region.
 #include "ir/interp_impl.h"
@@ -57,7 +57,8 @@ void ir_interp_trace(IrInterp *interp, IrTrace trace, void *user) {
 
 static HdStatus *copy_input(const char *what, const int32_t *words, uint64_t count, IrTensor *tensor) {
     if ((uint64_t)tensor->count != count)
-        return hd_error(HD_USAGE, "input %s: the graph has %lld words, the call %llu", what, (long long)tensor->count, (unsigned long long)count);
+        return hd_error(HD_USAGE, "input %s: the graph has %lld words, the call %llu", what, (long long)tensor->count,
+                        (unsigned long long)count);
     if (count) memcpy(tensor->i, words, count * sizeof *words);
     return NULL;
 }
@@ -73,7 +74,8 @@ static void rope_row(double position, double theta, int64_t n, float *out) {
 // [T, n]: n/2 cosines, then n/2 sines, of position * theta^(-2i/n). Tokens outside all segments have position 0.
 static HdStatus *fill_rope(const IrCall *call, double theta, IrTensor *table) {
     if (table->dims[0] != call->token_count)
-        return hd_error(HD_USAGE, "input rope: the graph has %lld rows, the call %u tokens", (long long)table->dims[0], call->token_count);
+        return hd_error(HD_USAGE, "input rope: the graph has %lld rows, the call %u tokens", (long long)table->dims[0],
+                        call->token_count);
     int64_t n = table->dims[1];
     for (uint32_t t = 0; t < call->token_count; t++) rope_row(0, theta, n, table->f + t * n);
     for (uint32_t i = 0; i < call->segment_count; i++) {
@@ -86,7 +88,8 @@ static HdStatus *fill_rope(const IrCall *call, double theta, IrTensor *table) {
 static HdStatus *fill_input(const IrCall *call, const IrValueData *value, IrTensor *tensor) {
     switch ((IrInputKind)value->index) {
     case IR_INPUT_TOKENS: return copy_input("tokens", call->tokens, call->token_count, tensor);
-    case IR_INPUT_SEGMENTS: return copy_input("segments", call->segments, (uint64_t)call->segment_count * IR_SEGMENT_WORDS, tensor);
+    case IR_INPUT_SEGMENTS:
+        return copy_input("segments", call->segments, (uint64_t)call->segment_count * IR_SEGMENT_WORDS, tensor);
     case IR_INPUT_ROWS: return copy_input("rows", call->rows, call->row_count, tensor);
     case IR_INPUT_ROPE: return fill_rope(call, value->theta, tensor);
     case IR_INPUT_COUNT: break;
@@ -168,7 +171,8 @@ static HdStatus *run_op(IrFrame *frame, IrOpRef ref) {
     HdStatus *status = compute(frame, op, out);
     for (uint32_t i = 0; i < op->result_count; i++) frame->cells[op->results[i]] = out[i];
     for (uint32_t i = 0; i < op->result_count && !status; i++) status = trace_result(frame, ref, i, out[i]);
-    if (status) return hd_annotate(status, "graph @%s: %s in layer %d", frame->graph->name, ir_op_info(op->kind)->name, op->layer);
+    if (status)
+        return hd_annotate(status, "graph @%s: %s in layer %d", frame->graph->name, ir_op_info(op->kind)->name, op->layer);
     for (uint32_t i = 0; i < op->operand_count; i++) use_cell(frame, op->operands[i]);
     for (uint32_t i = 0; i < op->result_count; i++)
         if (frame->uses[op->results[i]] == 0) drop_cell(frame, op->results[i]);
@@ -209,7 +213,8 @@ static HdStatus *as_floats(const IrFrame *frame, IrTensor *tensor, float **scrat
     *out_values = tensor->f;
     if (tensor->form == IR_FORM_F32) return NULL;
     *scratch = ir_scratch((size_t)tensor->count, sizeof **scratch);
-    for (int64_t i = 0; i < tensor->count; i++) (*scratch)[i] = tensor->form == IR_FORM_I32 ? (float)tensor->i[i] : (float)tensor->d[i];
+    for (int64_t i = 0; i < tensor->count; i++)
+        (*scratch)[i] = tensor->form == IR_FORM_I32 ? (float)tensor->i[i] : (float)tensor->d[i];
     *out_values = *scratch;
     return NULL;
 }
@@ -243,7 +248,8 @@ static HdStatus *keep_result(IrFrame *frame, const IrResult *result) {
 
 const float *ir_interp_result(const IrInterp *interp, const char *name, uint64_t *out_count) {
     for (size_t i = 0; i < interp->outcomes.len; i++)
-        if (strcmp(interp->outcomes.data[i].name, name) == 0) return *out_count = interp->outcomes.data[i].count, interp->outcomes.data[i].values;
+        if (strcmp(interp->outcomes.data[i].name, name) == 0)
+            return *out_count = interp->outcomes.data[i].count, interp->outcomes.data[i].values;
     return NULL;
 }
 
@@ -277,8 +283,12 @@ static HdStatus *run_frame(IrFrame *frame) {
 HdStatus *ir_interp_run(IrInterp *interp, const IrGraph *graph, const IrCall *call) {
     forget_outcomes(interp);
     HD_TRY(check_call(interp, call));
-    IrFrame frame = {.interp = interp, .graph = graph, .call = call,
-                     .binding.value = {[IR_SYM_T] = call->token_count, [IR_SYM_S] = call->segment_count, [IR_SYM_C] = interp->context,
+    IrFrame frame = {.interp = interp,
+                     .graph = graph,
+                     .call = call,
+                     .binding.value = {[IR_SYM_T] = call->token_count,
+                                       [IR_SYM_S] = call->segment_count,
+                                       [IR_SYM_C] = interp->context,
                                        [IR_SYM_R] = call->row_count}};
     frame.cells = hd_xcalloc(graph->values.len, sizeof *frame.cells);
     frame.uses = hd_xcalloc(graph->values.len, sizeof *frame.uses);

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The gated delta rule in the reference interpreter: token by token, and in the chunked (WY) form. With the key head of a value head, per token
+// The gated delta rule in the reference interpreter: token by token, and in the chunked (WY) form. Per token, with the key head
+// that serves the value head:
 //   S <- e^g S;   e = beta (v - S'k);   S <- S + k e';   o = S'q
-// and for a chunk of m tokens, c the prefix sums of g within it and L_ij = e^(c_i - c_j) for i >= j, else 0:
-//   A = strictly lower part of diag(beta) (K K') o L,   U = (I + A)^-1 diag(beta) V,   W = (I + A)^-1 diag(beta e^c) K,   P = (Q K') o L
+// For a chunk of m tokens, c the prefix sums of g within it and L_ij = e^(c_i - c_j) for i >= j, else 0:
+//   A = strictly lower part of diag(beta) (K K') o L,   P = (Q K') o L
+//   U = (I + A)^-1 diag(beta) V,   W = (I + A)^-1 diag(beta e^c) K
 //   N = U - W S;   O = diag(e^c) Q S + P N;   S <- e^(c_m) S + (diag(e^(c_m - c)) K)' N
-// As g <= 0 in the models, every exponent is <= 0. A chunk never spans two segments: segment s owns ceil(count / chunk) chunks after those of the
-// segments before it. Rows of a chunk without a token are zero in U, W, P and g.
+// As g <= 0 in the models, every exponent is <= 0. A chunk never spans two segments: segment s owns ceil(count / chunk) chunks
+// after those of the segments before it. Rows of a chunk without a token are zero in U, W, P and g.
 //
-// What chunk_prep hands on is g and not c: after one strong decay c is a large number, and float32 differences of it have lost the small decays
-// that follow (up to 8e-10 NMSE in a state where the rest of the form costs 1e-15). So e^c is to be summed or multiplied up from the chunk's
-// beginning, e^(c_m - c) from its end, and L_ij from j to i.
+// What chunk_prep hands on is g and not c: after one strong decay c is a large number, and float32 differences of it have lost
+// the small decays that follow (up to 8e-10 NMSE in a state where the rest of the form costs 1e-15). So e^c is to be summed or
+// multiplied up from the chunk's beginning, e^(c_m - c) from its end, and L_ij from j to i.
 #include "ir/interp_impl.h"
 
 #include <math.h>
@@ -19,7 +21,8 @@
 typedef struct Heads { int64_t nk, nv, dk, dv; bool by_division; } Heads;
 
 static Heads heads_of(const IrOp *op, const IrTensor *k, int64_t nv, int64_t dv) {
-    return (Heads){.nk = k->dims[1], .nv = nv, .dk = k->dims[2], .dv = dv, .by_division = strcmp(op->attr[IR_ATTR_HEADS].name, "div") == 0};
+    return (Heads){
+        .nk = k->dims[1], .nv = nv, .dk = k->dims[2], .dv = dv, .by_division = strcmp(op->attr[IR_ATTR_HEADS].name, "div") == 0};
 }
 
 static int64_t key_head(const Heads *h, int64_t value_head) {
@@ -84,7 +87,15 @@ HdStatus *ir_run_delta_rule(IrFrame *frame, const IrOp *op, IrTensor *const *in,
     Heads heads = heads_of(op, in[1], v->dims[1], v->dims[2]);
     double *q = ir_tensor_doubles(in[0]), *k = ir_tensor_doubles(in[1]), *value = ir_tensor_doubles(v);
     double *row = ir_scratch(2 * (size_t)heads.dv, sizeof *row);
-    Delta x = {.heads = heads, .q = q, .k = k, .v = value, .g = in[3]->f, .beta = in[4]->f, .e = row, .o = row + heads.dv, .out = out[0]->f};
+    Delta x = {.heads = heads,
+               .q = q,
+               .k = k,
+               .v = value,
+               .g = in[3]->f,
+               .beta = in[4]->f,
+               .e = row,
+               .o = row + heads.dv,
+               .out = out[0]->f};
     for (int64_t i = 0; i < ir_segment_count(table); i++) {
         IrSegment s = ir_segment_at(table->i, i);
         delta_segment(&x, &s, take_state(state->state, &s));
@@ -96,12 +107,15 @@ HdStatus *ir_run_delta_rule(IrFrame *frame, const IrOp *op, IrTensor *const *in,
     return NULL;
 }
 
-HdStatus *ir_run_delta_scan(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTensor **out) { return ir_run_delta_rule(frame, op, in, out); }
+HdStatus *ir_run_delta_scan(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTensor **out) {
+    return ir_run_delta_rule(frame, op, in, out);
+}
 
 HdStatus *ir_run_delta_step(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTensor **out) {
     for (int64_t i = 0; i < ir_segment_count(in[6]); i++) {
         int64_t count = ir_segment_at(in[6]->i, i).count;
-        if (count > 1) return hd_error(HD_USAGE, "segment %lld has %lld tokens, delta.step takes one", (long long)i, (long long)count);
+        if (count > 1)
+            return hd_error(HD_USAGE, "segment %lld has %lld tokens, delta.step takes one", (long long)i, (long long)count);
     }
     return ir_run_delta_rule(frame, op, in, out);
 }

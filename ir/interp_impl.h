@@ -10,12 +10,12 @@
 // representable), but for q8a: value * scale has up to 31 significant bits.
 typedef enum IrForm { IR_FORM_F32, IR_FORM_I32, IR_FORM_F64 } IrForm;
 
-// Rows of a weight that were not read yet: row (i, j, ..) of the tensor's leading dimensions is row first + i * stride[0] + j * stride[1] ..
-// of the weight.
+// Rows of a weight that were not read yet: row (i, j, ..) of the tensor's leading dimensions is row first + i * stride[0] + j *
+// stride[1] .. of the weight.
 typedef struct IrRows { const char *name; int64_t first, stride[3]; } IrRows;
 
-// Memory of one state, for all slots and planes. Every element is a float64: a KV cache and a convolution window hold f32 (or f16)
-// values exactly; a delta matrix stays in float64, so that splitting a prompt into calls changes no bit of the result.
+// Memory of one state, for all slots and planes. Every element is a float64: a KV cache and a convolution window hold f32 (or
+// f16) values exactly; a delta matrix stays in float64, so that splitting a prompt into calls changes no bit of the result.
 typedef struct IrStateStore {
     char *name;
     IrStateKind kind;
@@ -46,8 +46,8 @@ typedef struct IrFrame {
     uint32_t *uses;                // uses still to come
 } IrFrame;
 
-// An operation: `in` has op->operand_count tensors with data (weights that an operation reads by rows excepted), `out` the results, zeroed;
-// views, pack and fused make their results themselves.
+// An operation: `in` has op->operand_count tensors with data (weights that an operation reads by rows excepted), `out` the
+// results, zeroed; views, pack and fused make their results themselves.
 typedef HdStatus *IrRunOp(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTensor **out);
 #define IR_OP(name, text, min, max, results, effect, numerics, role, attrs, doc) IrRunOp ir_run_##name;
 #include "ir/ops.def"
@@ -55,21 +55,26 @@ typedef HdStatus *IrRunOp(IrFrame *frame, const IrOp *op, IrTensor *const *in, I
 
 // ---- interp_tensor.c -----------------------------------------------------------------------------------------
 
-// A zeroed tensor with one reference, of the type that `type` is in this call; without data when it is for a weight's rows or a state.
+// A zeroed tensor with one reference, of the type that `type` is in this call; without data when it is for a weight's rows or a
+// state.
 HD_MUST_USE HdStatus *ir_tensor_new(const IrFrame *frame, const IrType *type, bool with_data, IrTensor **out_tensor);
 IrTensor *ir_tensor_ref(IrTensor *tensor);
 void ir_tensor_drop(IrTensor *tensor);                         // NULL is fine
 size_t ir_form_bytes(IrForm form);
 static inline int64_t ir_tensor_last(const IrTensor *tensor) { return tensor->dims[tensor->rank - 1]; }
-static inline int64_t ir_tensor_row_count(const IrTensor *tensor) { return ir_tensor_last(tensor) ? tensor->count / ir_tensor_last(tensor) : 0; }
+static inline int64_t ir_tensor_row_count(const IrTensor *tensor) {
+    return ir_tensor_last(tensor) ? tensor->count / ir_tensor_last(tensor) : 0;
+}
 // Reads all rows of a weight into memory; nothing for other tensors.
 HD_MUST_USE HdStatus *ir_tensor_materialise(const IrFrame *frame, IrTensor *tensor);
 // Rows begin..end-1 (leading dimensions flattened) of a tensor of real numbers, read into `scratch` where they are not in memory.
-HD_MUST_USE HdStatus *ir_tensor_rows(const IrFrame *frame, const IrTensor *tensor, int64_t begin, int64_t end, float *scratch, const float **out_rows);
+HD_MUST_USE HdStatus *ir_tensor_rows(const IrFrame *frame, const IrTensor *tensor, int64_t begin, int64_t end, float *scratch,
+                                     const float **out_rows);
 // All elements as float64, exactly; the caller frees them.
 double *ir_tensor_doubles(const IrTensor *tensor);
 
-// The dot product of the interpreter: eight partial sums, so that compilers may use vectors; the same for the same two rows wherever they stand.
+// The dot product of the interpreter: eight partial sums, so that compilers may use vectors; the same for the same two rows
+// wherever they stand.
 double ir_dot(const double *a, const double *b, int64_t count);
 void *ir_scratch(size_t count, size_t bytes);                  // uninitialised; free() it
 

@@ -43,8 +43,8 @@ enum { BLOCK_ROWS = 32 };   // rows of a weight that are in memory at a time
 typedef struct RowPair { int64_t x, out; } RowPair;
 
 // out[pair.out][n] = x[pair.x] . w[first + n] for n < height.
-static HdStatus *multiply(const IrFrame *frame, const double *x, const RowPair *pairs, int64_t pair_count, const IrTensor *w, int64_t first,
-                          int64_t height, float *out) {
+static HdStatus *multiply(const IrFrame *frame, const double *x, const RowPair *pairs, int64_t pair_count, const IrTensor *w,
+                          int64_t first, int64_t height, float *out) {
     int64_t columns = ir_tensor_last(w);
     float *scratch = ir_scratch((size_t)(BLOCK_ROWS * columns), sizeof *scratch);
     double *block = ir_scratch((size_t)(BLOCK_ROWS * columns), sizeof *block);
@@ -77,7 +77,9 @@ HdStatus *ir_run_multi_linear(IrFrame *frame, const IrOp *op, IrTensor *const *i
     return status;
 }
 
-HdStatus *ir_run_linear(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTensor **out) { return ir_run_multi_linear(frame, op, in, out); }
+HdStatus *ir_run_linear(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTensor **out) {
+    return ir_run_multi_linear(frame, op, in, out);
+}
 
 // Expert by expert. A plan only says in which order kernels do the same.
 HdStatus *ir_run_grouped_linear(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTensor **out) {
@@ -120,7 +122,8 @@ static void topk_row(const float *x, int64_t count, int64_t k, float *values, in
 HdStatus *ir_run_topk(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTensor **out) {
     (void)frame;
     int64_t experts = in[0]->dims[1], k = op->attr[IR_ATTR_K].i;
-    for (int64_t t = 0; t < in[0]->dims[0]; t++) topk_row(in[0]->f + t * experts, experts, k, out[0]->f + t * k, out[1]->i + t * k);
+    for (int64_t t = 0; t < in[0]->dims[0]; t++)
+        topk_row(in[0]->f + t * experts, experts, k, out[0]->f + t * k, out[1]->i + t * k);
     return NULL;
 }
 
@@ -138,9 +141,12 @@ static int32_t add_tiles(int32_t *tiles, int32_t used, int32_t expert, int32_t f
 HdStatus *ir_run_moe_plan(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTensor **out) {
     (void)frame;
     const IrTensor *ids = in[0];
-    IrMoePlan plan = {.experts = op->attr[IR_ATTR_EXPERTS].i, .tile = op->attr[IR_ATTR_TILE].i, .ranks = ids->dims[1], .tokens = ids->dims[0]};
+    IrMoePlan plan = {
+        .experts = op->attr[IR_ATTR_EXPERTS].i, .tile = op->attr[IR_ATTR_TILE].i, .ranks = ids->dims[1], .tokens = ids->dims[0]};
     int32_t *words = out[0]->i, *starts = words + ir_moe_plan_starts_at(plan), *rows = words + ir_moe_plan_rows_at(plan);
-    if (out[0]->count != ir_moe_plan_words(plan)) return hd_error(HD_INTERNAL, "%lld words for a plan of %lld", (long long)out[0]->count, (long long)ir_moe_plan_words(plan));
+    if (out[0]->count != ir_moe_plan_words(plan))
+        return hd_error(HD_INTERNAL, "%lld words for a plan of %lld", (long long)out[0]->count,
+                        (long long)ir_moe_plan_words(plan));
     for (int64_t i = 0; i < ids->count; i++) HD_TRY(check_index("expert id", i, ids->i[i], plan.experts));
     int32_t sorted = 0;
     for (int32_t e = 0; e < plan.experts; e++) {

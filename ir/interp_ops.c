@@ -23,7 +23,8 @@ static void copy_along(const IrTensor *x, int64_t from, IrTensor *y, int64_t to,
     Axis a = axis_of(x, axis), b = axis_of(y, axis);
     size_t item = ir_form_bytes(x->form), bytes = (size_t)(count * a.inner) * item;
     for (int64_t o = 0; o < a.outer; o++)
-        memcpy((char *)y->data + (size_t)((o * b.size + to) * b.inner) * item, (char *)x->data + (size_t)((o * a.size + from) * a.inner) * item, bytes);
+        memcpy((char *)y->data + (size_t)((o * b.size + to) * b.inner) * item,
+               (char *)x->data + (size_t)((o * a.size + from) * a.inner) * item, bytes);
 }
 
 static HdStatus *result_new(IrFrame *frame, const IrOp *op, bool with_data, IrTensor **out) {
@@ -58,7 +59,8 @@ HdStatus *ir_run_reshape(IrFrame *frame, const IrOp *op, IrTensor *const *in, Ir
     number_rows(out[0]);
     if (by_rows) return NULL;
     out[0]->rows.name = NULL;
-    if (out[0]->count != x->count) return hd_error(HD_INTERNAL, "%lld elements become %lld", (long long)x->count, (long long)out[0]->count);
+    if (out[0]->count != x->count)
+        return hd_error(HD_INTERNAL, "%lld elements become %lld", (long long)x->count, (long long)out[0]->count);
     memcpy(out[0]->data, x->data, (size_t)x->count * ir_form_bytes(x->form));
     return NULL;
 }
@@ -142,8 +144,14 @@ static HdStatus *binary(const IrOp *op, const IrTensor *a, const IrTensor *b, Ir
     return NULL;
 }
 
-#define UNARY(name) HdStatus *ir_run_##name(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTensor **out) { return (void)frame, unary(op, in[0], out[0]); }
-#define BINARY(name) HdStatus *ir_run_##name(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTensor **out) { return (void)frame, binary(op, in[0], in[1], out[0]); }
+#define UNARY(name)                                                                                                              \
+    HdStatus *ir_run_##name(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTensor **out) {                               \
+        return (void)frame, unary(op, in[0], out[0]);                                                                            \
+    }
+#define BINARY(name)                                                                                                             \
+    HdStatus *ir_run_##name(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTensor **out) {                               \
+        return (void)frame, binary(op, in[0], in[1], out[0]);                                                                    \
+    }
 UNARY(scale)
 UNARY(neg)
 UNARY(exp)
@@ -180,7 +188,8 @@ HdStatus *ir_run_rope(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTen
     (void)frame, (void)op;
     const IrTensor *x = in[0], *table = in[1];
     int64_t heads = x->dims[1], d = x->dims[2], n = table->dims[1];
-    for (int64_t unit = 0; unit < x->dims[0] * heads; unit++) rope_head(x->f + unit * d, table->f + unit / heads * n, d, n, out[0]->f + unit * d);
+    for (int64_t unit = 0; unit < x->dims[0] * heads; unit++)
+        rope_head(x->f + unit * d, table->f + unit / heads * n, d, n, out[0]->f + unit * d);
     return NULL;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Segments and states in the reference interpreter, and the operations that write a KV cache, read it, or slide a window over inputs.
-// Tokens outside all segments (padding) write no state and get zeros.
+// Segments and states in the reference interpreter, and the operations that write a KV cache, read it, or slide a window over
+// inputs. Tokens outside all segments (padding) write no state and get zeros.
 #include "ir/interp_impl.h"
 
 #include <math.h>
@@ -11,7 +11,8 @@
 
 IrSegment ir_segment_at(const int32_t *table, int64_t index) {
     const int32_t *row = table + index * IR_SEGMENT_WORDS;
-    return (IrSegment){.slot = row[0], .position = row[1], .first = row[2], .count = row[3], .plane_in = row[4], .plane_out = row[5]};
+    return (IrSegment){
+        .slot = row[0], .position = row[1], .first = row[2], .count = row[3], .plane_in = row[4], .plane_out = row[5]};
 }
 
 static HdStatus *check_segment(const IrInterp *interp, IrSegment s, int64_t index, int64_t tokens) {
@@ -21,11 +22,11 @@ static HdStatus *check_segment(const IrInterp *interp, IrSegment s, int64_t inde
         return hd_error(HD_LIMIT, "segment %lld: planes %lld and %lld, there are %u", (long long)index, (long long)s.plane_in,
                         (long long)s.plane_out, interp->planes);
     if (s.first < 0 || s.count < 0 || s.first + s.count > tokens)
-        return hd_error(HD_LIMIT, "segment %lld: %lld tokens from token %lld, the call has %lld", (long long)index, (long long)s.count,
-                        (long long)s.first, (long long)tokens);
+        return hd_error(HD_LIMIT, "segment %lld: %lld tokens from token %lld, the call has %lld", (long long)index,
+                        (long long)s.count, (long long)s.first, (long long)tokens);
     if (s.position < 0 || s.position + s.count > interp->context)
-        return hd_error(HD_LIMIT, "segment %lld: positions %lld..%lld, the context has %u", (long long)index, (long long)s.position,
-                        (long long)(s.position + s.count), interp->context);
+        return hd_error(HD_LIMIT, "segment %lld: positions %lld..%lld, the context has %u", (long long)index,
+                        (long long)s.position, (long long)(s.position + s.count), interp->context);
     return NULL;
 }
 
@@ -35,7 +36,9 @@ HdStatus *ir_check_segments(const IrInterp *interp, const int32_t *table, int64_
         HD_TRY(check_segment(interp, s, i, tokens));
         for (int64_t k = 0; k < i; k++) {
             IrSegment other = ir_segment_at(table, k);
-            if (other.slot == s.slot) return hd_error(HD_USAGE, "segments %lld and %lld have the same slot %lld", (long long)k, (long long)i, (long long)s.slot);
+            if (other.slot == s.slot)
+                return hd_error(HD_USAGE, "segments %lld and %lld have the same slot %lld", (long long)k, (long long)i,
+                                (long long)s.slot);
             if (HD_MAX(other.first, s.first) < HD_MIN(other.first + other.count, s.first + s.count))
                 return hd_error(HD_USAGE, "segments %lld and %lld share tokens", (long long)k, (long long)i);
         }
@@ -55,7 +58,9 @@ static HdStatus *state_new(const IrFrame *frame, const IrValueData *value, int64
     uint64_t total;
     bool fits = hd_mul_u64((uint64_t)elements, (uint64_t)planes * interp->slots, &total) && total <= SIZE_MAX / sizeof(double);
     double *data = fits ? calloc(HD_MAX(total, 1), sizeof *data) : NULL;
-    if (!data) return hd_error(HD_NO_MEMORY, "no memory for state %s: %u slots of %u planes of %lld values", value->name, interp->slots, planes, (long long)elements);
+    if (!data)
+        return hd_error(HD_NO_MEMORY, "no memory for state %s: %u slots of %u planes of %lld values", value->name, interp->slots,
+                        planes, (long long)elements);
     IrStateStore *state = hd_xmalloc(sizeof *state);
     *state = (IrStateStore){.name = hd_xstrdup(value->name), .kind = (IrStateKind)value->index, .dtype = value->type.dtype,
                             .elements = elements, .planes = planes, .data = data};
@@ -69,7 +74,8 @@ HdStatus *ir_state_find(const IrFrame *frame, const IrValueData *value, IrStateS
     for (size_t i = 0; i < interp->states.len; i++) {
         IrStateStore *state = *out_state = interp->states.data[i];
         if (strcmp(state->name, value->name) != 0) continue;
-        if (state->kind == (IrStateKind)value->index && state->dtype == value->type.dtype && state->elements == elements) return NULL;
+        if (state->kind == (IrStateKind)value->index && state->dtype == value->type.dtype && state->elements == elements)
+            return NULL;
         return hd_error(HD_MISMATCH, "state %s has another type than in an earlier graph", value->name);
     }
     HD_TRY(state_new(frame, value, elements, out_state));
@@ -78,7 +84,6 @@ HdStatus *ir_state_find(const IrFrame *frame, const IrValueData *value, IrStateS
 }
 
 double *ir_state_plane(const IrStateStore *state, int64_t slot, int64_t plane) {
-    if (state->planes == 1) plane = 0;
     return state->data + (slot * state->planes + plane) * state->elements;
 }
 
@@ -96,8 +101,8 @@ static HdStatus *check_cache(const IrFrame *frame, const IrTensor *cache, const 
     for (int64_t i = 0; i < ir_segment_count(table); i++) {
         IrSegment s = ir_segment_at(table->i, i);
         if (s.position + s.count > cache->dims[0])
-            return hd_error(HD_LIMIT, "segment %lld: positions up to %lld, cache %s has %lld", (long long)i, (long long)(s.position + s.count),
-                            cache->state->name, (long long)cache->dims[0]);
+            return hd_error(HD_LIMIT, "segment %lld: positions up to %lld, cache %s has %lld", (long long)i,
+                            (long long)(s.position + s.count), cache->state->name, (long long)cache->dims[0]);
     }
     return NULL;
 }
@@ -118,7 +123,8 @@ HdStatus *ir_run_kv_append(IrFrame *frame, const IrOp *op, IrTensor *const *in, 
 }
 
 // One head of one query over `keys` cache rows, `stride` apart. score: scratch of `keys`.
-static void attend(const double *q, const double *k, const double *v, int64_t keys, int64_t stride, int64_t d, double scale, double *score, double *out) {
+static void attend(const double *q, const double *k, const double *v, int64_t keys, int64_t stride, int64_t d, double scale,
+                   double *score, double *out) {
     double most = -INFINITY, total = 0;
     for (int64_t p = 0; p < keys; p++) {
         score[p] = ir_dot(q, k + p * stride, d) * scale;
@@ -135,15 +141,18 @@ static void attend(const double *q, const double *k, const double *v, int64_t ke
 
 HdStatus *ir_run_attention(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTensor **out) {
     const IrTensor *q = in[0], *k = in[1], *v = in[2], *table = in[3];
-    int64_t tokens = q->dims[0], heads = q->dims[1], d = q->dims[2], kv_heads = k->dims[1], group = heads / kv_heads, stride = kv_heads * d;
+    int64_t tokens = q->dims[0], heads = q->dims[1], d = q->dims[2], kv_heads = k->dims[1], group = heads / kv_heads,
+            stride = kv_heads * d;
     HD_TRY(check_cache(frame, k, table, tokens));
-    double *query = ir_tensor_doubles(q), *score = ir_scratch((size_t)frame->interp->context, sizeof *score), *sum = ir_scratch((size_t)d, sizeof *sum);
+    double *query = ir_tensor_doubles(q), *score = ir_scratch((size_t)frame->interp->context, sizeof *score),
+           *sum = ir_scratch((size_t)d, sizeof *sum);
     for (int64_t i = 0; i < ir_segment_count(table); i++) {
         IrSegment s = ir_segment_at(table->i, i);
         const double *keys = ir_state_plane(k->state, s.slot, 0), *values = ir_state_plane(v->state, s.slot, 0);
         for (int64_t unit = 0; unit < s.count * heads; unit++) {
             int64_t t = unit / heads, a = unit % heads, at = ((s.first + t) * heads + a) * d, shared = a / group * d;
-            attend(query + at, keys + shared, values + shared, s.position + t + 1, stride, d, op->attr[IR_ATTR_SCALE].f, score, sum);
+            attend(query + at, keys + shared, values + shared, s.position + t + 1, stride, d, op->attr[IR_ATTR_SCALE].f, score,
+                   sum);
             for (int64_t c = 0; c < d; c++) out[0]->f[at + c] = (float)sum[c];
         }
     }

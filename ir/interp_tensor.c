@@ -23,7 +23,8 @@ static HdStatus *tensor_alloc(IrTensor *tensor) {
 
 HdStatus *ir_tensor_new(const IrFrame *frame, const IrType *type, bool with_data, IrTensor **out_tensor) {
     IrTensor tensor = {.refs = 1, .form = form_of(type->dtype), .dtype = type->dtype, .rank = type->rank};
-    for (uint32_t i = 0; i < type->rank; i++) tensor.dims[i] = HD_MAX(ir_dim_eval(frame->graph, type->dims[i], &frame->binding), 0);
+    for (uint32_t i = 0; i < type->rank; i++)
+        tensor.dims[i] = HD_MAX(ir_dim_eval(frame->graph, type->dims[i], &frame->binding), 0);
     tensor.count = ir_type_elements(frame->graph, type, &frame->binding);
     if (with_data) HD_TRY(tensor_alloc(&tensor));
     *out_tensor = hd_xmalloc(sizeof tensor);
@@ -63,7 +64,8 @@ static HdStatus *read_rows(const IrFrame *frame, const IrTensor *tensor, int64_t
     while (begin < end) {
         int64_t source = source_row(tensor, begin), run = 1;
         while (begin + run < end && source_row(tensor, begin + run) == source + run) run++;
-        HD_TRY(weights->rows(weights->user, tensor->rows.name, (uint64_t)columns, (uint64_t)source, (uint64_t)(source + run), out_rows));
+        HD_TRY(weights->rows(weights->user, tensor->rows.name, (uint64_t)columns, (uint64_t)source, (uint64_t)(source + run),
+                             out_rows));
         out_rows += run * columns;
         begin += run;
     }
@@ -76,12 +78,14 @@ HdStatus *ir_tensor_materialise(const IrFrame *frame, IrTensor *tensor) {
     return read_rows(frame, tensor, 0, ir_tensor_row_count(tensor), tensor->f);
 }
 
-HdStatus *ir_tensor_rows(const IrFrame *frame, const IrTensor *tensor, int64_t begin, int64_t end, float *scratch, const float **out_rows) {
+HdStatus *ir_tensor_rows(const IrFrame *frame, const IrTensor *tensor, int64_t begin, int64_t end, float *scratch,
+                         const float **out_rows) {
     *out_rows = tensor->data ? tensor->f + begin * ir_tensor_last(tensor) : scratch;
     return tensor->data ? NULL : read_rows(frame, tensor, begin, end, scratch);
 }
 
-HdStatus *ir_weights_from_gguf(void *gguf_file, const char *name, uint64_t columns, uint64_t begin, uint64_t end, float *out_rows) {
+HdStatus *ir_weights_from_gguf(void *gguf_file, const char *name, uint64_t columns, uint64_t begin, uint64_t end,
+                               float *out_rows) {
     const GgufFile *file = gguf_file;
     const GgufTensor *tensor = gguf_find_tensor(file, name);
     const char *path = gguf_path(file);
@@ -89,8 +93,9 @@ HdStatus *ir_weights_from_gguf(void *gguf_file, const char *name, uint64_t colum
     if (!tensor->data) return hd_error(HD_USAGE, "%s: opened without data, tensor %s cannot be read", path, name);
     uint64_t rows = tensor->ne[1] * tensor->ne[2] * tensor->ne[3];
     if (tensor->ne[0] != columns || begin > end || end > rows)
-        return hd_error(HD_MISMATCH, "%s: tensor %s has %llu rows of %llu, not rows %llu..%llu of %llu", path, name, (unsigned long long)rows,
-                        (unsigned long long)tensor->ne[0], (unsigned long long)begin, (unsigned long long)end, (unsigned long long)columns);
+        return hd_error(HD_MISMATCH, "%s: tensor %s has %llu rows of %llu, not rows %llu..%llu of %llu", path, name,
+                        (unsigned long long)rows, (unsigned long long)tensor->ne[0], (unsigned long long)begin,
+                        (unsigned long long)end, (unsigned long long)columns);
     const uint8_t *first = tensor->data + begin * ggml_row_bytes(tensor->type, columns);
     if (ggml_dequantise(tensor->type->id, first, (end - begin) * columns, out_rows)) return NULL;
     return hd_error(HD_UNSUPPORTED, "%s: tensor %s has type %s, which cannot be decoded", path, name, tensor->type->name);

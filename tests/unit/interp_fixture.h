@@ -89,7 +89,9 @@ static inline IrValue build(Rig *rig, IrOpKind kind, IrBuild args) {
 #define NAME(id, value) {IR_ATTR_##id, {.name = (value)}}
 #define BUILD(rig, kind, ...) build((rig), IR_OP_##kind, (IrBuild){__VA_ARGS__})
 // Result `index` of the operation that made `first`.
-static inline IrValue sibling(Rig *rig, IrValue first, uint32_t index) { return ir_op(rig->graph, ir_value(rig->graph, first)->op)->results[index]; }
+static inline IrValue sibling(Rig *rig, IrValue first, uint32_t index) {
+    return ir_op(rig->graph, ir_value(rig->graph, first)->op)->results[index];
+}
 
 static inline IrValue reshaped(Rig *rig, IrValue value, IrType type) {
     return BUILD(rig, reshape, OPERANDS(value), .given = &type, .given_count = 1);
@@ -121,10 +123,13 @@ static inline void expect_error(HdStatus *status, const char *part) {
 }
 
 // A call with tokens first..first+count-1 and the given segments.
-static inline HdStatus *call_with(IrInterp *interp, const Rig *rig, int32_t first, uint32_t count, const int32_t *segments, uint32_t segment_count) {
+static inline HdStatus *call_with(IrInterp *interp, const Rig *rig, int32_t first, uint32_t count, const int32_t *segments,
+                                  uint32_t segment_count) {
     int32_t *tokens = hd_xcalloc(count + 1, sizeof *tokens);
     for (uint32_t i = 0; i < count; i++) tokens[i] = first + (int32_t)i;
-    HdStatus *status = ir_interp_run(interp, rig->graph, &(IrCall){.tokens = tokens, .token_count = count, .segments = segments, .segment_count = segment_count});
+    HdStatus *status = ir_interp_run(
+        interp, rig->graph,
+        &(IrCall){.tokens = tokens, .token_count = count, .segments = segments, .segment_count = segment_count});
     free(tokens);
     return status;
 }
@@ -149,13 +154,16 @@ static inline bool same_float(float a, float b) { return a == b || (isnan(a) && 
 static inline void expect_values(const IrInterp *interp, const char *name, uint64_t count, const float *wanted) {
     const float *values = got(interp, name, count);
     for (uint64_t i = 0; i < count; i++)
-        if (!same_float(values[i], wanted[i])) fail_msg("%s[%u] is %.9g, not %.9g", name, (unsigned)i, (double)values[i], (double)wanted[i]);
+        if (!same_float(values[i], wanted[i]))
+            fail_msg("%s[%u] is %.9g, not %.9g", name, (unsigned)i, (double)values[i], (double)wanted[i]);
 }
-#define EXPECT(rig, name, ...) expect_values((rig)->interp, (name), sizeof((float[]){__VA_ARGS__}) / sizeof(float), (float[]){__VA_ARGS__})
+#define EXPECT(rig, name, ...)                                                                                                   \
+    expect_values((rig)->interp, (name), sizeof((float[]){__VA_ARGS__}) / sizeof(float), (float[]){__VA_ARGS__})
 
 static inline void expect_near(const float *values, const float *wanted, uint64_t count, double tolerance) {
     for (uint64_t i = 0; i < count; i++)
-        if (!(fabs((double)values[i] - wanted[i]) <= tolerance)) fail_msg("[%u] is %.9g, not %.9g", (unsigned)i, (double)values[i], (double)wanted[i]);
+        if (!(fabs((double)values[i] - wanted[i]) <= tolerance))
+            fail_msg("[%u] is %.9g, not %.9g", (unsigned)i, (double)values[i], (double)wanted[i]);
 }
 
 // Sum of squared differences over the sum of squares of `wanted`.

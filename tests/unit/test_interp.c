@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The reference interpreter: operations without state. Expected numbers are worked out by hand, or by Python's math module where they hold
-// transcendental functions.
+// The reference interpreter: operations without state. Expected numbers are worked out by hand, or by Python's math module where
+// they hold transcendental functions.
 #include "interp_fixture.h"
 
 #include "ir/moe_plan.h"
@@ -21,10 +21,14 @@ static void test_unary(void **state) {
     result(&rig, "neg", BUILD(&rig, neg, OPERANDS(a)));
     result(&rig, "scale", BUILD(&rig, scale, OPERANDS(a), ATTRS(FLOAT(VALUE, 3))));
     run(&rig);
-    EXPECT(&rig, "exp", 9.357622912219837e-14f, 0.3678794503211975f, 0.6065306663513184f, 1, 1.6487212181091309f, 2.7182817459106445f);
-    EXPECT(&rig, "sigmoid", 9.357622912219837e-14f, 0.2689414322376251f, 0.3775406777858734f, 0.5f, 0.622459352016449f, 0.7310585975646973f);
-    EXPECT(&rig, "silu", -2.807286954981114e-12f, -0.2689414322376251f, -0.1887703388929367f, 0, 0.3112296760082245f, 0.7310585975646973f);
-    EXPECT(&rig, "softplus", 9.357622912219837e-14f, 0.3132616877555847f, 0.4740769863128662f, 0.6931471824645996f, 0.9740769863128662f, 1.31326162815094f);
+    EXPECT(&rig, "exp", 9.357622912219837e-14f, 0.3678794503211975f, 0.6065306663513184f, 1, 1.6487212181091309f,
+           2.7182817459106445f);
+    EXPECT(&rig, "sigmoid", 9.357622912219837e-14f, 0.2689414322376251f, 0.3775406777858734f, 0.5f, 0.622459352016449f,
+           0.7310585975646973f);
+    EXPECT(&rig, "silu", -2.807286954981114e-12f, -0.2689414322376251f, -0.1887703388929367f, 0, 0.3112296760082245f,
+           0.7310585975646973f);
+    EXPECT(&rig, "softplus", 9.357622912219837e-14f, 0.3132616877555847f, 0.4740769863128662f, 0.6931471824645996f,
+           0.9740769863128662f, 1.31326162815094f);
     EXPECT(&rig, "neg", 30, 1, 0.5f, 0, -0.5f, -1);
     EXPECT(&rig, "scale", -90, -3, -1.5f, 0, 1.5f, 3);
     rig_close(&rig);
@@ -49,7 +53,8 @@ static void test_binary_and_broadcast(void **state) {
     static const float x[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, row[] = {10, 20, 30}, column[] = {100, 200}, one[] = {2};
     Rig rig;
     rig_open(&rig, 1, 1, 1);
-    IrValue a = WEIGHT(&rig, "a", x, 2, 2, 3), r = WEIGHT(&rig, "r", row, 3), c = WEIGHT(&rig, "c", column, 2, 1, 1), o = WEIGHT(&rig, "o", one, 1);
+    IrValue a = WEIGHT(&rig, "a", x, 2, 2, 3), r = WEIGHT(&rig, "r", row, 3), c = WEIGHT(&rig, "c", column, 2, 1, 1),
+            o = WEIGHT(&rig, "o", one, 1);
     result(&rig, "row", BUILD(&rig, add, OPERANDS(a, r)));
     result(&rig, "column", BUILD(&rig, sub, OPERANDS(a, c)));
     result(&rig, "middle", BUILD(&rig, mul, OPERANDS(a, reshaped(&rig, c, TYPE(F32, 2, 1)))));
@@ -138,7 +143,8 @@ static void test_weight_rows_on_demand(void **state) {
 
 static void test_norms(void **state) {
     (void)state;
-    static const float x[] = {1, 2, 3, 4, 0, 0, 0, 0}, w[] = {1, 0.5f, 2, -1}, pair[] = {3, 4}, three[] = {1, 2, 3, 1001, 1002, 1003};
+    static const float x[] = {1, 2, 3, 4, 0, 0, 0, 0}, w[] = {1, 0.5f, 2, -1}, pair[] = {3, 4},
+                       three[] = {1, 2, 3, 1001, 1002, 1003};
     Rig rig;
     rig_open(&rig, 1, 1, 1);
     IrValue a = WEIGHT(&rig, "a", x, 2, 4);
@@ -149,7 +155,8 @@ static void test_norms(void **state) {
     run(&rig);
     EXPECT(&rig, "rms", 0.3651483356952667f, 0.3651483356952667f, 2.190890073776245f, -1.460593342781067f, 0, 0, 0, 0);
     EXPECT(&rig, "l2", 0.14999999105930328f, 0.20000000298023224f);
-    EXPECT(&rig, "softmax", 0.09003057330846786f, 0.2447284758090973f, 0.6652409434318542f, 0.09003057330846786f, 0.2447284758090973f, 0.6652409434318542f);
+    EXPECT(&rig, "softmax", 0.09003057330846786f, 0.2447284758090973f, 0.6652409434318542f, 0.09003057330846786f,
+           0.2447284758090973f, 0.6652409434318542f);
     EXPECT(&rig, "sum", 10, 0);
     rig_close(&rig);
 }
@@ -171,7 +178,8 @@ static void test_sums_are_float64(void **state) {
 
 static void test_quant_act(void **state) {
     (void)state;
-    float x[4 * 32] = {127, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, 126.4f, -127}, wanted[4 * 32] = {127, 0, 2, 2, 0, -2, -2, 126, -127};
+    float x[4 * 32] = {127, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, 126.4f, -127},
+                wanted[4 * 32] = {127, 0, 2, 2, 0, -2, -2, 126, -127};
     x[32] = 0x1p-101f;                                          // too small for a scale
     x[64] = -3, x[65] = 1, wanted[64] = -127 * (3.0f / 127.0f), wanted[65] = 42 * (3.0f / 127.0f);
     x[96] = INFINITY;
@@ -254,12 +262,15 @@ static void test_linear(void **state) {
     static const int shapes[][3] = {{1, 1, 1}, {2, 33, 7}, {3, 32, 8}, {5, 65, 31}};
     for (size_t s = 0; s < HD_COUNT(shapes); s++) {
         int tokens = shapes[s][0], height = shapes[s][1], columns = shapes[s][2];
-        float *x = random_floats(s, (uint64_t)(tokens * columns), -1, 1), *w = random_floats(s + 9, (uint64_t)(height * columns), -1, 1);
+        float *x = random_floats(s, (uint64_t)(tokens * columns), -1, 1),
+              *w = random_floats(s + 9, (uint64_t)(height * columns), -1, 1);
         float *wanted = hd_xcalloc((size_t)(tokens * height), sizeof *wanted);
-        for (int i = 0; i < tokens * height; i++) wanted[i] = naive_dot(x + i / height * columns, w + i % height * columns, columns);
+        for (int i = 0; i < tokens * height; i++)
+            wanted[i] = naive_dot(x + i / height * columns, w + i % height * columns, columns);
         Rig rig;
         rig_open(&rig, 1, 1, 1);
-        IrValue a = WEIGHT(&rig, "x", x, tokens, columns), b = WEIGHT(&rig, "w", w, height, columns), c = WEIGHT(&rig, "v", w, 1, columns);
+        IrValue a = WEIGHT(&rig, "x", x, tokens, columns), b = WEIGHT(&rig, "w", w, height, columns),
+                c = WEIGHT(&rig, "v", w, 1, columns);
         IrValue first = BUILD(&rig, multi_linear, OPERANDS(a, c, b));
         result(&rig, "y", BUILD(&rig, linear, OPERANDS(a, b)));
         result(&rig, "v", first);
@@ -335,7 +346,8 @@ static void moe_naive(const float *x, const float *w, const float *p, float *y, 
 
 static void test_grouped_linear(void **state) {
     (void)state;
-    float *x = random_floats(1, MOE_T * MOE_D, -1, 1), *w = random_floats(2, MOE_E * MOE_N * MOE_D, -1, 1), *p = random_floats(3, MOE_T * MOE_E, 0, 1);
+    float *x = random_floats(1, MOE_T * MOE_D, -1, 1), *w = random_floats(2, MOE_E * MOE_N * MOE_D, -1, 1),
+          *p = random_floats(3, MOE_T * MOE_E, 0, 1);
     float y[MOE_T * MOE_K * MOE_N], sum[MOE_T * MOE_N], twice[MOE_T * MOE_K * MOE_D];
     moe_naive(x, w, p, y, sum);
     for (int i = 0; i < MOE_T * MOE_K * MOE_D; i++) twice[i] = x[i / (MOE_K * MOE_D) * MOE_D + i % MOE_D];
@@ -343,7 +355,8 @@ static void test_grouped_linear(void **state) {
     rig_open(&rig, 1, 1, 1);
     IrValue a = WEIGHT(&rig, "x", x, MOE_T, MOE_D), b = WEIGHT(&rig, "w", w, MOE_E, MOE_N, MOE_D);
     IrValue c = WEIGHT(&rig, "twice", twice, MOE_T, MOE_K, MOE_D);
-    IrValue top = BUILD(&rig, topk, OPERANDS(WEIGHT(&rig, "p", p, MOE_T, MOE_E)), ATTRS(INT(K, MOE_K))), ids = sibling(&rig, top, 1);
+    IrValue top = BUILD(&rig, topk, OPERANDS(WEIGHT(&rig, "p", p, MOE_T, MOE_E)), ATTRS(INT(K, MOE_K))),
+            ids = sibling(&rig, top, 1);
     IrValue plan = BUILD(&rig, moe_plan, OPERANDS(ids), ATTRS(INT(EXPERTS, MOE_E), INT(TILE, 2)));
     IrValue out = BUILD(&rig, grouped_linear, OPERANDS(a, b, ids));
     result(&rig, "y", out);
@@ -368,7 +381,9 @@ static void test_expert_id_out_of_range(void **state) {
         rig_open(&rig, 1, 1, 8);
         IrValue ids = reshaped(&rig, tokens_input(&rig), TYPE(I32, IR_DIM_T, 1));
         if (planned) result(&rig, "y", BUILD(&rig, moe_plan, OPERANDS(ids), ATTRS(INT(EXPERTS, 2), INT(TILE, 4))));
-        else result(&rig, "y", BUILD(&rig, grouped_linear, OPERANDS(by_token(&rig, "x", w, 4, 1), WEIGHT(&rig, "w", w, 2, 1, 1), ids)));
+        else
+            result(&rig, "y",
+                   BUILD(&rig, grouped_linear, OPERANDS(by_token(&rig, "x", w, 4, 1), WEIGHT(&rig, "w", w, 2, 1, 1), ids)));
         expect_ok(call_with(rig.interp, &rig, 0, 2, NULL, 0));
         expect_error(call_with(rig.interp, &rig, 0, 3, NULL, 0), "expert id 2 is 2, must be in 0..1");
         rig_close(&rig);
@@ -411,7 +426,8 @@ static void test_pack_keeps_values(void **state) {
     static const float w[] = {1, 2, 3, 4, 5, 6};
     Rig rig;
     rig_open(&rig, 1, 1, 1);
-    result(&rig, "p", BUILD(&rig, pack, OPERANDS(WEIGHT(&rig, "w", w, 3, 2)), ATTRS({IR_ATTR_LAYOUT, {.layout = IR_LAYOUT_R16}})));
+    result(&rig, "p",
+           BUILD(&rig, pack, OPERANDS(WEIGHT(&rig, "w", w, 3, 2)), ATTRS({IR_ATTR_LAYOUT, {.layout = IR_LAYOUT_R16}})));
     run(&rig);
     EXPECT(&rig, "p", 1, 2, 3, 4, 5, 6);
     rig_close(&rig);
@@ -490,13 +506,29 @@ static void test_errors_name_what_is_wrong(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unary), cmocka_unit_test(test_unary_extremes), cmocka_unit_test(test_binary_and_broadcast),
-        cmocka_unit_test(test_cast_rounds_to_even), cmocka_unit_test(test_views), cmocka_unit_test(test_weight_rows_on_demand),
-        cmocka_unit_test(test_norms), cmocka_unit_test(test_sums_are_float64), cmocka_unit_test(test_quant_act),
-        cmocka_unit_test(test_linear_of_quantised), cmocka_unit_test(test_rope), cmocka_unit_test(test_rows), cmocka_unit_test(test_linear),
-        cmocka_unit_test(test_linear_of_bf16), cmocka_unit_test(test_topk), cmocka_unit_test(test_moe_plan), cmocka_unit_test(test_grouped_linear),
-        cmocka_unit_test(test_expert_id_out_of_range), cmocka_unit_test(test_fused), cmocka_unit_test(test_pack_keeps_values),
-        cmocka_unit_test(test_trace), cmocka_unit_test(test_weights_from_gguf), cmocka_unit_test(test_errors_name_what_is_wrong),
+        cmocka_unit_test(test_unary),
+        cmocka_unit_test(test_unary_extremes),
+        cmocka_unit_test(test_binary_and_broadcast),
+        cmocka_unit_test(test_cast_rounds_to_even),
+        cmocka_unit_test(test_views),
+        cmocka_unit_test(test_weight_rows_on_demand),
+        cmocka_unit_test(test_norms),
+        cmocka_unit_test(test_sums_are_float64),
+        cmocka_unit_test(test_quant_act),
+        cmocka_unit_test(test_linear_of_quantised),
+        cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_linear),
+        cmocka_unit_test(test_linear_of_bf16),
+        cmocka_unit_test(test_topk),
+        cmocka_unit_test(test_moe_plan),
+        cmocka_unit_test(test_grouped_linear),
+        cmocka_unit_test(test_expert_id_out_of_range),
+        cmocka_unit_test(test_fused),
+        cmocka_unit_test(test_pack_keeps_values),
+        cmocka_unit_test(test_trace),
+        cmocka_unit_test(test_weights_from_gguf),
+        cmocka_unit_test(test_errors_name_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

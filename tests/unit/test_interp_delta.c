@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The reference interpreter: the gated delta rule token by token and in chunks, against a form of it that shares nothing with either:
+// The reference interpreter: the gated delta rule token by token and in chunks, against a form of it that shares nothing with
+// either:
 //   S_t = e^g (I - beta k k') S_{t-1} + beta k v'   in long double.
 #include "interp_fixture.h"
 
@@ -26,7 +27,8 @@ static void normalise(float *rows, int count, int width) {
 static void make_tables(Delta *d, Decay decay) {
     uint64_t seed = 77;
     d->q = random_floats(1, TOKENS * NK * DK, -1, 1), d->k = random_floats(2, TOKENS * NK * DK, -1, 1);
-    d->v = random_floats(3, TOKENS * WIDTH, -1, 1), d->beta = random_floats(4, TOKENS * NV, 0, 1), d->g = random_floats(5, TOKENS * NV, 0, 1);
+    d->v = random_floats(3, TOKENS * WIDTH, -1, 1), d->beta = random_floats(4, TOKENS * NV, 0, 1),
+    d->g = random_floats(5, TOKENS * NV, 0, 1);
     normalise(d->q, TOKENS * NK, DK);
     normalise(d->k, TOKENS * NK, DK);
     for (int i = 0; i < TOKENS * NV; i++) d->g[i] = decay_of(decay, &seed);
@@ -39,10 +41,12 @@ static IrValue state_of(Rig *rig, const char *name) { return ir_state(rig->graph
 static void add_chunked(Rig *rig, const Operands *x, const char *heads, int chunk) {
     char name[16];
     snprintf(name, sizeof name, "chunk%d", chunk);
-    IrValue U = BUILD(rig, delta_chunk_prep, OPERANDS(x->q, x->k, x->v, x->g, x->beta, x->table), ATTRS(NAME(HEADS, heads), INT(CHUNK, chunk)));
+    IrValue U = BUILD(rig, delta_chunk_prep, OPERANDS(x->q, x->k, x->v, x->g, x->beta, x->table),
+                      ATTRS(NAME(HEADS, heads), INT(CHUNK, chunk)));
     IrValue W = sibling(rig, U, 1), P = sibling(rig, U, 2), g = sibling(rig, U, 3);
-    result(rig, ir_intern(rig->module, hd_str(name)), BUILD(rig, delta_chunk_scan, OPERANDS(x->q, x->k, U, W, P, g, state_of(rig, name), x->table),
-                                                            ATTRS(NAME(HEADS, heads), INT(CHUNK, chunk))));
+    result(rig, ir_intern(rig->module, hd_str(name)),
+           BUILD(rig, delta_chunk_scan, OPERANDS(x->q, x->k, U, W, P, g, state_of(rig, name), x->table),
+                 ATTRS(NAME(HEADS, heads), INT(CHUNK, chunk))));
 }
 
 // Results "rule", "scan", "chunk16", "chunk32", "chunk64"; with_step: "step" alone.
@@ -52,15 +56,24 @@ static void open_delta(Delta *d, Decay decay, const char *heads, uint32_t slots,
     make_tables(d, decay);
     d->by_division = strcmp(heads, "div") == 0;
     IrType keys = TYPE(F32, IR_DIM_T, NK, DK);
-    Operands x = {reshaped(rig, by_token(rig, "q", d->q, TOKENS, NK * DK), keys), reshaped(rig, by_token(rig, "k", d->k, TOKENS, NK * DK), keys),
-                  reshaped(rig, by_token(rig, "v", d->v, TOKENS, WIDTH), TYPE(F32, IR_DIM_T, NV, DV)), by_token(rig, "g", d->g, TOKENS, NV),
-                  by_token(rig, "b", d->beta, TOKENS, NV), segments_input(rig)};
+    Operands x = {reshaped(rig, by_token(rig, "q", d->q, TOKENS, NK * DK), keys),
+                  reshaped(rig, by_token(rig, "k", d->k, TOKENS, NK * DK), keys),
+                  reshaped(rig, by_token(rig, "v", d->v, TOKENS, WIDTH), TYPE(F32, IR_DIM_T, NV, DV)),
+                  by_token(rig, "g", d->g, TOKENS, NV),
+                  by_token(rig, "b", d->beta, TOKENS, NV),
+                  segments_input(rig)};
     if (with_step) {
-        result(rig, "step", BUILD(rig, delta_step, OPERANDS(x.q, x.k, x.v, x.g, x.beta, state_of(rig, "step"), x.table), ATTRS(NAME(HEADS, heads))));
+        result(rig, "step",
+               BUILD(rig, delta_step, OPERANDS(x.q, x.k, x.v, x.g, x.beta, state_of(rig, "step"), x.table),
+                     ATTRS(NAME(HEADS, heads))));
         return;
     }
-    result(rig, "rule", BUILD(rig, delta_rule, OPERANDS(x.q, x.k, x.v, x.g, x.beta, state_of(rig, "rule"), x.table), ATTRS(NAME(HEADS, heads))));
-    result(rig, "scan", BUILD(rig, delta_scan, OPERANDS(x.q, x.k, x.v, x.g, x.beta, state_of(rig, "scan"), x.table), ATTRS(NAME(HEADS, heads))));
+    result(
+        rig, "rule",
+        BUILD(rig, delta_rule, OPERANDS(x.q, x.k, x.v, x.g, x.beta, state_of(rig, "rule"), x.table), ATTRS(NAME(HEADS, heads))));
+    result(
+        rig, "scan",
+        BUILD(rig, delta_scan, OPERANDS(x.q, x.k, x.v, x.g, x.beta, state_of(rig, "scan"), x.table), ATTRS(NAME(HEADS, heads))));
     for (size_t i = 0; i < HD_COUNT(chunks); i++) add_chunked(rig, &x, heads, chunks[i]);
     expect_ok(ir_verify(rig->graph));
 }
@@ -103,13 +116,17 @@ static float *naive(const Delta *d, int first, int count) {
 // Two tokens of one head, two by two: computed in Python after the formulas of the reference.
 static void test_rule_by_hand(void **state) {
     (void)state;
-    static const float k[] = {1, 0, 0.6f, 0.8f}, q[] = {0.5f, 0.5f, 1, -1}, v[] = {1, 2, 3, -1}, g[] = {-0.1f, -0.7f}, beta[] = {0.5f, 0.9f};
+    static const float k[] = {1, 0, 0.6f, 0.8f}, q[] = {0.5f, 0.5f, 1, -1}, v[] = {1, 2, 3, -1}, g[] = {-0.1f, -0.7f},
+                       beta[] = {0.5f, 0.9f};
     Rig rig;
     rig_open(&rig, 1, 1, 2);
     IrType one = TYPE(F32, IR_DIM_T, 1, 2);
-    IrValue o = BUILD(&rig, delta_rule, OPERANDS(reshaped(&rig, by_token(&rig, "q", q, 2, 2), one), reshaped(&rig, by_token(&rig, "k", k, 2, 2), one),
-                                                 reshaped(&rig, by_token(&rig, "v", v, 2, 2), one), by_token(&rig, "g", g, 2, 1), by_token(&rig, "b", beta, 2, 1),
-                                                 ir_state(rig.graph, IR_STATE_DELTA, "s", TYPE(F32, 1, 2, 2)), segments_input(&rig)), ATTRS(NAME(HEADS, "mod")));
+    IrValue o = BUILD(
+        &rig, delta_rule,
+        OPERANDS(reshaped(&rig, by_token(&rig, "q", q, 2, 2), one), reshaped(&rig, by_token(&rig, "k", k, 2, 2), one),
+                 reshaped(&rig, by_token(&rig, "v", v, 2, 2), one), by_token(&rig, "g", g, 2, 1), by_token(&rig, "b", beta, 2, 1),
+                 ir_state(rig.graph, IR_STATE_DELTA, "s", TYPE(F32, 1, 2, 2)), segments_input(&rig)),
+        ATTRS(NAME(HEADS, "mod")));
     result(&rig, "o", o);
     run_slot(rig.interp, &rig, 0, 0, 2);
     expect_near(got(rig.interp, "o", 4), (float[]){0.25f, 0.5f, -0.26489174365997314f, 0.7302165031433105f}, 4, 1e-7);
@@ -156,7 +173,8 @@ static void test_split_changes_nothing(void **state) {
         run_slot(steps.rig.interp, &steps.rig, 0, (int32_t)t, 1);
         assert_memory_equal(got(steps.rig.interp, "step", WIDTH), whole + t * WIDTH, WIDTH * sizeof *whole);
     }
-    expect_error(call_with(steps.rig.interp, &steps.rig, 0, 2, (int32_t[8]){0, 0, 0, 2}, 1), "segment 0 has 2 tokens, delta.step takes one");
+    expect_error(call_with(steps.rig.interp, &steps.rig, 0, 2, (int32_t[8]){0, 0, 0, 2}, 1),
+                 "segment 0 has 2 tokens, delta.step takes one");
     close_delta(&d);
     close_delta(&steps);
     free(whole);
@@ -235,7 +253,8 @@ static void test_chunks_of_segments(void **state) {
         memcpy(wanted + parts[i][0] * WIDTH, part, (size_t)(parts[i][1] * WIDTH) * sizeof *part);
         free(part);
     }
-    static const int32_t table[] = {3, 0, 0, 17, 0, 0, 0, 0, 2, 0, 17, 0, 0, 0, 0, 0, 0, 0, 17, 70, 0, 0, 0, 0, 1, 0, 90, 33, 0, 0, 0, 0};
+    static const int32_t table[] = {3, 0, 0,  17, 0, 0, 0, 0, 2, 0, 17, 0,  0, 0, 0, 0,
+                                    0, 0, 17, 70, 0, 0, 0, 0, 1, 0, 90, 33, 0, 0, 0, 0};
     expect_ok(call_with(d.rig.interp, &d.rig, 0, TOKENS, table, 4));
     expect_near(got(d.rig.interp, "rule", TOKENS * WIDTH), wanted, TOKENS * WIDTH, 1e-7);
     expect_chunks(&d, wanted, TOKENS * WIDTH);
@@ -243,7 +262,7 @@ static void test_chunks_of_segments(void **state) {
     close_delta(&d);
 }
 
-// Rows of a chunk without a token are zero: 3 tokens in chunks of 2, which end at row 3 of 6.
+// Rows of a chunk without a token are zero: 3 tokens in chunks of 2, rows 0 to 2 of 6.
 static void test_padding_of_chunks(void **state) {
     (void)state;
     static const float k[] = {1, 1, 1}, v[] = {2, 4, 6}, g[] = {-1, -2, -3}, beta[] = {0.5f, 0.5f, 0.5f};
@@ -251,8 +270,10 @@ static void test_padding_of_chunks(void **state) {
     rig_open(&rig, 1, 1, 3);
     IrType one = TYPE(F32, IR_DIM_T, 1, 1);
     IrValue key = reshaped(&rig, by_token(&rig, "k", k, 3, 1), one), value = reshaped(&rig, by_token(&rig, "v", v, 3, 1), one);
-    IrValue U = BUILD(&rig, delta_chunk_prep, OPERANDS(key, key, value, by_token(&rig, "g", g, 3, 1), by_token(&rig, "b", beta, 3, 1), segments_input(&rig)),
-                      ATTRS(NAME(HEADS, "mod"), INT(CHUNK, 2)));
+    IrValue U = BUILD(
+        &rig, delta_chunk_prep,
+        OPERANDS(key, key, value, by_token(&rig, "g", g, 3, 1), by_token(&rig, "b", beta, 3, 1), segments_input(&rig)),
+        ATTRS(NAME(HEADS, "mod"), INT(CHUNK, 2)));
     result(&rig, "U", U);
     result(&rig, "W", sibling(&rig, U, 1));
     result(&rig, "P", sibling(&rig, U, 2));
@@ -263,14 +284,25 @@ static void test_padding_of_chunks(void **state) {
     EXPECT(&rig, "W", (float)(0.5 * e1), (float)(0.5 * e3 - 0.5 * e2 * 0.5 * e1), (float)(0.5 * e3), 0, 0, 0);
     EXPECT(&rig, "P", 1, 0, (float)e2, 1, 1, 0, 0, 0, 0, 0, 0, 0);
     EXPECT(&rig, "g", -1, -2, -3, 0, 0, 0);
+    IrInterp *fresh = rig_fresh(&rig, 2, 1, 3);        // one token, then two of another sequence: rows 0, 2 and 3 of 8
+    expect_ok(call_with(fresh, &rig, 0, 3, (int32_t[]){1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0}, 2));
+    expect_values(fresh, "g", 8, (float[]){-1, 0, -2, -3, 0, 0, 0, 0});
+    expect_values(fresh, "U", 8, (float[]){1, 0, 2, (float)(3 - 0.5 * e3 * 2), 0, 0, 0, 0});
+    ir_interp_free(fresh);
     rig_close(&rig);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rule_by_hand), cmocka_unit_test(test_rule_and_heads), cmocka_unit_test(test_split_changes_nothing),
-        cmocka_unit_test(test_planes), cmocka_unit_test(test_chunks), cmocka_unit_test(test_chunks_strong_decay),
-        cmocka_unit_test(test_chunks_mixed_decay), cmocka_unit_test(test_chunks_of_segments), cmocka_unit_test(test_padding_of_chunks),
+        cmocka_unit_test(test_rule_by_hand),
+        cmocka_unit_test(test_rule_and_heads),
+        cmocka_unit_test(test_split_changes_nothing),
+        cmocka_unit_test(test_planes),
+        cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_chunks_strong_decay),
+        cmocka_unit_test(test_chunks_mixed_decay),
+        cmocka_unit_test(test_chunks_of_segments),
+        cmocka_unit_test(test_padding_of_chunks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

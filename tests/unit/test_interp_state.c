@@ -85,9 +85,11 @@ typedef struct Attention { Rig rig; float *q, *k, *v; } Attention;
 static void open_attention(Attention *a, IrDtype dtype, uint32_t slots) {
     rig_open(&a->rig, slots, 1, 16);
     Rig *rig = &a->rig;
-    a->q = random_floats(1, TOKENS * H * D, -2, 2), a->k = random_floats(2, TOKENS * HKV * D, -2, 2), a->v = random_floats(3, TOKENS * HKV * D, -2, 2);
+    a->q = random_floats(1, TOKENS * H * D, -2, 2), a->k = random_floats(2, TOKENS * HKV * D, -2, 2),
+    a->v = random_floats(3, TOKENS * HKV * D, -2, 2);
     IrType cache = typed(dtype, 3, (IrDim[]){IR_DIM_C, HKV, D});
-    IrValue ck = ir_state(rig->graph, IR_STATE_KV, "k", cache), cv = ir_state(rig->graph, IR_STATE_KV, "v", cache), table = segments_input(rig);
+    IrValue ck = ir_state(rig->graph, IR_STATE_KV, "k", cache), cv = ir_state(rig->graph, IR_STATE_KV, "v", cache),
+            table = segments_input(rig);
     IrValue q = reshaped(rig, by_token(rig, "q", a->q, TOKENS, H * D), TYPE(F32, IR_DIM_T, H, D));
     IrValue kv[2] = {by_token(rig, "kx", a->k, TOKENS, HKV * D), by_token(rig, "vx", a->v, TOKENS, HKV * D)};
     HdStatus *status;
@@ -172,8 +174,10 @@ static void test_attention_by_hand(void **state) {
     HdStatus *status;
     rig_open(&rig, 1, 1, 3);
     IrType cache = TYPE(F32, IR_DIM_C, 1, 2), token = TYPE(F32, IR_DIM_T, 1, 2);
-    IrValue ck = ir_state(rig.graph, IR_STATE_KV, "k", cache), cv = ir_state(rig.graph, IR_STATE_KV, "v", cache), table = segments_input(&rig);
-    IrValue add_k[] = {reshaped(&rig, by_token(&rig, "kx", k, 3, 2), token), ck, table}, add_v[] = {reshaped(&rig, by_token(&rig, "vx", v, 3, 2), token), cv, table};
+    IrValue ck = ir_state(rig.graph, IR_STATE_KV, "k", cache), cv = ir_state(rig.graph, IR_STATE_KV, "v", cache),
+            table = segments_input(&rig);
+    IrValue add_k[] = {reshaped(&rig, by_token(&rig, "kx", k, 3, 2), token), ck, table},
+            add_v[] = {reshaped(&rig, by_token(&rig, "vx", v, 3, 2), token), cv, table};
     ir_build(rig.graph, &(IrBuild){.kind = IR_OP_kv_append, .operands = add_k, .operand_count = 3}, &status);
     expect_ok(status);
     ir_build(rig.graph, &(IrBuild){.kind = IR_OP_kv_append, .operands = add_v, .operand_count = 3}, &status);
@@ -223,7 +227,8 @@ static void test_bad_segments(void **state) {
     };
     Rig rig;
     open_conv(&rig, 2, 2);
-    for (size_t i = 0; i < HD_COUNT(cases); i++) expect_error(call_with(rig.interp, &rig, 0, 5, cases[i].words, cases[i].count), cases[i].text);
+    for (size_t i = 0; i < HD_COUNT(cases); i++)
+        expect_error(call_with(rig.interp, &rig, 0, 5, cases[i].words, cases[i].count), cases[i].text);
     rig_close(&rig);
 }
 
@@ -235,9 +240,11 @@ static void test_state_keeps_its_type(void **state) {
     IrGraph *first = rig.graph;
     rig.graph = ir_graph_new(rig.module, "other");
     IrValue window = ir_state(rig.graph, IR_STATE_CONV, "window", TYPE(F32, 1, 2));
-    IrValue narrow = BUILD(&rig, slice, OPERANDS(WEIGHT(&rig, "w", conv_w, 2, 3)), ATTRS(INT(AXIS, 1), INT(BEGIN, 0), INT(END, 2)));
+    IrValue narrow = BUILD(&rig, slice, OPERANDS(WEIGHT(&rig, "w", conv_w, 2, 3)),
+                           ATTRS(INT(AXIS, 1), INT(BEGIN, 0), INT(END, 2)));
     result(&rig, "y", BUILD(&rig, conv1d, OPERANDS(by_token(&rig, "u", conv_u, 5, 2), narrow, window, segments_input(&rig))));
-    expect_error(call_with(rig.interp, &rig, 0, 1, (int32_t[8]){0, 0, 0, 1}, 1), "state window has another type than in an earlier graph");
+    expect_error(call_with(rig.interp, &rig, 0, 1, (int32_t[8]){0, 0, 0, 1}, 1),
+                 "state window has another type than in an earlier graph");
     rig.graph = first;
     run_slot(rig.interp, &rig, 0, 1, 1);
     EXPECT(&rig, "y", 12, 40);
@@ -246,10 +253,11 @@ static void test_state_keeps_its_type(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_conv_any_split), cmocka_unit_test(test_conv_slots), cmocka_unit_test(test_conv_planes),
-        cmocka_unit_test(test_padding_writes_nothing), cmocka_unit_test(test_attention_any_split), cmocka_unit_test(test_attention_two_segments),
-        cmocka_unit_test(test_attention_by_hand), cmocka_unit_test(test_kv_f16), cmocka_unit_test(test_bad_segments),
-        cmocka_unit_test(test_state_keeps_its_type),
+        cmocka_unit_test(test_conv_any_split),      cmocka_unit_test(test_conv_slots),
+        cmocka_unit_test(test_conv_planes),         cmocka_unit_test(test_padding_writes_nothing),
+        cmocka_unit_test(test_attention_any_split), cmocka_unit_test(test_attention_two_segments),
+        cmocka_unit_test(test_attention_by_hand),   cmocka_unit_test(test_kv_f16),
+        cmocka_unit_test(test_bad_segments),        cmocka_unit_test(test_state_keeps_its_type),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
