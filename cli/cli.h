@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// The `heddle` program: one file per subcommand, options in options.def. Text goes to stdout, all else to stderr; exit codes are 0 done, 1 bad data
+// or failure, 2 wrong usage.
+#ifndef HEDDLE_CLI_H
+#define HEDDLE_CLI_H
+
+#include "cli/compiler.h"
+#include "runtime/base/base.h"
+#include "runtime/gguf.h"
+#include "runtime/heddle.h"
+
+typedef enum CliCommand {
+#define COMMAND(name, operands, help) CLI_##name,
+#include "cli/options.def"
+#undef COMMAND
+    CLI_COMMAND_COUNT
+} CliCommand;
+
+typedef struct CliList { const char **items; size_t count; } CliList;
+typedef const char *CliText;         // NULL: not given
+typedef bool CliFlag;
+typedef int64_t CliNumber;           // CLI_UNSET: not given
+enum { CLI_UNSET = INT32_MIN };
+
+typedef struct CliOptions {
+    CliCommand command;
+    const char *operand;             // MODEL.gguf, FILE, list or clear
+#define TEXT CliText
+#define FLAG CliFlag
+#define NUMBER CliNumber
+#define LIST CliList
+#define OPTION(name, short, kind, argument, commands, help) kind name;
+#include "cli/options.def"
+#undef OPTION
+#undef TEXT
+#undef FLAG
+#undef NUMBER
+#undef LIST
+    HdLog log;
+} CliOptions;
+
+// ---- options.c -----------------------------------------------------------------------------------------------
+// Parses argv after the command's name. USAGE errors name the option and what would be right. Help was asked for: *out_help is set.
+HD_MUST_USE HdStatus *cli_parse(CliCommand command, int argc, char **argv, CliOptions *out_options, bool *out_help);
+void cli_options_free(CliOptions *options);
+void cli_print_help(CliCommand command);
+void cli_print_usage(void);
+bool cli_command_named(const char *name, CliCommand *out_command);
+
+// ---- cache.c -------------------------------------------------------------------------------------------------
+// The cache folder ($XDG_CACHE_HOME/heddle, else ~/.cache/heddle), made when missing. IO when it cannot be.
+HD_MUST_USE HdStatus *cache_folder(HdBuf *out_path);
+// Path of the entry for a key.
+HD_MUST_USE HdStatus *cache_entry(HdDigest key, HdBuf *out_path);
+// Removes the entries used longest ago until the cache is below its cap of 2 GB.
+void cache_trim(const HdLog *log);
+
+// ---- library.c: libheddle-compiler, opened when first needed -------------------------------------------------
+HD_MUST_USE HdStatus *compiler_check(const HeddleCompileOptions *options);
+HD_MUST_USE HdStatus *compiler_compile(const char *path, const HeddleCompileOptions *options, HdBuf *out_module);
+HD_MUST_USE HdStatus *compiler_key(const char *path, const HeddleCompileOptions *options, HdDigest *out_key);
+HD_MUST_USE HdStatus *compiler_interpret(const char *path, const HeddleCompileOptions *options, const int32_t *tokens, uint32_t count, float **out_logits,
+                                         uint32_t *out_vocab);
+HD_MUST_USE HdStatus *compiler_list_targets(HdBuf *out_text);
+// Runs the compiler in a process of its own, so that its memory is given back and its defects end only itself. `to`: the module is compiled to this
+// file; NULL: the cache's entry, which is only compiled when it is not there. out_path: where the module is.
+HD_MUST_USE HdStatus *compiler_compile_apart(const char *path, const HeddleCompileOptions *options, const char *to, HdBuf *out_path);
+
+// ---- load.c: what all commands that compute share ------------------------------------------------------------
+typedef struct CliModel { HeddleWeights *weights; HeddleModule *module; HeddleModel *model; } CliModel;
+HeddleCompileOptions cli_compile_options(const CliOptions *options);
+// Opens the weights, finds the module (--module, the cache, or compiled now) and loads it.
+HD_MUST_USE HdStatus *cli_load(const CliOptions *options, const HeddleCompileOptions *compile, CliModel *out_model);
+void cli_unload(CliModel *model);
+HeddleSessionOptions cli_session_options(const CliOptions *options);
+
+// ---- one function per command; the result is the exit status ---------------------------------------------------
+typedef HdStatus *CliRun(CliOptions *options);
+#define COMMAND(name, operands, help) CliRun cmd_##name;
+#include "cli/options.def"
+#undef COMMAND
+
+#endif

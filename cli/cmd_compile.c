@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// heddle compile, heddle targets
+#include "cli/cli.h"
+
+#include <string.h>
+
+// The packed weights beside the module: "M.hdl" -> "M.pack.gguf".
+static HdStatus *write_pack(const CliOptions *options)
+{
+    HdBuf path = {0};
+    CliModel model = {0};
+    size_t len = strlen(options->output);
+    if (len > 4 && !strcmp(options->output + len - 4, ".hdl")) len -= 4;
+    hd_buf_printf(&path, "%.*s.pack.gguf", (int)len, options->output);
+    HdStatus *status = heddle_weights_open(options->operand, options->strict, &model.weights);
+    if (!status) status = heddle_module_open(options->output, &model.module);
+    if (!status) status = heddle_model_create(model.module, model.weights, NULL, &model.model);
+    if (!status) status = heddle_pack_save(model.model, path.data);
+    if (!status) hd_log(&options->log, HD_LOG_INFO, "wrote %s", path.data);
+    cli_unload(&model);
+    hd_buf_free(&path);
+    return status;
+}
+
+HdStatus *cmd_compile(CliOptions *options)
+{
+    HeddleCompileOptions compile = cli_compile_options(options);
+    HdBuf module = {0};
+    if (!options->output) return hd_error(HD_USAGE, "heddle compile: -o MODULE.hdl is missing");
+    HD_TRY(compiler_check(&compile));
+    HD_TRY(compiler_compile(options->operand, &compile, &module));
+    HdStatus *status = hd_write_file(options->output, module.data, module.len);
+    if (!status) hd_log(&options->log, HD_LOG_INFO, "wrote %s, %zu bytes", options->output, module.len);
+    hd_buf_free(&module);
+    if (!status && options->pack_weights) status = write_pack(options);
+    return status;
+}
+
+HdStatus *cmd_targets(CliOptions *options)
+{
+    HdBuf text = {0};
+    (void)options;
+    HD_TRY(compiler_list_targets(&text));
+    fputs(text.data, stdout);
+    hd_buf_free(&text);
+    return NULL;
+}

@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: Apache-2.0
+// heddle verify: the logits of a compiled model against reference results, however the tokens are cut into calls.
+//
+// NMSE is sum((x - reference)^2) / sum(reference^2) over all logits; top-1 the share of rows whose largest logit has the reference's index; the digest
+// is over the bits of all logits in token order, so equal digests mean equal bits.
+#include "cli/cli.h"
+#include "runtime/tokenizer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Reference {
+    GgufFile *golden;                // NULL: computed here
+    int32_t *tokens; uint32_t count;
+    const float *logits;             // [count][vocab]; NULL: there is none (only --write-golden)
+    float *owned;                    // logits that must be freed
+    uint32_t vocab;
+} Reference;
+
+// ---- tokens and reference --------------------------------------------------------------------------------------
+
+static HdStatus *read_tokens_file(const char *path, Reference *out)
+{
+    HdBuf bytes = {0};
+    HD_TRY(hd_read_file(path, &bytes));
+    if (!bytes.len || bytes.len % 4) return hd_error(HD_BAD_DATA, "--ids-file %s: %zu bytes, expected little-endian i32 numbers", path, bytes.len);
+    out->tokens = (int32_t *)(void *)bytes.data;
+    out->count = (uint32_t)(bytes.len / 4);
+    return NULL;
+}
+
+static HdStatus *golden_tensor(const GgufFile *golden, const char *name, GgmlType type, const GgufTensor **out_tensor)
+{
+    *out_tensor = gguf_find_tensor(golden, name);
+    if (!*out_tensor) return hd_error(HD_NOT_FOUND, "%s: tensor %s is missing, so this is no golden file for this", gguf_path(golden), name);
+    if ((*out_tensor)->type->id != (uint32_t)type) return hd_error(HD_BAD_DATA, "%s: tensor %s is %s, expected %s", gguf_path(golden), name, (*out_tensor)->type->name, ggml_type_info(type)->name);
+    return NULL;
+}
+
+static HdStatus *read_golden(const char *path, Reference *out)
+{
+    const GgufTensor *tokens, *logits;
+    HD_TRY(gguf_open(path, NULL, &out->golden));
+    HD_TRY(golden_tensor(out->golden, "tokens", GGML_I32, &tokens));
+    HD_TRY(golden_tensor(out->golden, "logits", GGML_F32, &logits));
+    if (logits->ne[1] != tokens->ne[0])
+        return hd_error(HD_BAD_DATA, "%s: %llu tokens and %llu rows of logits, expected as many", path, (unsigned long long)tokens->ne[0], (unsigned long long)logits->ne[1]);
+    out->count = (uint32_t)tokens->ne[0];
+    out->tokens = hd_xmalloc(tokens->bytes);
+    memcpy(out->tokens, tokens->data, tokens->bytes);
+    out->vocab = (uint32_t)logits->ne[0];
+    out->logits = (const float *)(const void *)logits->data;
+    return NULL;
+}
+
+static HdStatus *tokenize_file(const CliOptions *options, const HeddleWeights *weights, Reference *out)
+{
+    HdBuf text = {0};
+    HeddleTokenizer *tokenizer;
+    HD_TRY(hd_read_file(options->file, &text));
+    HD_TRY(heddle_tokenizer_create(weights, &tokenizer));
+    HdStatus *status = heddle_tokenize(tokenizer, text.data, text.len, true, &out->tokens, &out->count);
+    heddle_tokenizer_free(tokenizer);
+    hd_buf_free(&text);
+    if (!status && out->count > 256) out->count = 256;   // enough to tell, and the reference interpreter is slow
+    return status;
+}
+
+static HdStatus *compute_against(const CliOptions *options, Reference *out);
+
+static HdStatus *get_reference(const CliOptions *options, const HeddleWeights *weights, Reference *out)
+{
+    if (options->golden) return read_golden(options->golden, out);
+    if (options->ids_file) HD_TRY(read_tokens_file(options->ids_file, out));
+    else if (options->file) HD_TRY(tokenize_file(options, weights, out));
+    else return hd_error(HD_USAGE, "heddle verify: tokens are missing; give --golden G.gguf, -f FILE or --ids-file FILE");
+    if (!out->count) return hd_error(HD_BAD_DATA, "there are no tokens to verify with");
+    if (options->against) return compute_against(options, out);
+    if (!options->write_golden) return hd_error(HD_USAGE, "heddle verify: a reference is missing; give --golden G.gguf, --against cpu or --against interpreter");
+    return NULL;
+}
+
+static void free_reference(Reference *reference)
+{
+    free(reference->tokens);
+    free(reference->owned);
+    gguf_close(reference->golden);
+}
+
+// ---- running ---------------------------------------------------------------------------------------------------
+
+typedef struct Score {
+    const Reference *reference;
+    uint32_t slots, done;            // tokens before the present call
+    double error, power, largest;
+    uint64_t rows, agree;
+    HdHasher **hashers;              // one per slot
+    float *kept;                     // [count][vocab] of slot 0, for --write-golden and --against cpu
+    uint32_t vocab;
+} Score;
+
+static int64_t argmax(const float *row, uint32_t count)
+{
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < count; i++)
+        if (row[i] > row[best]) best = i;
+    return best;
+}
+
+static void compare_row(Score *score, const float *row, const float *want)
+{
+    for (uint32_t i = 0; i < score->vocab; i++) {
+        double d = (double)row[i] - want[i];
+        score->error += d * d;
+        score->power += (double)want[i] * want[i];
+        score->largest = fmax(score->largest, fabs(d));
+    }
+    score->rows++;
+    score->agree += argmax(row, score->vocab) == argmax(want, score->vocab);
+}
+
+static void take_row(void *user, uint32_t piece, uint32_t index, const float *row)
+{
+    Score *score = user;
+    uint64_t at = (uint64_t)(score->done + index) * score->vocab;
+    hd_hasher_add(score->hashers[piece], row, score->vocab * sizeof *row);
+    if (piece == 0 && score->kept) memcpy(score->kept + at, row, score->vocab * sizeof *row);
+    if (piece == 0 && score->reference->logits) compare_row(score, row, score->reference->logits + at);
+}
+
+// The sizes of the calls: "1,3,64", the last repeating; NULL: all in one.
+typedef struct Split { int64_t sizes[64]; uint32_t count; } Split;
+
+static HdStatus *parse_split(const CliOptions *options, Split *out_split)
+{
+    *out_split = (Split){.count = 0};
+    if (options->decode && options->split) return hd_error(HD_USAGE, "--decode is --split 1: leave out one of the two");
+    const char *text = options->decode ? "1" : options->split;
+    while (text && *text) {
+        size_t len = strcspn(text, ",");
+        int64_t size;
+        if (!hd_parse_i64((HdStr){text, len}, &size) || size < 1 || out_split->count == HD_COUNT(out_split->sizes))
+            return hd_error(HD_USAGE, "--split %s: expected up to 64 positive numbers separated by commas, such as 1,3,64", options->split);
+        out_split->sizes[out_split->count++] = size;
+        text += len + (text[len] == ',');
+    }
+    if (options->split && !out_split->count) return hd_error(HD_USAGE, "--split: expected positive numbers separated by commas, such as 1,3,64");
+    return NULL;
+}
+
+static uint32_t call_size(const Split *split, uint32_t call, uint32_t left)
+{
+    if (!split->count) return left;
+    return (uint32_t)HD_MIN((int64_t)left, split->sizes[HD_MIN(call, split->count - 1)]);
+}
+
+// ---- layers ----------------------------------------------------------------------------------------------------
+
+typedef struct Layers { uint32_t count; double *error, *power; } Layers;
+
+static HdStatus *layers_begin(const Reference *reference, HeddleSession *session, Layers *out_layers)
+{
+    char name[32];
+    if (!reference->golden) return hd_error(HD_USAGE, "--per-layer compares with tensors hidden.K of a golden file: give --golden");
+    while (snprintf(name, sizeof name, "hidden.%u", out_layers->count), gguf_find_tensor(reference->golden, name)) {
+        HD_TRY(heddle_keep_result(session, name));
+        out_layers->count++;
+    }
+    if (!out_layers->count) return hd_error(HD_NOT_FOUND, "%s: tensor hidden.0 is missing, so --per-layer has nothing to compare with", gguf_path(reference->golden));
+    out_layers->error = hd_xcalloc(out_layers->count, sizeof(double));
+    out_layers->power = hd_xcalloc(out_layers->count, sizeof(double));
+    return NULL;
+}
+
+// Adds the rows of the last call.
+static HdStatus *layers_add(const Reference *reference, const HeddleSession *session, uint32_t done, Layers *layers)
+{
+    for (uint32_t k = 0; k < layers->count; k++) {
+        char name[32];
+        uint64_t rows, columns;
+        const GgufTensor *tensor;
+        snprintf(name, sizeof name, "hidden.%u", k);
+        HD_TRY(golden_tensor(reference->golden, name, GGML_F32, &tensor));
+        const float *got = heddle_result(session, name, &rows, &columns);
+        if (!got || tensor->ne[0] != columns || tensor->ne[1] < done + rows) return hd_error(HD_BAD_DATA, "%s: tensor %s does not have the model's shape", gguf_path(reference->golden), name);
+        const float *want = (const float *)(const void *)tensor->data + done * columns;
+        for (uint64_t i = 0; i < rows * columns; i++) {
+            layers->error[k] += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
+            layers->power[k] += (double)want[i] * want[i];
+        }
+    }
+    return NULL;
+}
+
+static void layers_print(Layers *layers)
+{
+    for (uint32_t k = 0; k < layers->count; k++) printf("hidden.%-3u  NMSE %.2e\n", k, layers->error[k] / layers->power[k]);
+    free(layers->error);
+    free(layers->power);
+}
+
+// ---- one run ---------------------------------------------------------------------------------------------------
+
+static HdStatus *run_calls(const CliOptions *options, HeddleSession *session, const Split *split, Score *score, uint32_t *out_calls)
+{
+    const Reference *reference = score->reference;
+    Layers layers = {0};
+    HeddlePiece pieces[64];
+    if (options->per_layer) HD_TRY(layers_begin(reference, session, &layers));
+    for (*out_calls = 0; score->done < reference->count; ++*out_calls) {
+        uint32_t size = call_size(split, *out_calls, reference->count - score->done);
+        for (uint32_t s = 0; s < score->slots; s++)
+            pieces[s] = (HeddlePiece){.slot = s, .tokens = reference->tokens + score->done, .count = size, .logits = HEDDLE_LOGITS_ALL};
+        HD_TRY(heddle_eval_rows(session, pieces, score->slots, take_row, score));
+        if (options->per_layer) HD_TRY(layers_add(reference, session, score->done, &layers));
+        score->done += size;
+    }
+    if (options->per_layer) layers_print(&layers);
+    return NULL;
+}
+
+static HdStatus *run_session(const CliOptions *options, CliModel *model, Score *score, uint32_t *out_calls)
+{
+    HeddleSession *session;
+    Split split;
+    HeddleModuleInfo info;
+    HeddleSessionOptions how = cli_session_options(options);
+    heddle_module_info(model->module, &info);
+    score->vocab = info.vocab;
+    if (score->reference->logits && score->reference->vocab != info.vocab)
+        return hd_error(HD_MISMATCH, "the reference has %u logits per token, the model %u: they belong to different models", score->reference->vocab, info.vocab);
+    HD_TRY(parse_split(options, &split));
+    how.slots = score->slots;
+    HD_TRY(heddle_session_create(model->model, &how, &session));
+    if (options->write_golden || !score->reference->logits) score->kept = hd_xcalloc((uint64_t)score->reference->count * info.vocab, sizeof(float));
+    score->hashers = hd_xcalloc(score->slots, sizeof *score->hashers);
+    for (uint32_t s = 0; s < score->slots; s++) score->hashers[s] = hd_hasher_new();
+    HdStatus *status = run_calls(options, session, &split, score, out_calls);
+    heddle_session_free(session);
+    return status;
+}
+
+// The same model on this CPU with exact activations and the default pipeline.
+static HdStatus *against_cpu(const CliOptions *options, Reference *out)
+{
+    CliModel model;
+    CliOptions plain = *options;
+    Score score = {.reference = out, .slots = 1};
+    uint32_t calls;
+    plain.module = plain.target = plain.passes = plain.split = plain.device = plain.layout = plain.numerics = NULL;
+    plain.set.count = 0, plain.decode = plain.per_layer = false, plain.act = "f32";
+    HeddleCompileOptions compile = cli_compile_options(&plain);
+    HD_TRY(cli_load(&plain, &compile, &model));
+    HdStatus *status = run_session(&plain, &model, &score, &calls);
+    cli_unload(&model);
+    for (uint32_t s = 0; s < score.slots && score.hashers; s++) (void)hd_hasher_finish(score.hashers[s]);
+    free(score.hashers);
+    out->logits = out->owned = score.kept;
+    out->vocab = score.vocab;
+    return status;
+}
+
+static HdStatus *compute_against(const CliOptions *options, Reference *out)
+{
+    if (!strcmp(options->against, "cpu")) return against_cpu(options, out);
+    if (strcmp(options->against, "interpreter")) return hd_error(HD_USAGE, "--against %s: expected cpu or interpreter", options->against);
+    HeddleCompileOptions compile = cli_compile_options(options);
+    HD_TRY(compiler_interpret(options->operand, &compile, out->tokens, out->count, &out->owned, &out->vocab));
+    out->logits = out->owned;
+    return NULL;
+}
+
+// ---- verdict ---------------------------------------------------------------------------------------------------
+
+// What a module promises against the float64 reference; the conversions of activations stand in its graph.
+static double stated_bound(const HeddleModuleInfo *info)
+{
+    HdStr graph = {info->graph, info->graph_len};
+    if (memmem(graph.data, graph.len, "quant_act", 9)) return 6e-4;    // int8 activations: measured up to 1.5e-4
+    if (memmem(graph.data, graph.len, "to = bf16", 9)) return 2e-5;    // bf16 activations: up to 5.9e-6
+    if (memmem(graph.data, graph.len, "delta.chunk", 11)) return 1e-10;
+    if (!strcmp(info->kv_type, "f16") || !strcmp(info->kv_type, "F16")) return 1e-6;   // a cache in half precision
+    return 1e-11;
+}
+
+static HdStatus *judge(const CliOptions *options, const HeddleModuleInfo *info, double nmse)
+{
+    double bound = stated_bound(info);
+    if (options->max_nmse && (!hd_parse_f64(hd_str(options->max_nmse), &bound) || !(bound >= 0))) return hd_error(HD_USAGE, "--max-nmse %s: expected a number such as 1e-11", options->max_nmse);
+    if (nmse <= bound) return NULL;
+    return hd_error(HD_BAD_DATA, "NMSE %.2e is above the bound %.2e", nmse, bound);
+}
+
+// All slots must have the same bits; out_digest is theirs.
+static HdStatus *finish_digests(Score *score, uint64_t *out_digest)
+{
+    HdStatus *status = NULL;
+    for (uint32_t s = 0; s < score->slots; s++) {
+        uint64_t digest = hd_hasher_finish(score->hashers[s]).lo;
+        if (s == 0) *out_digest = digest;
+        else if (digest != *out_digest && !status)
+            status = hd_error(HD_BAD_DATA, "slot %u: digest %016llx differs from slot 0's %016llx: the slots have influenced each other", s, (unsigned long long)digest, (unsigned long long)*out_digest);
+    }
+    free(score->hashers);
+    return status;
+}
+
+static HdStatus *write_golden(const CliOptions *options, const Score *score)
+{
+    const Reference *reference = score->reference;
+    GgufWriter *writer = gguf_writer_new("golden");
+    uint64_t ne[2] = {score->vocab, reference->count};
+    gguf_writer_string(writer, "golden.source", hd_str(options->operand));
+    gguf_writer_string(writer, "golden.by", HD_STR("heddle verify"));
+    gguf_writer_tensor(writer, "tokens", GGML_I32, 1, &ne[1], reference->tokens);
+    gguf_writer_tensor(writer, "logits", GGML_F32, 2, ne, score->kept);
+    HdStatus *status = gguf_writer_save(writer, options->write_golden);
+    gguf_writer_free(writer);
+    return status;
+}
+
+static HdStatus *report(const CliOptions *options, const HeddleModuleInfo *info, Score *score, uint32_t calls)
+{
+    uint64_t digest = 0;
+    HD_TRY(finish_digests(score, &digest));
+    double nmse = score->power > 0 ? score->error / score->power : score->error;
+    if (options->write_golden) HD_TRY(write_golden(options, score));
+    if (!score->reference->logits) {
+        printf("calls %u  numerics %s  digest %016llx\n", calls, info->numerics, (unsigned long long)digest);
+        return NULL;
+    }
+    printf("NMSE %.2e (%.1f dB)  top-1 %.4f  max|d| %.1e  calls %u  numerics %s  digest %016llx\n", nmse, nmse > 0 ? 10 * log10(nmse) : -999.0, (double)score->agree / (double)score->rows,
+           score->largest, calls, info->numerics, (unsigned long long)digest);
+    return judge(options, info, nmse);
+}
+
+HdStatus *cmd_verify(CliOptions *options)
+{
+    CliModel model = {0};
+    Reference reference = {0};
+    Score score = {.reference = &reference, .slots = options->slots == CLI_UNSET ? 1 : (uint32_t)options->slots};
+    HeddleModuleInfo info;
+    uint32_t calls = 0;
+    HeddleCompileOptions compile = cli_compile_options(options);
+    compile.probes = options->per_layer;
+    if (options->per_layer && score.slots > 1) return hd_error(HD_USAGE, "--per-layer looks at one sequence: leave out --slots %u", score.slots);
+    HdStatus *status = cli_load(options, &compile, &model);
+    if (!status) status = get_reference(options, model.weights, &reference);
+    if (!status) status = run_session(options, &model, &score, &calls);
+    if (!status) {
+        heddle_module_info(model.module, &info);
+        status = report(options, &info, &score, calls);
+    }
+    free(score.kept);
+    cli_unload(&model);
+    free_reference(&reference);
+    return status;
+}

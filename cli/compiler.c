@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+// The compiler from end to end: header of a GGUF file -> model graph -> passes -> kernels -> module.
+#include "cli/compiler.h"
+
+#include "codegen/codegen.h"
+#include "models/models.h"
+#include "passes/passes.h"
+#include "runtime/cpu_features.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+// ---- options ---------------------------------------------------------------------------------------------------
+
+enum { MAX_SETS = 64 };
+
+// The options as a pass configuration; the texts of `--layout`, `--act` and `--numerics` become settings of their passes.
+typedef struct Setup { IrTarget target; PassConfig passes; const char *sets[MAX_SETS + 3]; HdArena arena; } Setup;
+
+static HdStatus *check_word(const char *option, const char *value, const char *const *words)
+{
+    HdBuf list = {0};
+    for (size_t i = 0; words[i]; i++) {
+        if (!value || !strcmp(value, words[i])) {
+            hd_buf_free(&list);
+            return NULL;
+        }
+        hd_buf_printf(&list, "%s%s", i ? ", " : "", words[i]);
+    }
+    HdStatus *status = hd_error(HD_USAGE, "%s %s: expected %s", option, value, list.data);
+    hd_buf_free(&list);
+    return status;
+}
+
+static void add_set(Setup *setup, const char *pass, const char *option, const char *value)
+{
+    if (value) setup->sets[setup->passes.set_count++] = hd_arena_printf(&setup->arena, "%s{%s=%s}", pass, option, value);
+}
+
+static HdStatus *make_setup(const HeddleCompileOptions *options, Setup *out_setup)
+{
+    *out_setup = (Setup){0};
+    HD_TRY(check_word("--kv-type", options->kv_type, (const char *const[]){"f32", "f16", NULL}));
+    HD_TRY(check_word("--layout", options->layout, (const char *const[]){"native", "packed", "auto", NULL}));
+    HD_TRY(check_word("--act", options->activations, (const char *const[]){"auto", "f32", NULL}));
+    HD_TRY(check_word("--numerics", options->numerics, (const char *const[]){"ordered", "bounded", NULL}));
+    if (options->set_count > MAX_SETS) return hd_error(HD_USAGE, "--set is given %zu times, at most %d", options->set_count, MAX_SETS);
+    HD_TRY(ir_target_parse(options->target ? options->target : "cpu:native", &out_setup->target));
+    out_setup->passes = (PassConfig){.target = &out_setup->target, .passes = options->passes, .sets = out_setup->sets};
+    // What the general options say comes first, so that an explicit --set wins.
+    add_set(out_setup, "select-layout", "layout", options->layout);
+    add_set(out_setup, "quantise-activations", "act", options->activations);
+    if (options->numerics && !strcmp(options->numerics, "bounded")) add_set(out_setup, "delta-net", "form", "wy");
+    for (size_t i = 0; i < options->set_count; i++) out_setup->sets[out_setup->passes.set_count++] = options->sets[i];
+    HdStatus *status = pass_check(&out_setup->passes);
+    if (status) hd_arena_free(&out_setup->arena);
+    return status;
+}
+
+HdStatus *heddle_compile_check(const HeddleCompileOptions *options)
+{
+    Setup setup;
+    HD_TRY(make_setup(options, &setup));
+    hd_arena_free(&setup.arena);
+    return NULL;
+}
+
+// ---- the stages ------------------------------------------------------------------------------------------------
+
+typedef struct Dump { const char *folder; uint32_t number; } Dump;
+
+// Writes a graph after a pass to "<folder>/pass-012-fuse-norm-decode.hir".
+static void dump_graph(void *user, const char *pass, const IrGraph *graph)
+{
+    Dump *dump = user;
+    char path[4096];
+    HdBuf text = {0};
+    ir_print_graph(graph, &text);
+    snprintf(path, sizeof path, "%s/pass-%03u-%s-%s.hir", dump->folder, dump->number++, pass, graph->name);
+    hd_status_free(hd_write_file(path, text.data, text.len));
+    hd_buf_free(&text);
+}
+
+static HdStatus *build_model(const char *path, const HeddleCompileOptions *options, GgufFile **out_file, IrModule **out_module)
+{
+    GgufOptions header_only = {.header_only = true};
+    ModelOptions model = {.probes = options->probes};
+    if (options->kv_type) model.kv = strcmp(options->kv_type, "f16") ? MODEL_KV_F32 : MODEL_KV_F16;
+    HD_TRY(gguf_open(path, &header_only, out_file));
+    HdStatus *status = model_build(*out_file, &model, out_module);
+    if (status) gguf_close(*out_file);
+    return status;
+}
+
+// BOUNDED when an operation of some step graph is.
+static const char *numerics_of(const IrModule *module)
+{
+    for (size_t g = 0; g < module->graphs.len; g++) {
+        const IrGraph *graph = module->graphs.data[g];
+        if (!strcmp(graph->name, "model")) continue;   // before the passes chose
+        for (size_t i = 1; i < graph->ops.len; i++)
+            if (!graph->ops.data[i].dead && ir_op_info(graph->ops.data[i].kind)->numerics == IR_NUMERICS_BOUNDED) return "bounded";
+    }
+    return "ordered";
+}
+
+static HdStatus *check_numerics(const IrModule *module, const HeddleCompileOptions *options)
+{
+    const char *found = numerics_of(module);
+    if (options->numerics && !strcmp(options->numerics, "ordered") && strcmp(found, "ordered"))
+        return hd_error(HD_USAGE, "--numerics ordered contradicts the pipeline, which has a bounded operation (delta-net{form=wy}): leave out one of the two");
+    return NULL;
+}
+
+static HdStatus *generate(const GgufFile *file, IrModule *module, const Setup *setup, const HeddleCompileOptions *options, HdBuf *out_module)
+{
+    CgOptions codegen = {.jobs = options->jobs, .dump_dir = options->dump_dir, .cache_dir = options->cache_dir, .log = options->log};
+    CgProgram *program;
+    HD_TRY(check_numerics(module, options));
+    HD_TRY(cg_compile(module, &setup->target, &codegen, &program));
+    ir_graph_remove(module, ir_graph_find(module, "model"));   // what is left is what was compiled
+    CgModuleInfo info = {.model = file, .numerics = numerics_of(module)};
+    HdStatus *status = cg_module_write(program, module, &setup->target, &info, out_module);
+    cg_program_free(program);
+    return status;
+}
+
+HdStatus *heddle_compile(const char *path, const HeddleCompileOptions *options, HdBuf *out_module)
+{
+    Setup setup;
+    GgufFile *file;
+    IrModule *module;
+    HD_TRY(make_setup(options, &setup));
+    Dump dump = {options->dump_dir, 0};
+    HdStatus *status = NULL;
+    if (options->dump_dir && mkdir(options->dump_dir, 0777) && access(options->dump_dir, W_OK))
+        status = hd_error(HD_IO, "--dump %s: cannot create or write this folder", options->dump_dir);
+    if (!status) status = build_model(path, options, &file, &module);
+    if (!status) {
+        if (options->dump_dir) setup.passes.after = dump_graph, setup.passes.user = &dump;
+        status = pass_run(module, &setup.passes, NULL);
+        if (!status) status = generate(file, module, &setup, options, out_module);
+        ir_module_free(module);
+        gguf_close(file);
+    }
+    hd_arena_free(&setup.arena);
+    return status;
+}
+
+// ---- keys ------------------------------------------------------------------------------------------------------
+
+static void hash_text(HdHasher *hasher, const char *text) { hd_hasher_add(hasher, text ? text : "", text ? strlen(text) + 1 : 1); }
+
+// Part 1's header holds the metadata; the other parts of a split model only add tensors.
+static void hash_file(HdHasher *hasher, const GgufFile *file)
+{
+    hd_hasher_add(hasher, gguf_header_data(file), gguf_header_bytes(file));
+    for (size_t i = 0; i < gguf_tensor_count(file); i++) {
+        const GgufTensor *tensor = gguf_tensor_at(file, i);
+        hd_hasher_add(hasher, tensor->name.data, tensor->name.len);
+        hd_hasher_add(hasher, &tensor->type->id, sizeof tensor->type->id);
+        hd_hasher_add(hasher, tensor->ne, sizeof tensor->ne);
+    }
+}
+
+HdStatus *heddle_compile_key(const char *path, const HeddleCompileOptions *options, HdDigest *out_key)
+{
+    Setup setup;
+    GgufFile *file;
+    GgufOptions header_only = {.header_only = true};
+    HD_TRY(make_setup(options, &setup));
+    HdStatus *status = gguf_open(path, &header_only, &file);
+    if (!status) {
+        HdHasher *hasher = hd_hasher_new();
+        hash_file(hasher, file);
+        gguf_close(file);
+        hash_text(hasher, setup.target.name);
+        hash_text(hasher, cg_compiler_version());
+        hash_text(hasher, options->passes ? options->passes : pass_default_pipeline(&setup.target));
+        for (size_t i = 0; i < setup.passes.set_count; i++) hash_text(hasher, setup.sets[i]);
+        hash_text(hasher, options->kv_type);
+        hash_text(hasher, options->probes ? "probes" : "");
+        *out_key = hd_hasher_finish(hasher);
+    }
+    hd_arena_free(&setup.arena);
+    return status;
+}
+
+// ---- the interpreter -------------------------------------------------------------------------------------------
+
+HdStatus *heddle_interpret(const char *path, const HeddleCompileOptions *options, const int32_t *tokens, uint32_t count, float **out_logits, uint32_t *out_vocab)
+{
+    GgufFile *file;
+    IrModule *module;
+    HD_TRY(gguf_open(path, NULL, &file));
+    ModelOptions model = {.kv = options->kv_type && !strcmp(options->kv_type, "f16") ? MODEL_KV_F16 : MODEL_KV_AUTO};
+    HdStatus *status = model_build(file, &model, &module);
+    if (!status) {
+        IrWeights weights = {file, ir_weights_from_gguf};
+        IrInterp *interp = ir_interp_new(&weights, 1, 1, count);
+        int32_t segment[8] = {0, 0, 0, (int32_t)count, 0, 0, 0, 0};
+        int32_t *rows = hd_xmalloc(count * sizeof *rows);
+        for (uint32_t i = 0; i < count; i++) rows[i] = (int32_t)i;
+        IrCall call = {tokens, count, segment, 1, rows, count};
+        uint64_t values = 0;
+        status = ir_interp_run(interp, ir_graph_find(module, "model"), &call);
+        const float *logits = status ? NULL : ir_interp_result(interp, "logits", &values);
+        if (logits) {
+            *out_logits = hd_xmalloc(values * sizeof **out_logits);
+            memcpy(*out_logits, logits, values * sizeof **out_logits);
+            *out_vocab = (uint32_t)(values / count);
+        }
+        free(rows);
+        ir_interp_free(interp);
+        ir_module_free(module);
+    }
+    gguf_close(file);
+    return status;
+}
+
+// ---- targets ---------------------------------------------------------------------------------------------------
+
+static bool runs_here(const IrTarget *target)
+{
+    for (int i = 0; i < IR_FEATURE_COUNT; i++)
+        if (ir_target_has(target, (IrFeature)i) && !hd_cpu_has(ir_feature_name((IrFeature)i))) return false;
+    return true;
+}
+
+void heddle_list_targets(HdBuf *out_text)
+{
+    IrTarget target;
+    const char *name;
+    if (!ir_target_parse("cpu:native", &target)) hd_buf_printf(out_text, "* cpu:native            this machine: %s\n", target.name);
+    for (size_t i = 0; (name = ir_target_cpu_name(i)); i++) {
+        char text[160];
+        snprintf(text, sizeof text, "cpu:%s", name);
+        HdStatus *status = ir_target_parse(text, &target);
+        if (!status) hd_buf_printf(out_text, "%c %-21s runs on %s\n", runs_here(&target) ? '*' : ' ', text, runs_here(&target) ? "this machine" : "others: compile here, run there");
+        hd_status_free(status);
+    }
+    hd_buf_str(out_text, "  cpu:NAME+FEATURE-FEATURE adds and removes features:");
+    for (int i = 0; i < IR_FEATURE_COUNT; i++) hd_buf_printf(out_text, " %s", ir_feature_name((IrFeature)i));
+    hd_buf_str(out_text, "\n");
+}

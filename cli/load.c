@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// From options to a model that is ready to run: weights, module (given, cached, or compiled now), packed copies.
+#include "cli/cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+HeddleCompileOptions cli_compile_options(const CliOptions *options)
+{
+    return (HeddleCompileOptions){.target = options->target, .passes = options->passes, .sets = options->set.items, .set_count = options->set.count,
+                                  .kv_type = options->kv_type, .layout = options->layout, .activations = options->act, .numerics = options->numerics,
+                                  .dump_dir = options->dump, .jobs = options->jobs == CLI_UNSET ? 0 : (uint32_t)options->jobs, .log = &options->log};
+}
+
+HeddleSessionOptions cli_session_options(const CliOptions *options)
+{
+    HeddleSessionOptions session = {0};
+    if (options->threads != CLI_UNSET) session.threads = (uint32_t)options->threads;
+    if (options->ctx_size != CLI_UNSET) session.context = options->ctx_size ? options->ctx_size : HEDDLE_CONTEXT_MODEL;
+    if (options->batch_size != CLI_UNSET) session.tokens_per_call = (uint32_t)options->batch_size;
+    return session;
+}
+
+// Options that decide what is compiled say nothing to a module that is compiled already.
+static HdStatus *check_module_options(const CliOptions *options)
+{
+    const struct { const char *name; bool given; } compile[] = {{"--target", options->target}, {"--passes", options->passes}, {"--set", options->set.count > 0},
+                                                               {"--kv-type", options->kv_type}, {"--act", options->act}};
+    for (size_t i = 0; i < HD_COUNT(compile); i++)
+        if (compile[i].given) return hd_error(HD_USAGE, "%s has no effect on --module %s, which is compiled already: leave out one of the two", compile[i].name, options->module);
+    return NULL;
+}
+
+// A module compiled to a file that only this process sees.
+static HdStatus *compile_once(const CliOptions *options, const HeddleCompileOptions *compile, HeddleModule **out_module)
+{
+    char path[] = "/tmp/heddle-XXXXXX";
+    HdBuf reply = {0};
+    int fd = mkstemp(path);
+    if (fd < 0) return hd_error(HD_IO, "cannot make a temporary file for the module: %s", path);
+    close(fd);
+    HdStatus *status = compiler_compile_apart(options->operand, compile, path, &reply);
+    if (!status) status = heddle_module_open(path, out_module);
+    unlink(path);
+    hd_buf_free(&reply);
+    return status;
+}
+
+// The cached module; a damaged entry is removed and compiled again.
+static HdStatus *open_cached(const CliOptions *options, const HeddleCompileOptions *compile, HeddleModule **out_module)
+{
+    HdBuf path = {0};
+    HdStatus *status = compiler_compile_apart(options->operand, compile, NULL, &path);
+    if (!status) {
+        status = heddle_module_open(path.data, out_module);
+        if (status) {
+            hd_log(&options->log, HD_LOG_INFO, "cache: %s; compiling again", hd_status_message(status));
+            hd_status_free(status);
+            unlink(path.data);
+            hd_buf_free(&path);
+            status = compiler_compile_apart(options->operand, compile, NULL, &path);
+            if (!status) status = heddle_module_open(path.data, out_module);
+        }
+    }
+    hd_buf_free(&path);
+    return status;
+}
+
+static HdStatus *open_module(const CliOptions *options, const HeddleCompileOptions *compile, HeddleModule **out_module)
+{
+    if (options->module) {
+        HD_TRY(check_module_options(options));
+        return heddle_module_open(options->module, out_module);
+    }
+    HdBuf objects = {0};
+    if (options->no_cache) return compile_once(options, compile, out_module);
+    HdStatus *status = cache_folder(&objects);
+    if (status) {
+        // Without a place for a cache the work is only slower.
+        hd_log(&options->log, HD_LOG_WARNING, "%s", hd_status_message(status));
+        hd_status_free(status);
+        return compile_once(options, compile, out_module);
+    }
+    HeddleCompileOptions cached = *compile;
+    cached.cache_dir = objects.data;
+    status = open_cached(options, &cached, out_module);
+    hd_buf_free(&objects);
+    return status;
+}
+
+static void log_line(void *user, int level, const char *line) { hd_log(user, (HdLogLevel)level, "%s", line); }
+
+static HeddleModelOptions model_options(const CliOptions *options)
+{
+    HeddleModelOptions model = {.pack_path = options->pack, .device = options->device, .log = log_line, .log_user = (void *)&options->log};
+    if (options->threads != CLI_UNSET) model.threads = (uint32_t)options->threads;
+    if (options->layout && !strcmp(options->layout, "packed")) model.layout = HEDDLE_LAYOUT_PACKED;
+    if (options->layout && !strcmp(options->layout, "native")) model.layout = HEDDLE_LAYOUT_NATIVE;
+    return model;
+}
+
+// --layout auto: where packed copies do not fit, the model is compiled once more for the mapped rows.
+static bool falls_back(const CliOptions *options, const HdStatus *status)
+{
+    return hd_status_code(status) == HD_NO_MEMORY && !options->module && (!options->layout || !strcmp(options->layout, "auto"));
+}
+
+static HdStatus *create(const CliOptions *options, const HeddleCompileOptions *compile, CliModel *model)
+{
+    HeddleModelOptions how = model_options(options);
+    HD_TRY(open_module(options, compile, &model->module));
+    HdStatus *status = heddle_model_create(model->module, model->weights, &how, &model->model);
+    if (!falls_back(options, status)) return status;
+    hd_log(&options->log, HD_LOG_WARNING, "%s; using the rows as they are mapped (--layout native), which is slower", hd_status_message(status));
+    hd_status_free(status);
+    HeddleCompileOptions native = *compile;
+    native.layout = "native";
+    heddle_module_close(model->module);
+    model->module = NULL;
+    HD_TRY(open_module(options, &native, &model->module));
+    return heddle_model_create(model->module, model->weights, &how, &model->model);
+}
+
+HdStatus *cli_load(const CliOptions *options, const HeddleCompileOptions *compile, CliModel *out_model)
+{
+    *out_model = (CliModel){0};
+    HdStatus *status = heddle_weights_open(options->operand, options->strict, &out_model->weights);
+    if (!status) status = create(options, compile, out_model);
+    if (status) cli_unload(out_model);
+    return status;
+}
+
+void cli_unload(CliModel *model)
+{
+    heddle_model_free(model->model);
+    heddle_module_close(model->module);
+    heddle_weights_close(model->weights);
+    *model = (CliModel){0};
+}

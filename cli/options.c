@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// Options from the table: getopt_long's array, the checks of numbers, and --help.
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum Kind { TEXT, FLAG, NUMBER, LIST } Kind;
+typedef struct Option { const char *name; char short_name; Kind kind; const char *argument; uint32_t commands; size_t offset; const char *help; } Option;
+
+#define C(command) (1u << CLI_##command)
+#define COMPUTE (C(run) | C(verify))
+#define ALL (~0u)
+static const Option table[] = {
+#define OPTION(name, short, kind, argument, commands, help) {#name, short, kind, argument, commands, offsetof(CliOptions, name), help},
+#include "cli/options.def"
+#undef OPTION
+};
+
+static const struct { const char *name, *operands, *help; } commands[CLI_COMMAND_COUNT] = {
+#define COMMAND(name, operands, help) {#name, operands, help},
+#include "cli/options.def"
+#undef COMMAND
+};
+
+// Numbers: the range, and what to type instead of a value outside it.
+static const struct { size_t offset; int64_t low, high; const char *hint; } ranges[] = {
+    {offsetof(CliOptions, threads), 1, HEDDLE_MAX_THREADS, "leave -t out to use all usable physical cores"},
+    {offsetof(CliOptions, ctx_size), 0, 1 << 24, "-c 0 stands for the model's own context"},
+    {offsetof(CliOptions, batch_size), 1, 512, "a step takes at most 512 tokens"},
+    {offsetof(CliOptions, predict), 0, 1 << 24, "for as much as fits, give the context size: -n 8192"},
+    {offsetof(CliOptions, slots), 1, 64, "1 is the default"},
+    {offsetof(CliOptions, jobs), 1, 16, "2 is the default"},
+};
+
+bool cli_command_named(const char *name, CliCommand *out_command)
+{
+    for (int i = 0; i < CLI_COMMAND_COUNT; i++) {
+        if (strcmp(name, commands[i].name)) continue;
+        *out_command = (CliCommand)i;
+        return true;
+    }
+    return false;
+}
+
+// "no_cache" is written --no-cache.
+static void long_name(const char *name, char out_text[32])
+{
+    size_t i = 0;
+    for (; name[i] && i < 31; i++) out_text[i] = name[i] == '_' ? '-' : name[i];
+    out_text[i] = 0;
+}
+
+// ---- help ------------------------------------------------------------------------------------------------------
+
+void cli_print_usage(void)
+{
+    printf("usage: heddle COMMAND [options]\n\nHeddle compiles Qwen3.5 models ahead of time and runs them.\n\n");
+    for (int i = 0; i < CLI_COMMAND_COUNT; i++) printf("  %-9s %s\n", commands[i].name, commands[i].help);
+    printf("\n`heddle COMMAND --help` shows the options of a command; `heddle --version` the version.\n");
+}
+
+void cli_print_help(CliCommand command)
+{
+    printf("usage: heddle %s %s [options]\n\n%s\n\n", commands[command].name, commands[command].operands, commands[command].help);
+    for (size_t i = 0; i < HD_COUNT(table); i++) {
+        char name[32], left[64], letter[8] = "    ";
+        if (!(table[i].commands >> command & 1)) continue;
+        long_name(table[i].name, name);
+        if (table[i].short_name) snprintf(letter, sizeof letter, "-%c, ", table[i].short_name);
+        snprintf(left, sizeof left, "%s--%s %s", letter, name, table[i].argument);
+        printf("  %-36s %s\n", left, table[i].help);
+    }
+}
+
+// ---- parsing ---------------------------------------------------------------------------------------------------
+
+static HdStatus *take_number(const Option *option, const char *text, int64_t *out_value)
+{
+    char name[32];
+    long_name(option->name, name);
+    for (size_t i = 0; i < HD_COUNT(ranges); i++) {
+        if (ranges[i].offset != option->offset) continue;
+        if (hd_parse_i64(hd_str(text), out_value) && *out_value >= ranges[i].low && *out_value <= ranges[i].high) return NULL;
+        return hd_error(HD_USAGE, "--%s %s: expected a number from %lld to %lld; %s", name, text, (long long)ranges[i].low, (long long)ranges[i].high, ranges[i].hint);
+    }
+    return hd_error(HD_INTERNAL, "--%s has no range", name);
+}
+
+static HdStatus *take(const Option *option, const char *text, CliOptions *options)
+{
+    void *place = (char *)options + option->offset;
+    switch (option->kind) {
+    case TEXT: *(CliText *)place = text; break;
+    case FLAG: *(CliFlag *)place = true; break;
+    case NUMBER: return take_number(option, text, place);
+    case LIST: {
+        CliList *list = place;
+        list->items = hd_xrealloc(list->items, (list->count + 1) * sizeof *list->items);
+        list->items[list->count++] = text;
+        break;
+    }
+    }
+    return NULL;
+}
+
+// getopt's arrays for one command; val is the row of the table + 1000.
+static void fill_getopt(CliCommand command, char (*names)[32], struct option *longs, char *shorts)
+{
+    size_t count = 0, letters = 0;
+    shorts[letters++] = ':';
+    for (size_t i = 0; i < HD_COUNT(table); i++) {
+        if (!(table[i].commands >> command & 1)) continue;
+        long_name(table[i].name, names[i]);
+        longs[count++] = (struct option){names[i], table[i].kind == FLAG ? no_argument : required_argument, NULL, (int)i + 1000};
+        if (!table[i].short_name) continue;
+        shorts[letters++] = table[i].short_name;
+        if (table[i].kind != FLAG) shorts[letters++] = ':';
+    }
+    longs[count] = (struct option){0};
+    shorts[letters] = 0;
+}
+
+static const Option *by_letter(CliCommand command, int letter)
+{
+    for (size_t i = 0; i < HD_COUNT(table); i++)
+        if (table[i].short_name == letter && (table[i].commands >> command & 1)) return &table[i];
+    return NULL;
+}
+
+static HdStatus *unknown_option(CliCommand command, char **argv, int index)
+{
+    return hd_error(HD_USAGE, "%s: no such option for `heddle %s`, or it takes no value; see `heddle %s --help`", argv[index], commands[command].name, commands[command].name);
+}
+
+static HdStatus *take_operand(CliCommand command, int argc, char **argv, CliOptions *options)
+{
+    bool wants = commands[command].operands[0] != 0;
+    if (optind < argc) options->operand = argv[optind++];
+    if (optind < argc) return hd_error(HD_USAGE, "%s: one operand is enough; usage: heddle %s %s", argv[optind], commands[command].name, commands[command].operands);
+    if (wants && !options->operand) return hd_error(HD_USAGE, "usage: heddle %s %s", commands[command].name, commands[command].operands);
+    if (!wants && options->operand) return hd_error(HD_USAGE, "%s: `heddle %s` takes no operand", options->operand, commands[command].name);
+    return NULL;
+}
+
+HdStatus *cli_parse(CliCommand command, int argc, char **argv, CliOptions *out_options, bool *out_help)
+{
+    char names[HD_COUNT(table)][32], shorts[2 * HD_COUNT(table) + 2];
+    struct option longs[HD_COUNT(table) + 1];
+    memset(out_options, 0, sizeof *out_options);
+    out_options->command = command;
+    for (size_t i = 0; i < HD_COUNT(table); i++)
+        if (table[i].kind == NUMBER) *(CliNumber *)((char *)out_options + table[i].offset) = CLI_UNSET;
+    fill_getopt(command, names, longs, shorts);
+    optind = 1;
+    opterr = 0;
+    for (int c; (c = getopt_long(argc, argv, shorts, longs, NULL)) != -1;) {
+        const Option *option = c >= 1000 ? &table[c - 1000] : c != '?' && c != ':' ? by_letter(command, c) : NULL;
+        if (c == ':') return hd_error(HD_USAGE, "%s: a value is missing", argv[optind - 1]);
+        if (!option) return unknown_option(command, argv, optind - 1);
+        HD_TRY(take(option, optarg, out_options));
+    }
+    *out_help = out_options->help;
+    out_options->log.level = out_options->verbose ? HD_LOG_DEBUG : HD_LOG_INFO;
+    return *out_help ? NULL : take_operand(command, argc, argv, out_options);
+}
+
+void cli_options_free(CliOptions *options) { free(options->set.items); }
