@@ -63,6 +63,20 @@ uint64_t cg_layout_bytes(IrDtype dtype, IrLayout layout, uint64_t rows, uint64_t
 // Can this dtype be multiplied in this layout with activations of that type? The text names what is missing.
 HD_MUST_USE HdStatus *cg_linear_supported(const IrTarget *target, IrDtype weight, IrLayout layout, IrDtype activation);
 
+// ---- module.c: the program as a module file (.hdl) ----------------------------------------------------------------
+
+// What a module records besides the program and its graph.
+typedef struct CgModuleInfo {
+    const char *pipeline;        // text of the passes that ran; NULL: ""
+    const char *numerics;        // "ordered" or "bounded"; NULL: "ordered"
+    const char *producer;        // NULL: cg_compiler_version()
+    const struct GgufFile *model;   // header of the file it was compiled from: its hyperparameters become part of the fingerprint; NULL: none
+} CgModuleInfo;
+
+// The module's bytes: the same input gives the same bytes. Names of keys and tables: runtime/module.h. Vocabulary, rotary base and width, and the type of the cache are
+// read off the program and the graphs; `final_ir` must hold the keys "context_length" (the model's) and "architecture" (of the GGUF file).
+HD_MUST_USE HdStatus *cg_module_write(const CgProgram *program, const IrModule *final_ir, const IrTarget *target, const CgModuleInfo *info, HdBuf *out_bytes);
+
 // ---- between compile.c and the schedules (group.c) -------------------------------------------------------------
 
 // One launch being made: the kernel under construction and the argument list that goes with its parameters.

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// Devices: what carries out the steps of a schedule. A device holds the loaded kernels of one module and is shared by sessions; a queue belongs to one session and
+// holds what a running step needs (threads, arena, scratch).
+//
+//   null    walks the whole schedule and checks every launch, computes nothing; results are zero
+//   cpu     calls the kernels of the module's shared object from a pool of threads
+//
+// A new device is a file that defines one RtDeviceType and a row in the table of device.c.
+#ifndef HEDDLE_DEVICE_H
+#define HEDDLE_DEVICE_H
+
+#include "runtime/module.h"
+
+// Memory of a device. Host memory: address is the pointer.
+typedef struct RtBuffer { uint64_t address, bytes; } RtBuffer;
+static inline void *rt_host(const RtBuffer *buffer) { return (void *)(uintptr_t)buffer->address; }
+
+// A state as kernels see it.
+typedef struct RtStateView { uint64_t address, slot_bytes, plane_bytes; } RtStateView;
+
+// What stays the same for all steps of a queue; belongs to the caller and must outlive the queue.
+typedef struct RtBindings {
+    const uint64_t *weights;                     // per row of the weight table
+    const RtStateView *states;                   // per row of the state table; NULL: the queue only runs @load
+    void *const *inputs;                         // [HEDDLE_INPUT_COUNT]; NULL likewise
+    uint32_t threads;
+    bool poison;                                 // fill arena and scratch with 0xFF before each step (devices that run kernels)
+} RtBindings;
+
+typedef struct RtDevice RtDevice;
+typedef struct RtQueue RtQueue;
+
+typedef struct RtDeviceType {
+    const char *name;
+    bool runs_kernels;                           // false: needs neither weights nor this machine's features
+    HdStatus *(*open)(const HeddleModule *module, RtDevice **out_device);
+    void (*close)(RtDevice *device);
+    HdStatus *(*queue_new)(RtDevice *device, const RtBindings *bindings, uint64_t arena_bytes, uint32_t scratch_bytes, RtQueue **out_queue);
+    void (*queue_free)(RtQueue *queue);
+    // Runs every stage of a class for T, S, C, R; returns when all is done. The status word is reset before.
+    HdStatus *(*step)(RtQueue *queue, const RtClass *class, const RtBinding *binding, HeddleStepStatus *out_status);
+    // Runs units begin <= u < end of one launch (packing a tensor in pieces).
+    HdStatus *(*launch)(RtQueue *queue, const RtClass *class, uint32_t launch, int64_t begin, int64_t end);
+    // Host view of the arena after a step.
+    const uint8_t *(*arena)(const RtQueue *queue);
+} RtDeviceType;
+
+struct RtDevice { const RtDeviceType *type; const HeddleModule *module; };
+struct RtQueue { RtDevice *device; };
+
+// device.c. The device called `name`; NULL: the one the module's target asks for. Errors list the names.
+HD_MUST_USE HdStatus *rt_device_type(const HeddleModule *module, const char *name, const RtDeviceType **out_type);
+extern const RtDeviceType rt_device_null, rt_device_cpu;
+
+// ---- plan.c: a class of the schedule, bound to addresses ---------------------------------------------------------
+// Argument slots hold addresses for good; only expressions change with T, S, C, R, and only when these do. Units are cut into contiguous ranges, one per
+// thread, over all launches of a stage by their cost; which thread does a unit changes no bit of a result.
+
+typedef struct RtStage {
+    uint32_t first, count;                       // launches
+    uint32_t threads;                            // how many take part: few when there is little to do
+    bool barrier;                                // wait for all before the next stage
+} RtStage;
+
+typedef struct RtPlan {
+    const HeddleModule *module;
+    const RtClass *class;
+    uint32_t threads;
+    uint64_t *slots;                             // argument slots of all launches, one after another
+    uint32_t *first_slot;                        // per launch
+    int64_t *units;                              // per launch
+    int64_t *cuts;                               // per launch threads + 1: thread i does cuts[i] <= u < cuts[i + 1]
+    RtStage *stages; uint32_t stage_count;
+    uint32_t participants;                       // threads that a step needs at all
+    uint32_t parallel_stages;                    // stages before this one involve other threads than the first
+    RtBinding binding;
+    bool is_bound;
+} RtPlan;
+
+// Resolves everything that does not change. `arena` and `status` are addresses.
+HD_MUST_USE HdStatus *rt_plan_new(const HeddleModule *module, const RtClass *class, const RtBindings *bindings, uint64_t arena, uint64_t status, RtPlan **out_plan);
+void rt_plan_free(RtPlan *plan);                 // NULL is fine
+// Evaluates expressions and cuts units. BAD_DATA names the launch whose units are negative or overflow.
+HD_MUST_USE HdStatus *rt_plan_bind(RtPlan *plan, const RtBinding *binding);
+
+// ---- pool.c: threads that work together ------------------------------------------------------------------------
+
+typedef struct RtPool RtPool;
+// `threads` of them, the caller being number 0. LIMIT when the system gives no more.
+HD_MUST_USE HdStatus *rt_pool_new(uint32_t threads, RtPool **out_pool);
+void rt_pool_free(RtPool *pool);                 // NULL is fine
+// Calls work(user, i) for i < participants, each in a thread of its own, number 0 in the caller's; returns when number 0 does. The work must end with a
+// barrier after which the others touch nothing shared.
+void rt_pool_run(RtPool *pool, uint32_t participants, void (*work)(void *user, uint32_t thread), void *user);
+// Waits until all participants of this run have come here: spins briefly, then sleeps.
+void rt_pool_barrier(RtPool *pool);
+
+#endif

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// The null device: a complete device that computes nothing. It walks the schedule as a real one does and checks every launch; results are zero. Used to test everything
+// around the kernels, to plan memory for machines that are not at hand, and as the skeleton of a new device.
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "runtime/device/device.h"
+#include "runtime/runtime.h"
+
+typedef struct NullQueue {
+    RtQueue base;
+    RtBindings bindings;
+    RtBuffer arena;                  // its pages are never written, so they take no memory
+    uint32_t scratch_bytes;
+    RtPlan **plans;                  // per class; made when first used
+} NullQueue;
+
+static HdStatus *null_open(const HeddleModule *module, RtDevice **out_device)
+{
+    RtDevice *device = hd_xcalloc(1, sizeof *device);
+    *device = (RtDevice){&rt_device_null, module};
+    *out_device = device;
+    return NULL;
+}
+
+static void null_close(RtDevice *device) { free(device); }
+
+static void null_queue_free(RtQueue *queue)
+{
+    NullQueue *null = (NullQueue *)queue;
+    if (!null) return;
+    for (uint32_t i = 0; i < queue->device->module->class_count; i++) rt_plan_free(null->plans[i]);
+    free(null->plans);
+    rt_free(&null->arena);
+    free(null);
+}
+
+static HdStatus *null_queue_new(RtDevice *device, const RtBindings *bindings, uint64_t arena_bytes, uint32_t scratch_bytes, RtQueue **out_queue)
+{
+    NullQueue *queue = hd_xcalloc(1, sizeof *queue);
+    queue->base.device = device;
+    queue->bindings = *bindings;
+    queue->scratch_bytes = scratch_bytes;
+    queue->plans = hd_xcalloc(device->module->class_count, sizeof(RtPlan *));
+    HdStatus *status = rt_alloc(arena_bytes, "intermediate values", &queue->arena);
+    if (status) null_queue_free(&queue->base);
+    else *out_queue = &queue->base;
+    return status;
+}
+
+static HdStatus *bad(const NullQueue *queue, const RtClass *class, const RtLaunch *launch, uint32_t arg, const char *what)
+{
+    const HeddleModule *module = queue->base.device->module;
+    return hd_error(HD_INTERNAL, "%s: class %s, stage %" PRId32 ", kernel %s, argument %" PRIu32 ": %s", module->path, class->name, launch->stage, module->kernels[launch->kernel].name,
+                    arg, what);
+}
+
+// What a kernel would be given must lie where the queue's memory is.
+static HdStatus *check_slot(const NullQueue *queue, const RtClass *class, const RtLaunch *launch, uint32_t a, uint64_t slot)
+{
+    const RtArg *arg = &queue->base.device->module->args[launch->first_arg + a];
+    const RtBuffer *arena = &queue->arena;
+    switch (arg->kind) {
+    case HEDDLE_ARG_ARENA:
+        return slot >= arena->address && slot - arena->address < arena->bytes ? NULL : bad(queue, class, launch, a, "an address outside the arena");
+    case HEDDLE_ARG_STATE: case HEDDLE_ARG_INPUT: case HEDDLE_ARG_STATUS:
+        return slot && slot % 4 == 0 ? NULL : bad(queue, class, launch, a, "no address, or one that is not aligned");
+    case HEDDLE_ARG_STATE_SLOT: case HEDDLE_ARG_STATE_PLANE:
+        return slot && slot % RT_ALIGN == 0 ? NULL : bad(queue, class, launch, a, "a stride of state that is not a multiple of 64");
+    default:
+        return NULL;
+    }
+}
+
+static HdStatus *check_launch(const NullQueue *queue, const RtPlan *plan, uint32_t l)
+{
+    const RtLaunch *launch = &plan->class->launches[l];
+    const int64_t *cuts = plan->cuts + (size_t)l * (plan->threads + 1);
+    if (launch->scratch > queue->scratch_bytes) return bad(queue, plan->class, launch, 0, "needs more scratch than a thread has");
+    for (uint32_t i = 0; i < plan->threads; i++)
+        if (cuts[i] > cuts[i + 1]) return bad(queue, plan->class, launch, 0, "its units overlap between threads");
+    if (cuts[plan->threads] != plan->units[l]) return bad(queue, plan->class, launch, 0, "its units are not all given to threads");
+    for (uint32_t a = 0; a < launch->arg_count; a++) HD_TRY(check_slot(queue, plan->class, launch, a, plan->slots[plan->first_slot[l] + a]));
+    return NULL;
+}
+
+static HdStatus *null_plan(NullQueue *queue, const RtClass *class, const RtBinding *binding, RtPlan **out_plan)
+{
+    const HeddleModule *module = queue->base.device->module;
+    RtPlan **plan = &queue->plans[class - module->classes];
+    static HeddleStepStatus nowhere;                     // never written: no kernel runs
+    if (!*plan) HD_TRY(rt_plan_new(module, class, &queue->bindings, queue->arena.address, (uint64_t)(uintptr_t)&nowhere, plan));
+    *out_plan = *plan;
+    return rt_plan_bind(*plan, binding);
+}
+
+static HdStatus *null_step(RtQueue *queue, const RtClass *class, const RtBinding *binding, HeddleStepStatus *out_status)
+{
+    NullQueue *null = (NullQueue *)queue;
+    RtPlan *plan;
+    HD_TRY(null_plan(null, class, binding, &plan));
+    for (uint32_t s = 0; s < plan->stage_count; s++)
+        for (uint32_t l = plan->stages[s].first; l < plan->stages[s].first + plan->stages[s].count; l++) HD_TRY(check_launch(null, plan, l));
+    *out_status = (HeddleStepStatus){0, 0};
+    return NULL;
+}
+
+static HdStatus *null_launch(RtQueue *queue, const RtClass *class, uint32_t launch, int64_t begin, int64_t end)
+{
+    RtPlan *plan;
+    HD_TRY(null_plan((NullQueue *)queue, class, &class->bound, &plan));
+    if (begin < 0 || end > plan->units[launch]) return bad((NullQueue *)queue, class, &class->launches[launch], 0, "units out of range");
+    return check_launch((NullQueue *)queue, plan, launch);
+}
+
+static const uint8_t *null_arena(const RtQueue *queue) { return rt_host(&((const NullQueue *)queue)->arena); }
+
+const RtDeviceType rt_device_null = {"null", false, null_open, null_close, null_queue_new, null_queue_free, null_step, null_launch, null_arena};

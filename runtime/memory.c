@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory whose size the input decides: how much it is, and getting it without ending the process.
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "runtime/runtime.h"
+
+// ---- allocation ----------------------------------------------------------------------------------------------
+
+void rt_size_text(uint64_t bytes, char out_text[32])
+{
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    double size = (double)bytes;
+    size_t unit = 0;
+    while (size >= 1024 && unit + 1 < HD_COUNT(units)) size /= 1024, unit++;
+    snprintf(out_text, 32, unit ? "%.1f %s" : "%.0f %s", size, units[unit]);
+}
+
+HdStatus *rt_no_memory(uint64_t bytes, const char *what)
+{
+    char size[32];
+    rt_size_text(bytes, size);
+    return hd_error(HD_NO_MEMORY, "no memory for %s: %" PRIu64 " bytes (%s) asked for", what, bytes, size);
+}
+
+HdStatus *rt_alloc(uint64_t bytes, const char *what, RtBuffer *out_buffer)
+{
+    if (bytes >= (uint64_t)1 << 62) return rt_no_memory(bytes, what);
+    void *data = mmap(NULL, HD_MAX(bytes, 1), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) return rt_no_memory(bytes, what);
+    *out_buffer = (RtBuffer){(uint64_t)(uintptr_t)data, bytes};
+    return NULL;
+}
+
+void rt_free(RtBuffer *buffer)
+{
+    if (buffer->address) munmap(rt_host(buffer), HD_MAX(buffer->bytes, 1));
+    *buffer = (RtBuffer){0, 0};
+}
+
+static uint64_t page_bytes(void) { return (uint64_t)sysconf(_SC_PAGESIZE); }
+
+void rt_zero(const RtBuffer *buffer, uint64_t offset, uint64_t bytes)
+{
+    uint64_t page = page_bytes(), begin = hd_align_up(offset, page), end = (offset + bytes) & ~(page - 1);
+    uint8_t *data = rt_host(buffer);
+    if (begin >= end || madvise(data + begin, end - begin, MADV_DONTNEED)) {
+        memset(data + offset, 0, bytes);
+        return;
+    }
+    memset(data + offset, 0, begin - offset);            // private anonymous pages that were given back read as zeros
+    memset(data + end, 0, offset + bytes - end);
+}
+
+void rt_release_pages(const void *data, uint64_t bytes)
+{
+    uint64_t page = page_bytes(), at = (uint64_t)(uintptr_t)data, begin = hd_align_up(at, page), end = (at + bytes) & ~(page - 1);
+    if (begin < end) (void)madvise((void *)(uintptr_t)begin, end - begin, MADV_DONTNEED);   // advice: without it only more memory is resident
+}
+
+// ---- the shape of a session ----------------------------------------------------------------------------------
+
+static HdStatus *choose_context(const HeddleModule *module, int64_t asked, uint32_t *out_context)
+{
+    enum { DEFAULT = 8192 };
+    int64_t limit = module->info.context_length;
+    for (uint32_t i = 0; i < module->class_count; i++)
+        if (rt_class_is_step(&module->classes[i])) limit = HD_MIN(limit, module->classes[i].bound.value[RT_C]);
+    if (asked < HEDDLE_CONTEXT_MODEL || asked > limit)
+        return hd_error(asked < 0 ? HD_USAGE : HD_LIMIT, "context of %" PRId64 " tokens: %s takes 1 to %" PRId64 " (0: the default)", asked, module->path, limit);
+    *out_context = (uint32_t)(asked > 0 ? asked : asked == 0 ? HD_MIN(limit, DEFAULT) : limit);
+    return NULL;
+}
+
+HdStatus *rt_shape(const HeddleModule *module, const HeddleSessionOptions *options, RtShape *out_shape)
+{
+    static const HeddleSessionOptions defaults;
+    RtShape shape = {0};
+    if (!options) options = &defaults;
+    if (!module->largest) return hd_error(HD_BAD_DATA, "%s: has no step class, so it can evaluate nothing", module->path);
+    HD_TRY(choose_context(module, options->context, &shape.context));
+    if (options->threads > HEDDLE_MAX_THREADS) return hd_error(HD_USAGE, "%" PRIu32 " threads: 1 to %d are possible", options->threads, HEDDLE_MAX_THREADS);
+    shape.slots = HD_MAX(options->slots, 1);
+    shape.planes = HD_MAX(options->planes, 1);
+    if (shape.slots > INT32_MAX || shape.planes > INT32_MAX) return hd_error(HD_USAGE, "slots and planes have to be below 2^31");
+    shape.threads = options->threads ? options->threads : heddle_default_threads();
+    uint32_t bound = module->info.tokens_per_step;
+    shape.tokens = options->tokens_per_call ? HD_MIN(options->tokens_per_call, bound) : bound;
+    shape.poison = options->poison;
+    *out_shape = shape;
+    return NULL;
+}
+
+uint64_t rt_state_plane_bytes(const RtState *state, const RtShape *shape)
+{
+    return hd_align_up(state->row_bytes * (state->append_only ? shape->context : 1), RT_ALIGN);   // row_bytes <= 2^40, context < 2^31
+}
+
+uint64_t rt_state_slot_bytes(const RtState *state, const RtShape *shape)
+{
+    uint64_t bytes = rt_state_plane_bytes(state, shape), all;
+    return state->append_only ? bytes : hd_mul_u64(bytes, shape->planes, &all) ? all : UINT64_MAX / 4;
+}
+
+void rt_input_layout(const HeddleModule *module, const RtShape *shape, uint64_t out_offsets[HEDDLE_INPUT_COUNT + 1])
+{
+    uint64_t tokens = shape->tokens, segments = (uint64_t)module->info.slots_per_step, rows = (uint64_t)module->info.rows_per_step, at = 0;
+    const uint64_t bytes[HEDDLE_INPUT_COUNT] = {[HEDDLE_INPUT_TOKENS] = tokens * 4,
+                                                [HEDDLE_INPUT_SEGMENTS] = segments * 32,
+                                                [HEDDLE_INPUT_ROWS] = rows * 4,
+                                                [HEDDLE_INPUT_ROPE] = tokens * module->rope_n * 4,
+                                                [HEDDLE_INPUT_TOKEN_INFO] = tokens * 16};
+    for (int i = 0; i < HEDDLE_INPUT_COUNT; i++) {
+        out_offsets[i] = at;
+        at += hd_align_up(bytes[i], RT_ALIGN);
+    }
+    out_offsets[HEDDLE_INPUT_COUNT] = at;
+}
+
+// ---- the report ----------------------------------------------------------------------------------------------
+
+uint32_t rt_step_scratch(const HeddleModule *module)
+{
+    uint32_t scratch = 0;
+    for (uint32_t i = 0; i < module->class_count; i++)
+        if (rt_class_is_step(&module->classes[i])) scratch = HD_MAX(scratch, module->classes[i].scratch);
+    return scratch;
+}
+
+// Bytes of the tensors that step classes read as they lie in the file; each once.
+static uint64_t mapped_bytes(const HeddleModule *module)
+{
+    uint8_t *used = hd_xcalloc(module->tensor_count, 1);
+    uint64_t bytes = 0;
+    for (uint32_t c = 0; c < module->class_count; c++)
+        for (uint32_t l = 0; rt_class_is_step(&module->classes[c]) && l < module->classes[c].launch_count; l++) {
+            const RtLaunch *launch = &module->classes[c].launches[l];
+            for (uint32_t a = 0; a < launch->arg_count; a++) {
+                const RtArg *arg = &module->args[launch->first_arg + a];
+                if (arg->kind != HEDDLE_ARG_WEIGHT || module->weights[arg->index].packed_bytes) continue;
+                uint32_t tensor = module->weights[arg->index].tensor;
+                if (!used[tensor]) bytes += module->tensors[tensor].bytes;
+                used[tensor] = 1;
+            }
+        }
+    free(used);
+    return bytes;
+}
+
+static HdStatus *state_bytes(const HeddleModule *module, const RtShape *shape, HeddleMemory *memory)
+{
+    bool fits = true;
+    for (uint32_t i = 0; i < module->state_count; i++) {
+        uint64_t *sum = module->states[i].append_only ? &memory->append_per_slot : &memory->recurrent_per_slot;
+        fits = fits && hd_add_u64(*sum, rt_state_slot_bytes(&module->states[i], shape), sum);
+    }
+    fits = fits && hd_mul_u64(memory->append_per_slot + memory->recurrent_per_slot, shape->slots, &memory->state) && memory->state < INT64_MAX;
+    return fits ? NULL : hd_error(HD_NO_MEMORY, "the state of %" PRIu32 " slots with %" PRIu32 " planes and %" PRIu32 " positions does not fit any memory", shape->slots, shape->planes,
+                                  shape->context);
+}
+
+HdStatus *rt_memory(const HeddleModule *module, const RtShape *shape, HeddleMemory *out_memory)
+{
+    HeddleMemory memory = {.weights_mapped = mapped_bytes(module), .weights_packed = module->info.packed_bytes};
+    uint64_t offsets[HEDDLE_INPUT_COUNT + 1];
+    HD_TRY(state_bytes(module, shape, &memory));
+    for (uint32_t i = 0; i < module->class_count; i++)
+        if (rt_class_is_step(&module->classes[i])) memory.arena = HD_MAX(memory.arena, module->classes[i].arena_bytes);
+    memory.scratch = shape->threads * (hd_align_up(rt_step_scratch(module), RT_ALIGN) + RT_ALIGN);
+    rt_input_layout(module, shape, offsets);
+    memory.inputs = offsets[HEDDLE_INPUT_COUNT];
+    memory.total = memory.weights_mapped + memory.weights_packed + memory.state + memory.arena + memory.scratch + memory.inputs;
+    *out_memory = memory;
+    return NULL;
+}
+
+HeddleStatus *heddle_memory_plan(const HeddleModule *module, const HeddleSessionOptions *options, HeddleMemory *out_memory)
+{
+    RtShape shape;
+    HD_TRY(rt_shape(module, options, &shape));
+    return rt_memory(module, &shape, out_memory);
+}

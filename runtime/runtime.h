@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside of the runtime: what its files share. The public side is heddle.h, the module's tables are in module.h, devices in device/device.h.
+//
+//   weights.c ─► model.c (packing) ─► session.c (state, plans) ─► session_eval.c (splits input into steps) ─► device/
+//                pack.c (pack files)   session_state.c (snapshots, forks), session_file.c (saved slots)
+#ifndef HEDDLE_RUNTIME_H
+#define HEDDLE_RUNTIME_H
+
+#include <pthread.h>
+
+#include "runtime/device/device.h"
+#include "runtime/module.h"
+
+// ---- memory.c: sizes that the input decides ------------------------------------------------------------------
+
+enum { RT_ALIGN = 64 };
+
+// `bytes` of zeroed, page-aligned memory whose pages are taken when first touched. NO_MEMORY names `what` and the size. 0 bytes: one page.
+HD_MUST_USE HdStatus *rt_alloc(uint64_t bytes, const char *what, RtBuffer *out_buffer);
+void rt_free(RtBuffer *buffer);
+HD_MUST_USE HdStatus *rt_no_memory(uint64_t bytes, const char *what);
+// Zeroes a range of an rt_alloc buffer; whole pages inside go back to the system.
+void rt_zero(const RtBuffer *buffer, uint64_t offset, uint64_t bytes);
+// "1.5 GiB"
+void rt_size_text(uint64_t bytes, char out_text[32]);
+
+// The session a caller asked for, with every default filled in and every bound checked.
+typedef struct RtShape {
+    uint32_t context, slots, planes, threads, tokens;    // tokens: largest step
+    bool poison;
+} RtShape;
+HD_MUST_USE HdStatus *rt_shape(const HeddleModule *module, const HeddleSessionOptions *options, RtShape *out_shape);
+// Bytes of one plane of a state (for an append-only state: of its rows), and from one slot to the next.
+uint64_t rt_state_plane_bytes(const RtState *state, const RtShape *shape);
+uint64_t rt_state_slot_bytes(const RtState *state, const RtShape *shape);
+// Offsets of the inputs of a step in one buffer, each aligned; out_offsets[HEDDLE_INPUT_COUNT] is the size of the whole.
+void rt_input_layout(const HeddleModule *module, const RtShape *shape, uint64_t out_offsets[HEDDLE_INPUT_COUNT + 1]);
+// Everything of HeddleMemory. `mapped`: bytes of the tensors that the step classes read in place.
+HD_MUST_USE HdStatus *rt_memory(const HeddleModule *module, const RtShape *shape, HeddleMemory *out_memory);
+// Largest scratch of a step class.
+uint32_t rt_step_scratch(const HeddleModule *module);
+
+// ---- weights.c -----------------------------------------------------------------------------------------------
+
+struct HeddleWeights {
+    GgufFile *file;
+    bool strict, has_identity;
+    pthread_mutex_t lock;            // over the identity
+    HdDigest identity, full;         // full: of every byte; only when strict
+};
+
+// Digests as text; full is "" unless strict.
+void rt_weights_identity(HeddleWeights *weights, char out_identity[33], char out_full[33]);
+// Is a file that recorded these two digests bound to the same weights? `what` begins the message of MISMATCH, `mend` ends it.
+HD_MUST_USE HdStatus *rt_weights_check(HeddleWeights *weights, HdStr identity, HdStr full, const char *what, const char *mend);
+// Gives the pages wholly inside a mapped range back to the page cache; they are read again when touched.
+void rt_release_pages(const void *data, uint64_t bytes);
+
+// ---- model.c, pack.c -----------------------------------------------------------------------------------------
+
+struct HeddleModel {
+    HeddleModule *module;
+    HeddleWeights *weights;          // NULL: null device without weights
+    RtDevice *device;
+    uint64_t *addresses;             // per row of module->weights: device address
+    RtBuffer packed;                 // all packed copies, in the order of the weight table, each aligned to RT_ALIGN
+    GgufFile *pack;                  // the mapped pack file, instead of `packed`
+    HdLog log;
+};
+
+// Maps `path`, checks that it belongs to the model's module and weights, and fills in the addresses of packed weights.
+HD_MUST_USE HdStatus *rt_pack_open(HeddleModel *model, const char *path);
+
+// ---- session.c -----------------------------------------------------------------------------------------------
+
+// What a slot holds. Tokens 0..filled-1 have valid cache rows; a plane's position says after how many of them its recurrent state stands.
+typedef struct RtSlot {
+    int32_t *tokens;                 // [context]
+    uint32_t filled;
+    uint32_t plane;                  // written last
+    uint32_t *positions;             // [planes]; RT_NO_POSITION: holds nothing of use
+    bool broken;                     // a step that failed wrote here
+} RtSlot;
+enum { RT_NO_POSITION = UINT32_MAX };
+
+// A result that is gathered over the steps of an evaluation.
+typedef struct RtKept {
+    char *name;
+    uint64_t columns, row_count;
+    RtRows rows;
+    float *data;                     // [cap][columns]
+    uint64_t cap;                    // rows
+} RtKept;
+
+struct HeddleSession {
+    HeddleModel *model;
+    const HeddleModule *module;
+    RtShape shape;
+    RtQueue *queue;                  // the device's threads, arena and plans
+    RtBuffer *states;                // per state of the module
+    RtStateView *views;              // the same as kernels see them
+    RtSlot *slots;
+    RtBuffer inputs;
+    void *input[HEDDLE_INPUT_COUNT]; // into `inputs`
+    RtBuffer rope;                   // [context][rope_n]: rows computed when first needed; a row of zeros has not been
+    double *rope_frequency;          // [rope_n / 2]
+    HD_VEC(RtKept) kept;             // the first is "logits"
+    HeddleCounters counters;
+};
+
+// Bounds-checks a slot number; USAGE names it.
+HD_MUST_USE HdStatus *rt_slot(const HeddleSession *session, uint32_t slot, RtSlot **out_slot);
+// The bytes of one plane of state `index` of a slot; for an append-only state all its rows (plane is ignored).
+uint64_t rt_plane_offset(const HeddleSession *session, uint32_t index, uint32_t slot, uint32_t plane);
+// The rotary table row of a position: cosines, then sines.
+const float *rt_rope_row(HeddleSession *session, uint32_t position);
+static inline uint32_t rt_slot_position(const RtSlot *slot) { return slot->positions[slot->plane]; }
+
+#endif

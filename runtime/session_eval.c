@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+// Evaluation: input of any length is cut into steps within the module's bounds, each step runs the smallest step class that holds it.
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/runtime.h"
+
+// A piece on its way through the steps.
+typedef struct Progress {
+    const HeddlePiece *piece;
+    RtSlot *slot;
+    uint32_t done;                       // tokens
+    uint64_t first_token, first_row;     // where its rows start in kept results
+    uint64_t rows_done;
+} Progress;
+
+// What one step does with one piece.
+typedef struct Segment { uint32_t progress, first, count, begin, rows; } Segment;   // first: token of the step; begin: token of the piece; rows: wanted
+
+typedef struct Step {
+    Segment *segments;                   // [bound S]
+    uint32_t segment_count, token_count, row_count;
+} Step;
+
+typedef struct Eval {
+    HeddleSession *session;
+    Progress *pieces;
+    uint32_t piece_count;
+    HeddleRowSink sink;
+    void *user;
+    Step step;
+} Eval;
+
+static int32_t *input_i32(const HeddleSession *session, HeddleInput input) { return session->input[input]; }
+
+// ---- checks: before anything is computed -----------------------------------------------------------------------
+
+static HdStatus *check_tokens(const HeddleSession *session, const HeddlePiece *piece)
+{
+    if (piece->count && !piece->tokens) return hd_error(HD_USAGE, "slot %" PRIu32 ": no tokens are given", piece->slot);
+    for (uint32_t i = 0; i < piece->count; i++)
+        if (piece->tokens[i] < 0 || (uint32_t)piece->tokens[i] >= session->module->info.vocab)
+            return hd_error(HD_USAGE, "slot %" PRIu32 ": token %" PRIu32 " is %" PRId32 "; the vocabulary has 0 to %" PRIu32, piece->slot, i, piece->tokens[i], session->module->info.vocab - 1);
+    return NULL;
+}
+
+static HdStatus *check_piece(const HeddleSession *session, const HeddlePiece *piece, RtSlot **out_slot)
+{
+    RtSlot *slot;
+    HD_TRY(rt_slot(session, piece->slot, &slot));
+    if (piece->plane_in >= session->shape.planes || piece->plane_out >= session->shape.planes)
+        return hd_error(HD_USAGE, "slot %" PRIu32 ": planes %" PRIu32 " and %" PRIu32 " asked for, this session has %" PRIu32, piece->slot, piece->plane_in, piece->plane_out, session->shape.planes);
+    if ((unsigned)piece->logits > HEDDLE_LOGITS_ALL) return hd_error(HD_USAGE, "slot %" PRIu32 ": unknown kind of logits", piece->slot);
+    if (slot->broken) return hd_error(HD_NOT_FINITE, "slot %" PRIu32 ": an earlier step failed and left its state unusable; reset it or restore a snapshot", piece->slot);
+    uint32_t position = slot->positions[piece->plane_in];
+    if (position == RT_NO_POSITION) return hd_error(HD_USAGE, "slot %" PRIu32 ": plane %" PRIu32 " holds no state of the present sequence", piece->slot, piece->plane_in);
+    if (piece->count > session->shape.context - position)
+        return hd_error(HD_LIMIT, "slot %" PRIu32 ": context full: %" PRIu32 " tokens and %" PRIu32 " more do not fit %" PRIu32 "; use a larger context (-c)", piece->slot, position, piece->count,
+                        session->shape.context);
+    *out_slot = slot;
+    return check_tokens(session, piece);
+}
+
+static uint64_t wanted_rows(const HeddlePiece *piece)
+{
+    return piece->logits == HEDDLE_LOGITS_ALL ? piece->count : piece->logits == HEDDLE_LOGITS_LAST && piece->count ? 1 : 0;
+}
+
+static HdStatus *check_pieces(Eval *eval, const HeddlePiece *pieces)
+{
+    uint8_t *seen = hd_xcalloc(eval->session->shape.slots, 1);
+    HdStatus *status = NULL;
+    for (uint32_t i = 0; i < eval->piece_count && !status; i++) {
+        eval->pieces[i].piece = &pieces[i];
+        status = check_piece(eval->session, &pieces[i], &eval->pieces[i].slot);
+        if (!status && seen[pieces[i].slot]++) status = hd_error(HD_USAGE, "slot %" PRIu32 " is named by two pieces of one evaluation", pieces[i].slot);
+    }
+    free(seen);
+    return status;
+}
+
+// ---- kept results ----------------------------------------------------------------------------------------------
+
+static HdStatus *reserve(RtKept *kept, uint64_t rows)
+{
+    kept->row_count = 0;
+    if (rows <= kept->cap) return NULL;
+    uint64_t bytes;
+    float *data = hd_mul_u64(rows, kept->columns * sizeof(float), &bytes) && bytes < SIZE_MAX / 2 ? realloc(kept->data, bytes) : NULL;
+    if (!data) return hd_annotate(rt_no_memory(rows * kept->columns * sizeof(float), "result rows"), "%s, %" PRIu64 " rows", kept->name, rows);
+    kept->data = data;
+    kept->cap = rows;
+    return NULL;
+}
+
+static HdStatus *reserve_all(Eval *eval)
+{
+    HeddleSession *session = eval->session;
+    uint64_t tokens = 0, rows = 0;
+    for (uint32_t i = 0; i < eval->piece_count; i++) {
+        eval->pieces[i].first_token = tokens, eval->pieces[i].first_row = rows;
+        tokens += eval->pieces[i].piece->count, rows += wanted_rows(eval->pieces[i].piece);
+    }
+    for (size_t i = 0; i < session->kept.len; i++) {
+        RtKept *kept = &session->kept.data[i];
+        uint64_t want = i == 0 && eval->sink ? 0 : kept->rows == RT_ROWS_TOKENS ? tokens : rows;
+        HD_TRY(reserve(kept, want));
+        kept->row_count = want;
+    }
+    return NULL;
+}
+
+// ---- filling a step --------------------------------------------------------------------------------------------
+
+// How many tokens of a piece the step takes: as many as fit, and no more wanted rows than are left.
+static uint32_t take(const Progress *progress, uint32_t room, uint32_t rows_left, uint32_t *out_rows)
+{
+    uint32_t left = progress->piece->count - progress->done, count = HD_MIN(left, room);
+    *out_rows = 0;
+    if (!count) return 0;
+    if (progress->piece->logits == HEDDLE_LOGITS_ALL) {
+        count = HD_MIN(count, rows_left);
+        *out_rows = count;
+    } else {
+        bool wants_row = progress->piece->logits == HEDDLE_LOGITS_LAST && count == left;
+        if (wants_row && !rows_left) count--;            // the last token waits for a step that has a row for it
+        *out_rows = wants_row && rows_left ? 1 : 0;
+    }
+    return count;
+}
+
+// The slot's sequence ends at `position` from now on: planes that stand beyond it, and cache rows, belong to a continuation that no longer exists.
+static void cut_slot(RtSlot *slot, uint32_t position, uint32_t planes)
+{
+    slot->filled = position;
+    for (uint32_t p = 0; p < planes; p++)
+        if (slot->positions[p] != RT_NO_POSITION && slot->positions[p] > position) slot->positions[p] = RT_NO_POSITION;
+}
+
+static void write_segment(Eval *eval, const Segment *segment, uint32_t index)
+{
+    HeddleSession *session = eval->session;
+    const Progress *progress = &eval->pieces[segment->progress];
+    const HeddlePiece *piece = progress->piece;
+    uint32_t plane_in = progress->done ? piece->plane_out : piece->plane_in, position = progress->slot->positions[plane_in], n = session->module->rope_n;
+    int32_t *out = input_i32(session, HEDDLE_INPUT_SEGMENTS) + 8 * (size_t)index, *info = input_i32(session, HEDDLE_INPUT_TOKEN_INFO);
+    const int32_t row[8] = {(int32_t)piece->slot, (int32_t)position, (int32_t)segment->first, (int32_t)segment->count, (int32_t)plane_in, (int32_t)piece->plane_out};
+    memcpy(out, row, sizeof row);
+    cut_slot(progress->slot, position, session->shape.planes);
+    memcpy(input_i32(session, HEDDLE_INPUT_TOKENS) + segment->first, piece->tokens + segment->begin, segment->count * sizeof(int32_t));
+    memcpy(progress->slot->tokens + position, piece->tokens + segment->begin, segment->count * sizeof(int32_t));
+    for (uint32_t i = 0; i < segment->count; i++) {
+        size_t token = segment->first + i;
+        const int32_t of_token[4] = {(int32_t)index, (int32_t)piece->slot, (int32_t)(position + i), (int32_t)i};
+        memcpy(info + 4 * token, of_token, sizeof of_token);
+        if (n) memcpy((float *)session->input[HEDDLE_INPUT_ROPE] + token * n, rt_rope_row(session, position + i), n * sizeof(float));
+    }
+    for (uint32_t r = 0; r < segment->rows; r++)
+        input_i32(session, HEDDLE_INPUT_ROWS)[eval->step.row_count + r] = (int32_t)(segment->first + segment->count - segment->rows + r);
+}
+
+// Takes tokens from the pieces in order until the step is full. False when none are left.
+static bool fill_step(Eval *eval)
+{
+    const RtBinding *bound = &eval->session->module->largest->bound;
+    Step *step = &eval->step;
+    step->segment_count = step->token_count = step->row_count = 0;
+    for (uint32_t i = 0; i < eval->piece_count && step->segment_count < bound->value[RT_S]; i++) {
+        Progress *progress = &eval->pieces[i];
+        Segment segment = {.progress = i, .first = step->token_count, .begin = progress->done};
+        segment.count = take(progress, eval->session->shape.tokens - step->token_count, (uint32_t)bound->value[RT_R] - step->row_count, &segment.rows);
+        if (!segment.count) continue;
+        write_segment(eval, &segment, step->segment_count);
+        step->segments[step->segment_count++] = segment;
+        step->token_count += segment.count, step->row_count += segment.rows;
+    }
+    return step->token_count > 0;
+}
+
+// The step class with the smallest T that holds the step.
+static const RtClass *choose_class(const HeddleModule *module, const Step *step)
+{
+    const RtClass *best = module->largest;
+    for (uint32_t i = 0; i < module->class_count; i++) {
+        const RtClass *class = &module->classes[i];
+        const int64_t *bound = class->bound.value;
+        if (rt_class_is_step(class) && bound[RT_T] >= step->token_count && bound[RT_S] >= step->segment_count && bound[RT_R] >= step->row_count && bound[RT_T] < best->bound.value[RT_T])
+            best = class;
+    }
+    return best;
+}
+
+// ---- after a step ----------------------------------------------------------------------------------------------
+
+static void commit(Eval *eval)
+{
+    for (uint32_t s = 0; s < eval->step.segment_count; s++) {
+        const Segment *segment = &eval->step.segments[s];
+        Progress *progress = &eval->pieces[segment->progress];
+        RtSlot *slot = progress->slot;
+        slot->filled += segment->count;                  // cut_slot has set it to where the tokens began
+        slot->plane = progress->piece->plane_out;
+        slot->positions[slot->plane] = slot->filled;
+        progress->done += segment->count;
+    }
+}
+
+static void break_slots(Eval *eval)
+{
+    for (uint32_t s = 0; s < eval->step.segment_count; s++) eval->pieces[eval->step.segments[s].progress].slot->broken = true;
+}
+
+static HdStatus *not_finite(Eval *eval, int32_t token, int32_t layer, const char *what)
+{
+    uint32_t safe = token >= 0 && (uint32_t)token < eval->step.token_count ? (uint32_t)token : 0;
+    const int32_t *info = input_i32(eval->session, HEDDLE_INPUT_TOKEN_INFO) + 4 * (size_t)safe;
+    break_slots(eval);
+    if (layer < 0) return hd_error(HD_NOT_FINITE, "%s at position %" PRId32 " of slot %" PRId32, what, info[2], info[1]);
+    return hd_error(HD_NOT_FINITE, "%s at position %" PRId32 " of slot %" PRId32 ", layer %" PRId32, what, info[2], info[1], layer);
+}
+
+// By the exponent's bits, without a branch: a row has as many numbers as the vocabulary.
+static bool all_finite(const float *row, uint64_t count)
+{
+    uint32_t bad = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &row[i], sizeof bits);
+        bad |= (bits & 0x7f800000u) == 0x7f800000u;
+    }
+    return !bad;
+}
+
+static const float *result_rows(const Eval *eval, const RtClass *class, const RtKept *kept)
+{
+    for (uint32_t i = 0; i < class->result_count; i++)
+        if (!strcmp(class->results[i].name, kept->name))
+            return (const float *)(const void *)(eval->session->model->device->type->arena(eval->session->queue) + class->results[i].offset);
+    return NULL;                                         // cannot happen: heddle_keep_result has looked
+}
+
+static void keep_rows(const Eval *eval, const RtClass *class, RtKept *kept)
+{
+    const float *rows = result_rows(eval, class, kept);
+    for (uint32_t s = 0, row = 0; s < eval->step.segment_count && rows; s++) {
+        const Segment *segment = &eval->step.segments[s];
+        const Progress *progress = &eval->pieces[segment->progress];
+        bool per_token = kept->rows == RT_ROWS_TOKENS;
+        uint64_t to = per_token ? progress->first_token + segment->begin : progress->first_row + progress->rows_done, count = per_token ? segment->count : segment->rows;
+        memcpy(kept->data + to * kept->columns, rows + row * kept->columns, count * kept->columns * sizeof(float));
+        row += (uint32_t)count;
+    }
+}
+
+static HdStatus *check_logits(Eval *eval, const float *logits)
+{
+    const RtKept *kept = &eval->session->kept.data[0];
+    for (uint32_t r = 0; r < eval->step.row_count; r++)
+        if (!all_finite(logits + r * kept->columns, kept->columns)) return not_finite(eval, input_i32(eval->session, HEDDLE_INPUT_ROWS)[r], -1, "non-finite logits");
+    return NULL;
+}
+
+static void sink_rows(const Eval *eval, const float *logits)
+{
+    uint64_t columns = eval->session->kept.data[0].columns;
+    for (uint32_t s = 0, row = 0; s < eval->step.segment_count; s++) {
+        const Segment *segment = &eval->step.segments[s];
+        for (uint32_t r = 0; r < segment->rows; r++, row++) eval->sink(eval->user, segment->progress, segment->begin + segment->count - segment->rows + r, logits + row * columns);
+    }
+}
+
+static HdStatus *deliver(Eval *eval, const RtClass *class)
+{
+    HeddleSession *session = eval->session;
+    const float *logits = result_rows(eval, class, &session->kept.data[0]);
+    HD_TRY(check_logits(eval, logits));
+    if (eval->sink) sink_rows(eval, logits);
+    for (size_t i = eval->sink ? 1 : 0; i < session->kept.len; i++) keep_rows(eval, class, &session->kept.data[i]);
+    for (uint32_t s = 0; s < eval->step.segment_count; s++) eval->pieces[eval->step.segments[s].progress].rows_done += eval->step.segments[s].rows;
+    return NULL;
+}
+
+// ---- steps -----------------------------------------------------------------------------------------------------
+
+static HdStatus *run_step(Eval *eval)
+{
+    HeddleSession *session = eval->session;
+    const Step *step = &eval->step;
+    const RtClass *class = choose_class(session->module, step);
+    RtBinding binding = {{step->token_count, step->segment_count, session->shape.context, step->row_count}};
+    HeddleStepStatus result = {0, 0};
+    HdStatus *status = session->model->device->type->step(session->queue, class, &binding, &result);
+    if (status) {
+        break_slots(eval);
+        return status;
+    }
+    session->counters.steps++, session->counters.tokens += step->token_count, session->counters.rows += step->row_count;
+    if (result.layer_plus_1) return not_finite(eval, result.token, result.layer_plus_1 - 1, "a value that is not finite");
+    HD_TRY(deliver(eval, class));
+    commit(eval);
+    return NULL;
+}
+
+static HdStatus *evaluate(Eval *eval, const HeddlePiece *pieces)
+{
+    HD_TRY(check_pieces(eval, pieces));
+    HD_TRY(reserve_all(eval));
+    HdStatus *status = NULL;
+    while (!status && fill_step(eval)) status = run_step(eval);
+    for (size_t i = 0; i < eval->session->kept.len && status; i++) eval->session->kept.data[i].row_count = 0;
+    return status;
+}
+
+HeddleStatus *heddle_eval_rows(HeddleSession *session, const HeddlePiece *pieces, uint32_t piece_count, HeddleRowSink sink, void *user)
+{
+    Eval eval = {.session = session, .piece_count = piece_count, .sink = sink, .user = user};
+    eval.pieces = hd_xcalloc(piece_count, sizeof *eval.pieces);
+    eval.step.segments = hd_xcalloc((size_t)session->module->largest->bound.value[RT_S], sizeof *eval.step.segments);
+    HdStatus *status = evaluate(&eval, pieces);
+    free(eval.pieces);
+    free(eval.step.segments);
+    return status;
+}
+
+HeddleStatus *heddle_eval(HeddleSession *session, const HeddlePiece *pieces, uint32_t piece_count) { return heddle_eval_rows(session, pieces, piece_count, NULL, NULL); }
+
+const float *heddle_result(const HeddleSession *session, const char *name, uint64_t *out_rows, uint64_t *out_columns)
+{
+    for (size_t i = 0; i < session->kept.len; i++) {
+        const RtKept *kept = &session->kept.data[i];
+        if (strcmp(kept->name, name)) continue;
+        if (out_rows) *out_rows = kept->row_count;
+        if (out_columns) *out_columns = kept->columns;
+        return kept->row_count ? kept->data : NULL;
+    }
+    if (out_rows) *out_rows = 0;
+    if (out_columns) *out_columns = 0;
+    return NULL;
+}
+
+const float *heddle_logits(const HeddleSession *session, uint64_t *out_rows) { return heddle_result(session, "logits", out_rows, NULL); }

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// A slot in a file: GGUF of architecture "heddle-slot". Bound to the module's digest, to the identity of the weights and to the tokens; a digest over all of its
+// content finds damage. Tensor "tokens" holds the ids; "state.N" row N of the state table: the cache's rows, or the plane written last.
+#include <inttypes.h>
+#include <string.h>
+
+#include "runtime/runtime.h"
+
+#define SLOT_ARCHITECTURE "heddle-slot"
+#define SLOT_FORMAT "heddle.slot.format"
+#define SLOT_MODULE "heddle.slot.module"
+#define SLOT_IDENTITY "heddle.slot.identity"
+#define SLOT_FULL "heddle.slot.full"
+#define SLOT_TOKENS "heddle.slot.tokens"
+#define SLOT_CONTENT "heddle.slot.content"
+
+enum { FORMAT = 1 };
+
+static uint64_t state_bytes(const RtState *state, uint32_t tokens) { return state->append_only ? state->row_bytes * tokens : state->row_bytes; }
+
+static uint8_t *state_data(const HeddleSession *session, uint32_t state, uint32_t slot)
+{
+    return (uint8_t *)rt_host(&session->states[state]) + rt_plane_offset(session, state, slot, session->slots[slot].plane);
+}
+
+static void state_name(uint32_t state, char out_name[32]) { snprintf(out_name, 32, "state.%" PRIu32, state); }
+
+// ---- saving ----------------------------------------------------------------------------------------------------
+
+static void content_of_slot(const HeddleSession *session, uint32_t slot, uint32_t count, char out_hex[33])
+{
+    HdHasher *hasher = hd_hasher_new();
+    hd_hasher_add(hasher, session->slots[slot].tokens, count * sizeof(int32_t));
+    for (uint32_t i = 0; i < session->module->state_count; i++) hd_hasher_add(hasher, state_data(session, i, slot), (size_t)state_bytes(&session->module->states[i], count));
+    hd_digest_hex(hd_hasher_finish(hasher), out_hex);
+}
+
+static void add_keys(GgufWriter *writer, const HeddleSession *session, uint32_t slot, uint32_t count)
+{
+    char identity[33] = "", full[33] = "", content[33];
+    if (session->model->weights) rt_weights_identity(session->model->weights, identity, full);
+    content_of_slot(session, slot, count, content);
+    gguf_writer_u32(writer, SLOT_FORMAT, FORMAT);
+    gguf_writer_string(writer, SLOT_MODULE, hd_str(session->module->info.digest));
+    gguf_writer_string(writer, SLOT_IDENTITY, hd_str(identity));
+    gguf_writer_string(writer, SLOT_FULL, hd_str(full));
+    gguf_writer_u32(writer, SLOT_TOKENS, count);
+    gguf_writer_string(writer, SLOT_CONTENT, hd_str(content));
+}
+
+HeddleStatus *heddle_slot_save(HeddleSession *session, uint32_t slot, const char *path)
+{
+    RtSlot *row;
+    HD_TRY(rt_slot(session, slot, &row));
+    if (row->broken) return hd_error(HD_NOT_FINITE, "slot %" PRIu32 ": an earlier step failed and left its state unusable: it is not saved", slot);
+    uint32_t count = rt_slot_position(row);
+    GgufWriter *writer = gguf_writer_new(SLOT_ARCHITECTURE);
+    add_keys(writer, session, slot, count);
+    if (count) gguf_writer_tensor(writer, "tokens", GGML_I32, 1, &(uint64_t){count}, row->tokens);
+    for (uint32_t i = 0; i < session->module->state_count && count; i++) {
+        char name[32];
+        uint64_t bytes = state_bytes(&session->module->states[i], count);
+        state_name(i, name);
+        gguf_writer_tensor(writer, name, GGML_I8, 1, &bytes, state_data(session, i, slot));
+    }
+    HdStatus *status = gguf_writer_save(writer, path);
+    gguf_writer_free(writer);
+    return status;
+}
+
+// ---- loading: everything is compared before the slot changes -----------------------------------------------------
+
+static HdStatus *check_owner(HeddleSession *session, const GgufFile *file)
+{
+    static const char mend[] = "evaluate the prompt again and save it anew";
+    HdStr architecture, module, identity, full;
+    uint32_t format;
+    HD_TRY(gguf_get_string(file, "general.architecture", &architecture));
+    if (!hd_str_is(architecture, SLOT_ARCHITECTURE))
+        return hd_error(HD_BAD_DATA, "%s: a GGUF file of architecture '" HD_STR_FMT "', not a saved slot", gguf_path(file), HD_STR_ARG(architecture));
+    HD_TRY(gguf_get_u32(file, SLOT_FORMAT, &format));
+    if (format != FORMAT) return hd_error(HD_UNSUPPORTED, "%s: slot format %" PRIu32 ", this program reads format %d; %s", gguf_path(file), format, FORMAT, mend);
+    HD_TRY(gguf_get_string(file, SLOT_MODULE, &module));
+    if (!hd_str_is(module, session->module->info.digest))
+        return hd_error(HD_MISMATCH, "%s: saved with another module (digest " HD_STR_FMT ") than %s (%s); %s", gguf_path(file), HD_STR_ARG(module), session->module->path,
+                        session->module->info.digest, mend);
+    HD_TRY(gguf_get_string(file, SLOT_IDENTITY, &identity));
+    HD_TRY(gguf_get_string(file, SLOT_FULL, &full));
+    return session->model->weights ? rt_weights_check(session->model->weights, identity, full, gguf_path(file), mend) : NULL;
+}
+
+static HdStatus *check_tensor(const GgufFile *file, const char *name, GgmlType type, uint64_t bytes, HdHasher *hasher, const uint8_t **out_data)
+{
+    const GgufTensor *tensor = gguf_find_tensor(file, name);
+    if (!tensor || tensor->type->id != (uint32_t)type || tensor->bytes != bytes) return hd_error(HD_BAD_DATA, "%s: tensor %s has to be %" PRIu64 " bytes of %s", gguf_path(file), name, bytes, ggml_type_info(type)->name);
+    hd_hasher_add(hasher, tensor->data, (size_t)bytes);
+    *out_data = tensor->data;
+    return NULL;
+}
+
+static HdStatus *check_tensors(const HeddleSession *session, const GgufFile *file, uint32_t count, HdHasher *hasher, const uint8_t **out_tokens, const uint8_t **out_states)
+{
+    HD_TRY(check_tensor(file, "tokens", GGML_I32, (uint64_t)count * sizeof(int32_t), hasher, out_tokens));
+    for (uint32_t i = 0; i < session->module->state_count; i++) {
+        char name[32];
+        state_name(i, name);
+        HD_TRY(check_tensor(file, name, GGML_I8, state_bytes(&session->module->states[i], count), hasher, &out_states[i]));
+    }
+    return NULL;
+}
+
+static HdStatus *check_tokens(const HeddleSession *session, const GgufFile *file, const uint8_t *tokens, uint32_t count, const int32_t *prefix, uint32_t prefix_count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        int32_t token;
+        memcpy(&token, tokens + i * sizeof token, sizeof token);
+        if (token < 0 || (uint32_t)token >= session->module->info.vocab) return hd_error(HD_BAD_DATA, "%s: token %" PRIu32 " is %" PRId32 ", outside the vocabulary", gguf_path(file), i, token);
+        if (prefix && (i >= prefix_count || prefix[i] != token))
+            return hd_error(HD_MISMATCH, "%s: the saved slot continues differently from token %" PRIu32 " of %" PRIu32 " on", gguf_path(file), i, count);
+    }
+    return NULL;
+}
+
+static HdStatus *load(HeddleSession *session, uint32_t slot, const GgufFile *file, const int32_t *prefix, uint32_t prefix_count, HdArena *arena)
+{
+    const uint8_t *tokens = NULL, **states = HD_NEW_ARRAY(arena, const uint8_t *, session->module->state_count);
+    uint32_t count;
+    HdStr content;
+    char hex[33];
+    HD_TRY(check_owner(session, file));
+    HD_TRY(gguf_get_u32(file, SLOT_TOKENS, &count));
+    HD_TRY(gguf_get_string(file, SLOT_CONTENT, &content));
+    if (count > session->shape.context) return hd_error(HD_LIMIT, "%s: holds %" PRIu32 " tokens, this session's context is %" PRIu32 "; use a larger context (-c)", gguf_path(file), count, session->shape.context);
+    if (!count) return heddle_slot_reset(session, slot);
+    HdHasher *hasher = hd_hasher_new();
+    HdStatus *status = check_tensors(session, file, count, hasher, &tokens, states);
+    hd_digest_hex(hd_hasher_finish(hasher), hex);
+    HD_TRY(status);
+    if (!hd_str_is(content, hex)) return hd_error(HD_BAD_DATA, "%s: damaged: its content does not match its digest", gguf_path(file));
+    HD_TRY(check_tokens(session, file, tokens, count, prefix, prefix_count));
+    HD_TRY(heddle_slot_reset(session, slot));
+    RtSlot *row = &session->slots[slot];
+    memcpy(row->tokens, tokens, count * sizeof(int32_t));
+    for (uint32_t i = 0; i < session->module->state_count; i++) memcpy(state_data(session, i, slot), states[i], state_bytes(&session->module->states[i], count));
+    for (uint32_t p = 1; p < session->shape.planes; p++) row->positions[p] = RT_NO_POSITION;
+    row->positions[0] = row->filled = count;
+    return NULL;
+}
+
+HeddleStatus *heddle_slot_load(HeddleSession *session, uint32_t slot, const char *path, const int32_t *prefix, uint32_t prefix_count)
+{
+    RtSlot *row;
+    GgufFile *file;
+    HdArena arena = {0};
+    HD_TRY(rt_slot(session, slot, &row));
+    HD_TRY(gguf_open(path, NULL, &file));
+    HdStatus *status = load(session, slot, file, prefix, prefix_count, &arena);
+    hd_arena_free(&arena);
+    gguf_close(file);
+    return status;
+}
