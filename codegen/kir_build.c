@@ -369,6 +369,7 @@ static void control_results(KirFn *fn, KirOp *op, const KirBlock *body, KirRef *
     for (uint32_t i = 0; i < body->yield_count; i++) {
         KirRef yield = body->yields[i];
         if (!yield || yield >= fn->values.len) build_failed(fn, op, "a yielded operand is no value");
+        if (!kir_visible(fn, yield, body)) build_failed(fn, op, "a yielded operand was made inside a loop or branch that is closed");
         out_results[i] = kir_op_result(fn, op, kir_type(fn, yield));
     }
     check(fn, op);

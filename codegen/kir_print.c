@@ -40,11 +40,18 @@ static void print_lanes(Printer *p, const KirOp *op) {
     hd_buf_str(p->out, "]");
 }
 
+static void print_real(Printer *p, float value) {
+    union { float f; uint32_t u; } bits = {value};
+    hd_buf_str(p->out, " ");
+    if (value == value) hd_buf_f32(p->out, value);
+    else hd_buf_printf(p->out, "nan:%08x", bits.u);
+}
+
 static void print_attributes(Printer *p, const KirOp *op) {
     switch (op->kind) {
     case KIR_OP_const_int:
     case KIR_OP_extract: hd_buf_printf(p->out, " %lld", (long long)op->number); break;
-    case KIR_OP_const_float: hd_buf_str(p->out, " "); hd_buf_f32(p->out, op->real); break;
+    case KIR_OP_const_float: print_real(p, op->real); break;
     case KIR_OP_table: print_table(p, &p->fn->tables.data[op->number]); break;
     case KIR_OP_param: hd_buf_printf(p->out, " %lld", (long long)op->number); print_text(p, op->text); break;
     case KIR_OP_cmp: hd_buf_printf(p->out, " %s", kir_pred_name(op->pred)); break;

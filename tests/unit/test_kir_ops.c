@@ -117,7 +117,7 @@ static bool same(KirScalar scalar, Num got, Num want) {
 static const float float_edges[] = {
     0.0f, -0.0f, 1, -1, 1.5f, 2.5f, -2.5f, 0.5f, -0.5f, 3.14159274f, 1e-5f, -1e-5f, 65504, 65519.996f, 65520, -65536, 65535, 6.1035156e-5f, 6.0976e-5f, 5.9604645e-8f,
     2.9802322e-8f, 2.98023259e-8f, 1e-8f, 1.0009765625f, 1.00048828125f, 1.00146484375f, 8388607.5f, 8388608, 16777216, 1e9f, -123456.78f, FLT_MAX, -FLT_MAX, FLT_MIN, 1e-40f,
-    FLT_TRUE_MIN, INFINITY, -INFINITY, NAN, 3.3895314e38f, 1.00390625f, 1.01171875f,
+    FLT_TRUE_MIN, INFINITY, -INFINITY, NAN, __builtin_nansf("0x12345"), 70000, -1e5f, 3.3895314e38f, 1.00390625f, 1.01171875f,
 };
 static const int64_t int_edges[] = {0, 1, -1, 2, 3, 7, 16, -16, 100, 127, -128, 128, 255, 256, 1000, 32767, -32768, 32768, 65535, 1000000007, INT32_MAX, INT32_MIN, 4294967295, INT64_MAX, INT64_MIN, 81985529216486895};
 static const int64_t divisors[] = {1, 2, 3, -2, 7, -7, 64, 127, -128};
