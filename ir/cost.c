@@ -10,7 +10,9 @@ typedef struct Site { const IrGraph *graph; const IrOp *op; const IrBinding *bin
 static const IrType *operand_type(const Site *s, uint32_t index) { return &ir_value(s->graph, s->op->operands[index])->type; }
 static const IrType *result_type(const Site *s, uint32_t index) { return &ir_value(s->graph, s->op->results[index])->type; }
 
-static double dim(const Site *s, const IrType *type, uint32_t axis) { return (double)ir_dim_eval(s->graph, type->dims[axis], s->binding); }
+static double dim(const Site *s, const IrType *type, uint32_t axis) {
+    return (double)ir_dim_eval(s->graph, type->dims[axis], s->binding);
+}
 static double elements(const Site *s, const IrType *type) { return (double)ir_type_elements(s->graph, type, s->binding); }
 static double bytes(const Site *s, const IrType *type) { return (double)ir_type_bytes(s->graph, type, s->binding); }
 static double last(const Site *s, const IrType *type) { return dim(s, type, type->rank - 1); }
@@ -32,7 +34,14 @@ static double element_flops(IrOpKind kind) {
     case IR_OP_quant_act: return 4;     // maximum, scale, round, sum
     case IR_OP_rope: return 3;          // two products and a sum
     case IR_OP_moe_sum: return 2;
-    case IR_OP_cast: case IR_OP_add: case IR_OP_sub: case IR_OP_mul: case IR_OP_div: case IR_OP_scale: case IR_OP_neg: case IR_OP_sum: return 1;
+    case IR_OP_cast:
+    case IR_OP_add:
+    case IR_OP_sub:
+    case IR_OP_mul:
+    case IR_OP_div:
+    case IR_OP_scale:
+    case IR_OP_neg:
+    case IR_OP_sum: return 1;
     default: return 0;                  // views, look-ups, packing
     }
 }
@@ -91,7 +100,9 @@ static double expert_bytes(const Site *s) {
     return bytes(s, operand_type(s, 1)) * HD_MIN(1.0, rows / experts);
 }
 
-static double row_bytes(const Site *s, const IrType *matrix, double rows) { return bytes(s, matrix) / HD_MAX(dim(s, matrix, 0), 1.0) * rows; }
+static double row_bytes(const Site *s, const IrType *matrix, double rows) {
+    return bytes(s, matrix) / HD_MAX(dim(s, matrix, 0), 1.0) * rows;
+}
 
 static double operand_read(const Site *s, uint32_t index) {
     const IrType *type = operand_type(s, index);
@@ -119,11 +130,10 @@ static double result_written(const Site *s) {
     return sum;
 }
 
-// What a member of a region reads of an argument, through a view: what the view shows.
+// What a member of a region reads of an argument: through a view all that the view shows.
 static double member_read(const Site *s, uint32_t index) {
-    return ir_op_info(s->op->kind)->role == IR_ROLE_VIEW && s->op->kind != IR_OP_concat ? bytes(s, result_type(s, 0))
-           : s->op->kind == IR_OP_concat                                              ? bytes(s, operand_type(s, index))
-                                                                                      : operand_read(s, index);
+    if (s->op->kind == IR_OP_concat) return bytes(s, operand_type(s, index));
+    return ir_op_info(s->op->kind)->role == IR_ROLE_VIEW ? bytes(s, result_type(s, 0)) : operand_read(s, index);
 }
 
 // Several members may read an argument, once from memory; slices of it are counted together, up to the whole.

@@ -133,7 +133,8 @@ bool ir_expr_ceil_div(const IrExpr *of, int64_t div, IrExpr *out_expr) {
 bool ir_expr_eq(const IrExpr *a, const IrExpr *b) {
     if (a->constant != b->constant || a->ceils != b->ceils || memcmp(a->coef, b->coef, sizeof a->coef) != 0) return false;
     for (uint32_t i = 0; i < a->ceils; i++)
-        if (a->ceil[i].coef != b->ceil[i].coef || a->ceil[i].div != b->ceil[i].div || a->ceil[i].sym != b->ceil[i].sym) return false;
+        if (a->ceil[i].coef != b->ceil[i].coef || a->ceil[i].div != b->ceil[i].div || a->ceil[i].sym != b->ceil[i].sym)
+            return false;
     return true;
 }
 

@@ -229,7 +229,8 @@ IrOpRef ir_build(IrGraph *graph, const IrBuild *build, HdStatus **out_status) {
 
 IrValue ir_op1(IrGraph *graph, IrOpKind kind, uint32_t operand_count, const IrValue *operands, uint32_t attr_count,
                const IrAttr *attrs) {
-    IrBuild build = {.kind = kind, .operands = operands, .operand_count = operand_count, .attrs = attrs, .attr_count = attr_count};
+    IrBuild build = {
+        .kind = kind, .operands = operands, .operand_count = operand_count, .attrs = attrs, .attr_count = attr_count};
     HdStatus *status;
     IrOpRef ref = ir_build(graph, &build, &status);
     if (status) hd_assert_failed(__FILE__, __LINE__, hd_status_message(status));

@@ -34,7 +34,8 @@ IrStateKind ir_state_operand(IrOpKind kind, uint32_t index);
 // Follows a region argument to the operand of the fused operation that it stands for; 0 while that is not built yet.
 IrValue ir_arg_source(const IrGraph *graph, IrValue arg);
 // ir_infer that may add the dimensions which a rule makes (chunk rows E, plan words P); `grow` NULL: they must be there.
-HD_MUST_USE HdStatus *ir_infer_in(const IrGraph *graph, IrGraph *grow, const IrBuild *build, IrType out_types[8], uint32_t *out_count);
+HD_MUST_USE HdStatus *ir_infer_in(const IrGraph *graph, IrGraph *grow, const IrBuild *build, IrType out_types[8],
+                                  uint32_t *out_count);
 // As an ordinary check of a value without an operation: the type that an input or a state of this kind must have.
 HD_MUST_USE HdStatus *ir_check_source(const IrGraph *graph, const IrValueData *value);
 

@@ -77,7 +77,9 @@ void lex_advance(Lexer *lexer) {
         bool known = c && strchr("{}()[],:=+-*/", c);
         token->kind = is_digit(c) ? TOKEN_NUMBER : is_word_char(c) ? TOKEN_WORD : known ? TOKEN_PUNCT : TOKEN_BAD;
         token->problem = "unexpected character";
-        lexer->next = token->kind == TOKEN_NUMBER ? number_end(lexer, at) : token->kind == TOKEN_WORD ? word_end(lexer, at) : at + 1;
+        lexer->next = token->kind == TOKEN_NUMBER ? number_end(lexer, at)
+                      : token->kind == TOKEN_WORD ? word_end(lexer, at)
+                                                  : at + 1;
         token->text = (HdStr){lexer->text.data + at, lexer->next - at};
     }
 }

@@ -25,6 +25,8 @@ static inline int64_t ir_moe_plan_counts_at(IrMoePlan p) { return (void)p, 1; }
 static inline int64_t ir_moe_plan_starts_at(IrMoePlan p) { return 1 + p.experts; }
 static inline int64_t ir_moe_plan_rows_at(IrMoePlan p) { return 2 + 2 * p.experts; }
 static inline int64_t ir_moe_plan_tiles_at(IrMoePlan p) { return ir_moe_plan_rows_at(p) + p.tokens * p.ranks; }
-static inline int64_t ir_moe_plan_words(IrMoePlan p) { return ir_moe_plan_tiles_at(p) + IR_MOE_TILE_WORDS * ir_moe_plan_tile_bound(p); }
+static inline int64_t ir_moe_plan_words(IrMoePlan p) {
+    return ir_moe_plan_tiles_at(p) + IR_MOE_TILE_WORDS * ir_moe_plan_tile_bound(p);
+}
 
 #endif

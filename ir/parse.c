@@ -18,7 +18,9 @@ typedef struct Parser {
 // ---- small pieces --------------------------------------------------------------------------------------------
 
 static bool is_punct(const Parser *p, char c) { return p->lex.token.kind == TOKEN_PUNCT && p->lex.token.text.data[0] == c; }
-static bool is_word(const Parser *p, const char *word) { return p->lex.token.kind == TOKEN_WORD && hd_str_is(p->lex.token.text, word); }
+static bool is_word(const Parser *p, const char *word) {
+    return p->lex.token.kind == TOKEN_WORD && hd_str_is(p->lex.token.text, word);
+}
 
 static bool accept_punct(Parser *p, char c) {
     bool found = is_punct(p, c);
@@ -72,17 +74,20 @@ static HdStatus *parse_int(Parser *p, const char *what, int64_t least, int64_t m
     bool negative = accept_punct(p, '-');
     Token token;
     HD_TRY(expect_token(p, TOKEN_NUMBER, what, &token));
-    if (!hd_parse_i64(token.text, out_value)) return lex_error(&p->lex, token.at, "'" HD_STR_FMT "' is no number for %s", HD_STR_ARG(token.text), what);
+    if (!hd_parse_i64(token.text, out_value))
+        return lex_error(&p->lex, token.at, "'" HD_STR_FMT "' is no number for %s", HD_STR_ARG(token.text), what);
     if (negative) *out_value = -*out_value;
     if (*out_value >= least && *out_value <= most) return NULL;
-    return lex_error(&p->lex, token.at, "%s = %lld must be in %lld..%lld", what, (long long)*out_value, (long long)least, (long long)most);
+    return lex_error(&p->lex, token.at, "%s = %lld must be in %lld..%lld", what, (long long)*out_value, (long long)least,
+                     (long long)most);
 }
 
 static HdStatus *parse_float(Parser *p, const char *what, float *out_value) {
     bool negative = accept_punct(p, '-');
     Token token = p->lex.token;
     double value;
-    if ((token.kind != TOKEN_NUMBER && token.kind != TOKEN_WORD) || !hd_parse_f64(token.text, &value)) return lex_expected(&p->lex, what);
+    if ((token.kind != TOKEN_NUMBER && token.kind != TOKEN_WORD) || !hd_parse_f64(token.text, &value))
+        return lex_expected(&p->lex, what);
     lex_advance(&p->lex);
     *out_value = (float)(negative ? -value : value);
     return NULL;
@@ -155,8 +160,10 @@ static HdStatus *parse_dim_statement(Parser *p) {
     IrExpr expr;
     IrDim dim;
     HD_TRY(expect_token(p, TOKEN_WORD, "the name of a dimension", &token));
-    if (token.text.len > NAME_MAX_LEN) return lex_error(&p->lex, token.at, "the name of a dimension is longer than %d characters", NAME_MAX_LEN);
-    if (find_sym(p->graph, token.text, &dim)) return lex_error(&p->lex, token.at, "dimension " HD_STR_FMT " is defined twice", HD_STR_ARG(token.text));
+    if (token.text.len > NAME_MAX_LEN)
+        return lex_error(&p->lex, token.at, "the name of a dimension is longer than %d characters", NAME_MAX_LEN);
+    if (find_sym(p->graph, token.text, &dim))
+        return lex_error(&p->lex, token.at, "dimension " HD_STR_FMT " is defined twice", HD_STR_ARG(token.text));
     HD_TRY(expect_punct(p, '='));
     size_t at = p->lex.token.at;
     HD_TRY(parse_expr(p, &expr));
@@ -223,7 +230,8 @@ static HdStatus *parse_value(Parser *p, IrBlock block, IrValue *out_value) {
     if (!hd_map_get(&p->values, token.text, out_value))
         return lex_error(&p->lex, token.at, "%%" HD_STR_FMT " is not defined before its use", HD_STR_ARG(token.text));
     if (is_visible(p->graph, *out_value, block)) return NULL;
-    return lex_error(&p->lex, token.at, block ? "a region cannot use %%" HD_STR_FMT " of the body" : "%%" HD_STR_FMT " belongs to a region",
+    return lex_error(&p->lex, token.at,
+                     block ? "a region cannot use %%" HD_STR_FMT " of the body" : "%%" HD_STR_FMT " belongs to a region",
                      HD_STR_ARG(token.text));
 }
 
@@ -261,7 +269,8 @@ static HdStatus *parse_source(Parser *p, const Token *name, IrValueKind source) 
     float theta = 0;
     IrType type;
     if (source != IR_VALUE_INPUT) HD_TRY(parse_string(p, "the name in quotes", &text));
-    if (source == IR_VALUE_INPUT) HD_TRY(parse_word_of(p, ir_input_names, IR_INPUT_COUNT, "tokens, segments, rows or rope", &kind));
+    if (source == IR_VALUE_INPUT)
+        HD_TRY(parse_word_of(p, ir_input_names, IR_INPUT_COUNT, "tokens, segments, rows or rope", &kind));
     if (source == IR_VALUE_STATE) HD_TRY(parse_word_of(p, ir_state_names, IR_STATE_COUNT, "kv, conv or delta", &kind));
     if (source == IR_VALUE_INPUT) HD_TRY(parse_theta(p, (IrInputKind)kind, &theta));
     HD_TRY(expect_punct(p, ':'));
@@ -273,7 +282,8 @@ static HdStatus *parse_source(Parser *p, const Token *name, IrValueKind source) 
                     : source == IR_VALUE_WEIGHT ? ir_weight(p->graph, text, type)
                                                 : ir_state(p->graph, (IrStateKind)kind, text, type);
     if (value < before) return lex_error(&p->lex, name->at, "\"%s\" is declared twice", text);
-    HD_TRY(lex_locate(&p->lex, name->at, hd_annotate(ir_check_source(p->graph, ir_value(p->graph, value)), "%%" HD_STR_FMT, HD_STR_ARG(name->text))));
+    HdStatus *status = ir_check_source(p->graph, ir_value(p->graph, value));
+    HD_TRY(lex_locate(&p->lex, name->at, hd_annotate(status, "%%" HD_STR_FMT, HD_STR_ARG(name->text))));
     HD_TRY(define(p, name, value));
     return parse_placement(p, value);
 }
@@ -320,7 +330,8 @@ static HdStatus *parse_attrs(Parser *p, Reading *r) {
 
 static HdStatus *parse_operands(Parser *p, Reading *r) {
     do {
-        if (r->build.operand_count == OPERANDS_MAX) return lex_error(&p->lex, p->lex.token.at, "more than %d operands", OPERANDS_MAX);
+        if (r->build.operand_count == OPERANDS_MAX)
+            return lex_error(&p->lex, p->lex.token.at, "more than %d operands", OPERANDS_MAX);
         HD_TRY(parse_value(p, r->build.block, &r->operands[r->build.operand_count++]));
     } while (accept_punct(p, ','));
     return NULL;
@@ -343,8 +354,8 @@ static HdStatus *type_mismatch(Parser *p, const Reading *r, uint32_t index, cons
     HdBuf want = {0}, have = {0};
     ir_print_type(p->graph, by_rule, &want);
     ir_print_type(p->graph, &r->types[index], &have);
-    HdStatus *status = lex_error(&p->lex, r->types_at[index], "%s: result %u is %s by its type rule, not %s", ir_op_info(r->build.kind)->name,
-                                 index, want.data, have.data);
+    HdStatus *status = lex_error(&p->lex, r->types_at[index], "%s: result %u is %s by its type rule, not %s",
+                                 ir_op_info(r->build.kind)->name, index, want.data, have.data);
     hd_buf_free(&want);
     hd_buf_free(&have);
     return status;
@@ -353,7 +364,8 @@ static HdStatus *type_mismatch(Parser *p, const Reading *r, uint32_t index, cons
 static HdStatus *define_results(Parser *p, const Reading *r, IrOpRef ref) {
     const IrOp *op = ir_op(p->graph, ref);
     if (op->result_count != r->name_count)
-        return lex_error(&p->lex, r->at, "%s gives %u results, not %u", ir_op_info(op->kind)->name, op->result_count, r->name_count);
+        return lex_error(&p->lex, r->at, "%s gives %u results, not %u", ir_op_info(op->kind)->name, op->result_count,
+                         r->name_count);
     for (uint32_t i = 0; i < r->name_count; i++) {
         IrValueData *result = ir_value(p->graph, op->results[i]);
         if (!ir_type_eq(&result->type, &r->types[i])) return type_mismatch(p, r, i, &result->type);
@@ -467,7 +479,8 @@ static HdStatus *parse_return(Parser *p) {
         size_t at = p->lex.token.at;
         HD_TRY(parse_name(p, "the name of a result", &result.name));
         for (size_t i = 0; i < p->graph->results.len; i++)
-            if (p->graph->results.data[i].name == result.name) return lex_error(&p->lex, at, "result %s is given twice", result.name);
+            if (p->graph->results.data[i].name == result.name)
+                return lex_error(&p->lex, at, "result %s is given twice", result.name);
         HD_TRY(expect_punct(p, '='));
         HD_TRY(parse_value(p, 0, &result.value));
         hd_vec_push(&p->graph->results, result);

@@ -25,7 +25,8 @@ static void use_value(Names *n, IrValue value) {
 
 static void use_type(Names *n, const IrType *type) {
     for (uint32_t i = 0; i < type->rank && i < 4; i++)
-        if (ir_dim_is_sym(type->dims[i]) && ir_dim_sym(type->dims[i]) < n->graph->syms.len) n->sym_used[ir_dim_sym(type->dims[i])] = true;
+        if (ir_dim_is_sym(type->dims[i]) && ir_dim_sym(type->dims[i]) < n->graph->syms.len)
+            n->sym_used[ir_dim_sym(type->dims[i])] = true;
 }
 
 static void number_block(Names *n, IrBlock block, uint32_t *results, uint32_t *args) {

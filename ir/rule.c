@@ -121,8 +121,8 @@ static void print_shape(Rule *r, const Shape *shape, HdBuf *out_text) {
 HdStatus *rule_operand_error(const Rule *r, uint32_t index, HdStr role, const char *wanted) {
     HdBuf have = {0};
     ir_print_type(r->graph, &r->in[index], &have);
-    HdStatus *status = hd_error(HD_BAD_DATA, "%s: operand %u (" HD_STR_FMT ") is %s, must be %s", op_name(r), index, HD_STR_ARG(role),
-                                have.data, wanted);
+    HdStatus *status = hd_error(HD_BAD_DATA, "%s: operand %u (" HD_STR_FMT ") is %s, must be %s", op_name(r), index,
+                                HD_STR_ARG(role), have.data, wanted);
     hd_buf_free(&have);
     return status;
 }

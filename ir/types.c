@@ -21,12 +21,14 @@ static HdStatus *want_divides(Rule *r, const char *part, const char *whole) {
     HD_TRY(want_number(r, part));
     HD_TRY(want_number(r, whole));
     if (rule_dim(r, whole) % rule_dim(r, part) == 0) return NULL;
-    return rule_error(r, "%s = %lld is no multiple of %s = %lld", whole, (long long)rule_dim(r, whole), part, (long long)rule_dim(r, part));
+    return rule_error(r, "%s = %lld is no multiple of %s = %lld", whole, (long long)rule_dim(r, whole), part,
+                      (long long)rule_dim(r, part));
 }
 
 static HdStatus *want_int(Rule *r, IrAttrId id, int64_t least, int64_t most) {
     if (r->attr[id].i >= least && r->attr[id].i <= most) return NULL;
-    return rule_error(r, "%s = %lld must be in %lld..%lld", ir_attr_info(id)->name, (long long)r->attr[id].i, (long long)least, (long long)most);
+    return rule_error(r, "%s = %lld must be in %lld..%lld", ir_attr_info(id)->name, (long long)r->attr[id].i, (long long)least,
+                      (long long)most);
 }
 
 static HdStatus *want_heads(Rule *r) {
@@ -88,15 +90,15 @@ static HdStatus *ir_rule_reshape(Rule *r) {
     if (r->build->given_count != 1) return rule_error(r, "needs its result type");
     IrType to = r->build->given[0];
     HD_TRY(hd_annotate(ir_check_type(r->graph, &to), "reshape: result"));
-    HdBuf text = {0};
-    ir_print_type(r->graph, &to, &text);
-    HdStatus *status = NULL;
     bool rows_kept = (plain >> to.dtype & 1) || ir_type_last(&to) == ir_type_last(&r->in[0]);   // blocks stay whole
-    if (to.dtype != r->in[0].dtype || to.layout != IR_LAYOUT_NATIVE || !rows_kept || !same_elements(r->graph, &r->in[0], &to))
-        status = rule_operand_error(r, 0, HD_STR("x"), "of as many elements and the same data type as the result");
-    status = hd_annotate(status, "to %s", text.data);
+    bool same = to.dtype == r->in[0].dtype && to.layout == IR_LAYOUT_NATIVE && same_elements(r->graph, &r->in[0], &to);
+    if (same && rows_kept) return give_type(r, to);
+    HdBuf text = {0};
+    hd_buf_str(&text, "of the elements of ");
+    ir_print_type(r->graph, &to, &text);
+    HdStatus *status = rule_operand_error(r, 0, HD_STR("x"), text.data);
     hd_buf_free(&text);
-    return status ? status : give_type(r, to);
+    return status;
 }
 
 static HdStatus *ir_rule_slice(Rule *r) {
@@ -108,8 +110,10 @@ static HdStatus *ir_rule_slice(Rule *r) {
     HD_TRY(want_int(r, IR_ATTR_END, 1, type.dims[axis]));
     HD_TRY(want_int(r, IR_ATTR_BEGIN, 0, end - 1));
     bool last = axis == (int64_t)type.rank - 1;
-    if (last && type.dtype == IR_Q8A) return rule_operand_error(r, 0, HD_STR("x"), "of another data type: q8a rows cannot be cut");
-    if (last && begin % ir_dtype_info(type.dtype)->block != 0) return rule_error(r, "begin = %lld cuts a block", (long long)begin);
+    if (last && type.dtype == IR_Q8A)
+        return rule_operand_error(r, 0, HD_STR("x"), "of another data type: q8a rows cannot be cut");
+    if (last && begin % ir_dtype_info(type.dtype)->block != 0)
+        return rule_error(r, "begin = %lld cuts a block", (long long)begin);
     type.dims[axis] = end - begin;
     return give_type(r, type);
 }
@@ -119,7 +123,8 @@ static HdStatus *ir_rule_concat(Rule *r) {
     HD_TRY(view_operands(r));
     HD_TRY(want_int(r, IR_ATTR_AXIS, 0, (int64_t)type.rank - 1));
     int64_t axis = r->attr[IR_ATTR_AXIS].i, sum = 0;
-    if (axis == (int64_t)type.rank - 1 && type.dtype == IR_Q8A) return rule_operand_error(r, 0, HD_STR("x"), "of another data type: q8a rows cannot be joined");
+    if (axis == (int64_t)type.rank - 1 && type.dtype == IR_Q8A)
+        return rule_operand_error(r, 0, HD_STR("x"), "of another data type: q8a rows cannot be joined");
     for (uint32_t i = 0; i < r->build->operand_count; i++) {
         IrType expected = r->in[i];
         if (axis >= (int64_t)expected.rank || ir_dim_is_sym(expected.dims[axis]))
@@ -183,7 +188,8 @@ static HdStatus *ir_rule_sum(Rule *r) { return rule_apply(r, "x: f32[.., n] -> f
 static HdStatus *ir_rule_quant_act(Rule *r) {
     HD_TRY(rule_match(r, "x: f32[.., K]"));
     HD_TRY(want_number(r, "K"));
-    if (rule_dim(r, "K") % ir_dtype_info(IR_Q8A)->block != 0) return rule_operand_error(r, 0, HD_STR("x"), "of rows in whole groups of 32");
+    if (rule_dim(r, "K") % ir_dtype_info(IR_Q8A)->block != 0)
+        return rule_operand_error(r, 0, HD_STR("x"), "of rows in whole groups of 32");
     return rule_give(r, "q8a[.., K]"), NULL;
 }
 
@@ -191,7 +197,8 @@ static HdStatus *ir_rule_rope(Rule *r) {
     HD_TRY(rule_match(r, "x: f32[T, H, d]; table: f32[T, n]"));
     HD_TRY(want_number(r, "d"));
     HD_TRY(want_number(r, "n"));
-    if (rule_dim(r, "n") > rule_dim(r, "d") || rule_dim(r, "n") % 2) return rule_operand_error(r, 1, HD_STR("table"), "of an even width of at most d");
+    if (rule_dim(r, "n") > rule_dim(r, "d") || rule_dim(r, "n") % 2)
+        return rule_operand_error(r, 1, HD_STR("table"), "of an even width of at most d");
     return rule_give(r, "f32[T, H, d]"), NULL;
 }
 
@@ -244,9 +251,12 @@ static HdStatus *ir_rule_moe_plan(Rule *r) {
     HD_TRY(want_int(r, IR_ATTR_EXPERTS, 1, TILE_MAX));
     HD_TRY(want_int(r, IR_ATTR_TILE, 1, TILE_MAX));
     IrExpr words = ir_dim_expr(r->graph, rule_dim(r, "T")), tiles, head = ir_expr_number(2 + 5 * r->attr[IR_ATTR_EXPERTS].i);
-    bool fits = ir_expr_ceil_div(&words, r->attr[IR_ATTR_TILE].i, &tiles) && ir_expr_scale(&tiles, 3 * HD_MIN(rule_dim(r, "k"), IR_DIM_MAX / 3)) &&
-                ir_expr_scale(&words, rule_dim(r, "k")) && ir_expr_add(&words, &tiles) && ir_expr_add(&words, &head);
-    if (!fits) return rule_operand_error(r, 0, HD_STR("ids"), "of a token count whose quotient by the tile can be written as a dimension");
+    bool fits = ir_expr_ceil_div(&words, r->attr[IR_ATTR_TILE].i, &tiles) &&
+                ir_expr_scale(&tiles, 3 * HD_MIN(rule_dim(r, "k"), IR_DIM_MAX / 3)) && ir_expr_scale(&words, rule_dim(r, "k")) &&
+                ir_expr_add(&words, &tiles) && ir_expr_add(&words, &head);
+    if (!fits)
+        return rule_operand_error(r, 0, HD_STR("ids"),
+                                  "of a token count whose quotient by the tile can be written as a dimension");
     HD_TRY(rule_bind_expr(r, "P", &words));
     return rule_give(r, "i32[P]"), NULL;
 }
@@ -255,7 +265,9 @@ static HdStatus *ir_rule_moe_sum(Rule *r) { return rule_apply(r, "y: f32[T, k, N
 
 // ---- state ---------------------------------------------------------------------------------------------------
 
-static HdStatus *ir_rule_kv_append(Rule *r) { return rule_match(r, "x: f32[T, H, d]; cache: cache[C, H, d]; segments: i32[S, 8]"); }
+static HdStatus *ir_rule_kv_append(Rule *r) {
+    return rule_match(r, "x: f32[T, H, d]; cache: cache[C, H, d]; segments: i32[S, 8]");
+}
 
 static HdStatus *ir_rule_attention(Rule *r) {
     HD_TRY(rule_match(r, "q: f32[T, H, d]; k: cache[C, Hkv, d]; v: cache[C, Hkv, d]; segments: i32[S, 8]"));
@@ -292,14 +304,16 @@ static HdStatus *bind_chunks(Rule *r) {
     HD_TRY(want_int(r, IR_ATTR_CHUNK, 1, TILE_MAX));
     IrExpr tokens = ir_dim_expr(r->graph, rule_dim(r, "T")), segments = ir_dim_expr(r->graph, rule_dim(r, "S")), rows;
     if (!ir_expr_ceil_div(&tokens, chunk, &rows) || !ir_expr_add(&rows, &segments) || !ir_expr_scale(&rows, chunk))
-        return rule_operand_error(r, 0, HD_STR("q"), "of a token count whose quotient by the chunk can be written as a dimension");
+        return rule_operand_error(r, 0, HD_STR("q"),
+                                  "of a token count whose quotient by the chunk can be written as a dimension");
     rule_bind(r, "chunk", chunk);
     return rule_bind_expr(r, "E", &rows);
 }
 
 static HdStatus *ir_rule_delta_chunk_prep(Rule *r) {
     HD_TRY(want_heads(r));
-    HD_TRY(rule_match(r, "q: f32[T, nk, dk]; k: f32[T, nk, dk]; v: f32[T, nv, dv]; g: f32[T, nv]; beta: f32[T, nv]; segments: i32[S, 8]"));
+    HD_TRY(rule_match(
+        r, "q: f32[T, nk, dk]; k: f32[T, nk, dk]; v: f32[T, nv, dv]; g: f32[T, nv]; beta: f32[T, nv]; segments: i32[S, 8]"));
     HD_TRY(want_divides(r, "nk", "nv"));
     HD_TRY(bind_chunks(r));
     return rule_give(r, "f32[E, nv, dv], f32[E, nv, dk], f32[E, nv, chunk], f32[E, nv]"), NULL;
@@ -307,7 +321,8 @@ static HdStatus *ir_rule_delta_chunk_prep(Rule *r) {
 
 static HdStatus *ir_rule_delta_chunk_scan(Rule *r) {
     HD_TRY(want_heads(r));
-    const char *segments = "segments: i32[S, 8]", *rest = "U: f32[E, nv, dv]; W: f32[E, nv, dk]; P: f32[E, nv, chunk]; c: f32[E, nv]; state: f32[nv, dk, dv]";
+    const char *segments = "segments: i32[S, 8]",
+               *rest = "U: f32[E, nv, dv]; W: f32[E, nv, dk]; P: f32[E, nv, chunk]; g: f32[E, nv]; state: f32[nv, dk, dv]";
     HD_TRY(rule_match(r, "q: f32[T, nk, dk]; k: f32[T, nk, dk]"));
     HD_TRY(rule_match_from(r, 7, &segments));
     HD_TRY(bind_chunks(r));
@@ -321,7 +336,8 @@ static HdStatus *ir_rule_delta_chunk_scan(Rule *r) {
 static HdStatus *ir_rule_pack(Rule *r) {
     IrType type = r->in[0];
     HD_TRY(rule_match(r, type.rank == 3 ? "w: weight[E, N, K]" : "w: weight[N, K]"));
-    if (type.layout == r->attr[IR_ATTR_LAYOUT].layout) return rule_error(r, "the matrix is in layout %s already", ir_layout_name(type.layout));
+    if (type.layout == r->attr[IR_ATTR_LAYOUT].layout)
+        return rule_error(r, "the matrix is in layout %s already", ir_layout_name(type.layout));
     type.layout = r->attr[IR_ATTR_LAYOUT].layout;
     return give_type(r, type);
 }
@@ -409,7 +425,8 @@ static HdStatus *take_attrs(Rule *r) {
         r->attr[attr->id] = attr->value;
     }
     for (int id = 0; id < IR_ATTR_COUNT; id++)
-        if (must >> id & 1 && !(seen >> id & 1)) return rule_error(r, "attribute %s is missing", ir_attr_info((IrAttrId)id)->name);
+        if (must >> id & 1 && !(seen >> id & 1))
+            return rule_error(r, "attribute %s is missing", ir_attr_info((IrAttrId)id)->name);
     return NULL;
 }
 
@@ -468,11 +485,13 @@ HdStatus *ir_check_source(const IrGraph *graph, const IrValueData *value) {
     bool is_input = value->kind == IR_VALUE_INPUT;
     if (!is_input && (!value->name || !*value->name)) return hd_error(HD_BAD_DATA, "has no name");
     if (value->kind == IR_VALUE_WEIGHT) return NULL;
-    if (value->index >= (is_input ? (uint32_t)IR_INPUT_COUNT : (uint32_t)IR_STATE_COUNT)) return hd_error(HD_BAD_DATA, "is of no known kind");
+    if (value->index >= (is_input ? (uint32_t)IR_INPUT_COUNT : (uint32_t)IR_STATE_COUNT))
+        return hd_error(HD_BAD_DATA, "is of no known kind");
     uint32_t row = is_input ? value->index : IR_INPUT_COUNT + value->index;
     bool fits = (sources[row].dtypes >> type->dtype & 1) && type->rank == sources[row].rank;
     if (is_input && value->index == IR_INPUT_SEGMENTS) fits = fits && type->dims[1] == 8;
     if (is_input && value->index == IR_INPUT_ROPE) fits = fits && !ir_dim_is_sym(type->dims[1]) && type->dims[1] % 2 == 0;
     if (fits) return NULL;
-    return hd_error(HD_BAD_DATA, "%s must be %s", is_input ? ir_input_names[value->index] : ir_state_names[value->index], sources[row].wanted);
+    return hd_error(HD_BAD_DATA, "%s must be %s", is_input ? ir_input_names[value->index] : ir_state_names[value->index],
+                    sources[row].wanted);
 }

@@ -58,9 +58,11 @@ static HdStatus *check_results_of(const IrGraph *graph, IrOpRef ref) {
     const IrOp *op = ir_op(graph, ref);
     const char *name = ir_op_info(op->kind)->name;
     if (op->result_count > HD_COUNT(op->results) || op->operand_count > HD_COUNT(op->operands))
-        return graph_error(graph, "operation %u (%s) has %u operands and %u results", ref, name, op->operand_count, op->result_count);
+        return graph_error(graph, "operation %u (%s) has %u operands and %u results", ref, name, op->operand_count,
+                           op->result_count);
     for (uint32_t i = 0; i < op->result_count; i++) {
-        if (!value_exists(graph, op->results[i])) return graph_error(graph, "operation %u (%s): result %u is no value", ref, name, i);
+        if (!value_exists(graph, op->results[i]))
+            return graph_error(graph, "operation %u (%s): result %u is no value", ref, name, i);
         const IrValueData *data = ir_value(graph, op->results[i]);
         if (data->kind != IR_VALUE_RESULT || data->op != ref || data->index != i || data->block != op->block)
             return graph_error(graph, "operation %u (%s): result %u belongs to something else", ref, name, i);
@@ -104,7 +106,8 @@ static HdStatus *check_structure(Verifier *v) {
         IrBlock region = ir_op(graph, ref)->region;
         if (region == 0) continue;
         if (region >= graph->blocks.len || v->region_owner[region] || graph->blocks.data[region].parent != ref)
-            return graph_error(graph, "operation %u (%s) does not own its region", ref, ir_op_info(ir_op(graph, ref)->kind)->name);
+            return graph_error(graph, "operation %u (%s) does not own its region", ref,
+                               ir_op_info(ir_op(graph, ref)->kind)->name);
         v->region_owner[region] = ref;
         HD_TRY(check_list(v, region));
         HD_TRY(check_region_args(graph, region));
@@ -189,7 +192,11 @@ static HdStatus *check_operands(const Verifier *v, IrOpRef ref) {
 }
 
 static IrBuild build_of(const IrOp *op, IrAttr attrs[IR_ATTR_COUNT], const IrType *given) {
-    IrBuild build = {.kind = op->kind, .operands = op->operands, .operand_count = op->operand_count, .attrs = attrs, .block = op->block,
+    IrBuild build = {.kind = op->kind,
+                     .operands = op->operands,
+                     .operand_count = op->operand_count,
+                     .attrs = attrs,
+                     .block = op->block,
                      .region = op->region};
     for (int id = 0; id < IR_ATTR_COUNT; id++)
         if (op->attr_mask >> id & 1) attrs[build.attr_count++] = (IrAttr){(IrAttrId)id, op->attr[id]};
@@ -222,7 +229,8 @@ static HdStatus *check_types(const IrGraph *graph, IrOpRef ref) {
         hd_status_free(status);
         return named;
     }
-    if (count != op->result_count) return verify_op_error(graph, ref, "has %u results, by its type rule %u", op->result_count, count);
+    if (count != op->result_count)
+        return verify_op_error(graph, ref, "has %u results, by its type rule %u", op->result_count, count);
     for (uint32_t i = 0; i < count; i++) HD_TRY(compare_types(graph, ref, &by_rule[i], &have[i], i));
     return NULL;
 }
@@ -233,15 +241,18 @@ static HdStatus *check_yields(const Verifier *v, IrOpRef ref) {
     const IrOp *op = ir_op(v->graph, ref);
     const IrBlockData *region = &v->graph->blocks.data[op->region];
     if (region->yields.len != op->result_count)
-        return verify_op_error(v->graph, ref, "its region yields %zu values for %u results", region->yields.len, op->result_count);
+        return verify_op_error(v->graph, ref, "its region yields %zu values for %u results", region->yields.len,
+                               op->result_count);
     for (uint32_t i = 0; i < op->result_count; i++) {
         IrValue value = region->yields.data[i];
-        bool own = value_exists(v->graph, value) && is_local(ir_value(v->graph, value)) && ir_value(v->graph, value)->block == op->region;
+        bool own = value_exists(v->graph, value) && is_local(ir_value(v->graph, value)) &&
+                   ir_value(v->graph, value)->block == op->region;
         if (!own || !v->defined[value]) return verify_op_error(v->graph, ref, "yield %u is no value of its region", i);
         if (!ir_type_eq(&ir_value(v->graph, value)->type, &ir_value(v->graph, op->results[i])->type))
             return verify_op_error(v->graph, ref, "yield %u is not of the type of result %u", i, i);
         IrValue source = ir_value(v->graph, value)->kind == IR_VALUE_ARG ? ir_arg_source(v->graph, value) : 0;
-        if (source && ir_value(v->graph, source)->kind == IR_VALUE_STATE) return verify_op_error(v->graph, ref, "yield %u is a state", i);
+        if (source && ir_value(v->graph, source)->kind == IR_VALUE_STATE)
+            return verify_op_error(v->graph, ref, "yield %u is a state", i);
     }
     return NULL;
 }
@@ -253,7 +264,8 @@ static HdStatus *check_region(Verifier *v, IrOpRef ref) {
     const IrBlockData *region = &v->graph->blocks.data[op->region];
     if (!region->first) return verify_op_error(v->graph, ref, "its region is empty");
     if (region->args.len != op->operand_count)
-        return verify_op_error(v->graph, ref, "its region has %zu arguments for %u operands", region->args.len, op->operand_count);
+        return verify_op_error(v->graph, ref, "its region has %zu arguments for %u operands", region->args.len,
+                               op->operand_count);
     for (uint32_t i = 0; i < op->operand_count; i++) {
         if (!ir_type_eq(&ir_value(v->graph, region->args.data[i])->type, &ir_value(v->graph, op->operands[i])->type))
             return verify_op_error(v->graph, ref, "argument %u is not of the type of operand %u", i, i);
@@ -268,8 +280,10 @@ static HdStatus *check_op(Verifier *v, IrOpRef ref) {
     HD_TRY(check_operands(v, ref));
     HD_TRY(check_types(v->graph, ref));
     if (op->kind == IR_OP_fused) HD_TRY(check_region(v, ref));
-    if (op->layer < -1 || op->stage < -1) return verify_op_error(v->graph, ref, "stage %d or layer %d is below -1", op->stage, op->layer);
-    if (op->block && op->stage >= 0) return verify_op_error(v->graph, ref, "a member of a fused operation has no stage of its own");
+    if (op->layer < -1 || op->stage < -1)
+        return verify_op_error(v->graph, ref, "stage %d or layer %d is below -1", op->stage, op->layer);
+    if (op->block && op->stage >= 0)
+        return verify_op_error(v->graph, ref, "a member of a fused operation has no stage of its own");
     for (uint32_t i = 0; i < op->result_count; i++) v->defined[op->results[i]] = true;
     return NULL;
 }
@@ -341,9 +355,11 @@ static HdStatus *check_results(const Verifier *v) {
         if (!value_exists(graph, result->value)) return graph_error(graph, "result %s is no value", result->name);
         const IrValueData *data = ir_value(graph, result->value);
         bool body = !is_local(data) || (data->block == 0 && v->defined[result->value]);
-        if (!body || data->kind == IR_VALUE_STATE) return graph_error(graph, "result %s must be a value of the body and no state", result->name);
+        if (!body || data->kind == IR_VALUE_STATE)
+            return graph_error(graph, "result %s must be a value of the body and no state", result->name);
         for (size_t k = 0; k < i; k++)
-            if (strcmp(graph->results.data[k].name, result->name) == 0) return graph_error(graph, "result %s is given twice", result->name);
+            if (strcmp(graph->results.data[k].name, result->name) == 0)
+                return graph_error(graph, "result %s is given twice", result->name);
     }
     return NULL;
 }

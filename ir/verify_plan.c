@@ -44,8 +44,8 @@ static HdStatus *check_state_stages(const IrGraph *graph, IrOpRef ref, IrOpRef *
         IrValue state = op->operands[i];
         if (ir_value(graph, state)->kind != IR_VALUE_STATE) continue;
         if (writer[state] && writer[state] != ref && ir_op(graph, writer[state])->stage >= op->stage)
-            return verify_op_error(graph, ref, "stage %d, but state \"%s\" is written in stage %d", op->stage, ir_value(graph, state)->name,
-                                   ir_op(graph, writer[state])->stage);
+            return verify_op_error(graph, ref, "stage %d, but state \"%s\" is written in stage %d", op->stage,
+                                   ir_value(graph, state)->name, ir_op(graph, writer[state])->stage);
         if (verify_state_access(graph, op, i) & IR_EFFECT_WRITE) writer[state] = ref;
     }
     return NULL;
@@ -158,8 +158,10 @@ static HdStatus *read_bounds(const IrGraph *graph, const char *text, IrBinding *
     for (int i = 0; i < IR_SYM_BASE_COUNT; i++) {
         size_t len = strcspn(text, " ");
         bool last = i == IR_SYM_BASE_COUNT - 1;
-        if (!hd_parse_i64((HdStr){text, len}, &out_bounds->value[i]) || out_bounds->value[i] < 1 || text[len] != (last ? '\0' : ' '))
-            return hd_error(HD_INTERNAL, "@%s: key \"bounds.%s\" must be four positive numbers T S C R", graph->name, graph->name);
+        if (!hd_parse_i64((HdStr){text, len}, &out_bounds->value[i]) || out_bounds->value[i] < 1 ||
+            text[len] != (last ? '\0' : ' '))
+            return hd_error(HD_INTERNAL, "@%s: key \"bounds.%s\" must be four positive numbers T S C R", graph->name,
+                            graph->name);
         text += len + !last;
     }
     return NULL;
@@ -170,11 +172,14 @@ static HdStatus *check_overlaps(const IrGraph *graph, const PlacedList *placed, 
         for (size_t k = 0; k < i; k++) {
             const Placed *a = &placed->data[i], *b = &placed->data[k];
             const Range *x = &ranges[a->value], *y = &ranges[b->value];
-            if (a->begin >= b->end || b->begin >= a->end || x->begin > y->end || y->begin > x->end || may_overlap(graph, a->value, b->value)) continue;
+            if (a->begin >= b->end || b->begin >= a->end || x->begin > y->end || y->begin > x->end ||
+                may_overlap(graph, a->value, b->value))
+                continue;
             HdBuf other = {0};
             ir_print_value(graph, b->value, &other);
-            HdStatus *status = value_plan_error(graph, a->value, "bytes %lld..%lld overlap with those of %s, which lives at the same time",
-                                                (long long)a->begin, (long long)a->end - 1, other.data);
+            HdStatus *status =
+                value_plan_error(graph, a->value, "bytes %lld..%lld overlap with those of %s, which lives at the same time",
+                                 (long long)a->begin, (long long)a->end - 1, other.data);
             hd_buf_free(&other);
             return status;
         }
@@ -186,7 +191,8 @@ static HdStatus *check_placed(const IrGraph *graph, PlacedList *placed, const Ir
         Placed *p = &placed->data[i];
         p->end = ir_sat_add(p->begin, ir_type_bytes(graph, &ir_value(graph, p->value)->type, bounds));
         if (p->end > graph->arena_bytes)
-            return value_plan_error(graph, p->value, "ends at byte %lld, the arena has %lld", (long long)p->end, (long long)graph->arena_bytes);
+            return value_plan_error(graph, p->value, "ends at byte %lld, the arena has %lld", (long long)p->end,
+                                    (long long)graph->arena_bytes);
     }
     Range *ranges = hd_xcalloc(graph->values.len, sizeof *ranges);
     int64_t *when = hd_xcalloc(graph->ops.len, sizeof *when);

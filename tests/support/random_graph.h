@@ -61,7 +61,8 @@ static inline float rg_eps(Rg *g) { return g->options.wild ? rg_float(g) : (floa
 
 // A name that has not been given yet.
 static inline const char *rg_name(Rg *g, const char *stem) {
-    static const char *const odd[] = {"", ".weight", " \"quoted\"", "\\back\\slash", "\nnew line", "\t\x01\x7f", " \xc3\xa9\xff", "%{}[]:=//"};
+    static const char *const odd[] = {"",           ".weight",    " \"quoted\"",   "\\back\\slash",
+                                      "\nnew line", "\t\x01\x7f", " \xc3\xa9\xff", "%{}[]:=//"};
     HdBuf text = {0};
     hd_buf_printf(&text, "%s.%u%s", stem, g->named++, g->options.wild ? odd[rg_below(g, HD_COUNT(odd))] : "");
     const char *name = ir_intern(g->graph->module, (HdStr){text.data, text.len});
@@ -73,7 +74,9 @@ static inline const char *rg_name(Rg *g, const char *stem) {
 
 static inline IrType rg_type1(IrDtype dtype, IrDim a) { return (IrType){.dtype = dtype, .rank = 1, .dims = {a}}; }
 static inline IrType rg_type2(IrDtype dtype, IrDim a, IrDim b) { return (IrType){.dtype = dtype, .rank = 2, .dims = {a, b}}; }
-static inline IrType rg_type3(IrDtype dtype, IrDim a, IrDim b, IrDim c) { return (IrType){.dtype = dtype, .rank = 3, .dims = {a, b, c}}; }
+static inline IrType rg_type3(IrDtype dtype, IrDim a, IrDim b, IrDim c) {
+    return (IrType){.dtype = dtype, .rank = 3, .dims = {a, b, c}};
+}
 
 static inline bool rg_is_weight(IrDtype dtype) { return dtype != IR_I32 && dtype != IR_I8 && dtype != IR_Q8A; }
 
@@ -114,7 +117,8 @@ static inline IrValue rg_rope_table(Rg *g) {
 #define RG_F32(id, x) {IR_ATTR_##id, {.f = (x)}}
 #define RG_NAME(id, x) {IR_ATTR_##id, {.name = (x)}}
 
-static inline IrValue rg_op(Rg *g, IrOpKind kind, uint32_t count, const IrValue *operands, uint32_t attr_count, const IrAttr *attrs) {
+static inline IrValue rg_op(Rg *g, IrOpKind kind, uint32_t count, const IrValue *operands, uint32_t attr_count,
+                            const IrAttr *attrs) {
     return ir_op1(g->graph, kind, count, operands, attr_count, attrs);
 }
 #define RG_OP(g, kind, attr_count_and_attrs, ...) \
@@ -124,7 +128,9 @@ static inline IrValue rg_op(Rg *g, IrOpKind kind, uint32_t count, const IrValue 
 static inline IrType rg_type_of(const Rg *g, IrValue value) { return ir_value(g->graph, value)->type; }
 
 // Result `index` of the operation that made `first`.
-static inline IrValue rg_result(const Rg *g, IrValue first, uint32_t index) { return ir_op(g->graph, ir_value(g->graph, first)->op)->results[index]; }
+static inline IrValue rg_result(const Rg *g, IrValue first, uint32_t index) {
+    return ir_op(g->graph, ir_value(g->graph, first)->op)->results[index];
+}
 
 static inline IrValue rg_reshape(Rg *g, IrValue x, IrType type) {
     HdStatus *status;
@@ -139,18 +145,23 @@ static inline IrValue rg_slice(Rg *g, IrValue x, int64_t axis, int64_t begin, in
 }
 
 static inline IrValue rg_unary(Rg *g, IrOpKind kind, IrValue x) { return ir_op1(g->graph, kind, 1, &x, 0, NULL); }
-static inline IrValue rg_binary(Rg *g, IrOpKind kind, IrValue a, IrValue b) { return ir_op1(g->graph, kind, 2, (IrValue[]){a, b}, 0, NULL); }
+static inline IrValue rg_binary(Rg *g, IrOpKind kind, IrValue a, IrValue b) {
+    return ir_op1(g->graph, kind, 2, (IrValue[]){a, b}, 0, NULL);
+}
 
 static inline IrValue rg_rms(Rg *g, IrValue x) {
     IrType type = rg_type_of(g, x);
-    return ir_op1(g->graph, IR_OP_rms_norm, 2, (IrValue[]){x, rg_vector(g, ir_type_last(&type))}, RG_ATTRS(RG_F32(EPS, rg_eps(g))));
+    return ir_op1(g->graph, IR_OP_rms_norm, 2, (IrValue[]){x, rg_vector(g, ir_type_last(&type))},
+                  RG_ATTRS(RG_F32(EPS, rg_eps(g))));
 }
 
 static inline IrValue rg_l2(Rg *g, IrValue x) {
     return ir_op1(g->graph, IR_OP_l2_norm, 1, &x, RG_ATTRS(RG_F32(EPS, rg_eps(g)), RG_F32(SCALE, rg_float(g))));
 }
 
-static inline IrValue rg_cast(Rg *g, IrValue x, IrDtype to) { return ir_op1(g->graph, IR_OP_cast, 1, &x, RG_ATTRS({IR_ATTR_TO, {.dtype = to}})); }
+static inline IrValue rg_cast(Rg *g, IrValue x, IrDtype to) {
+    return ir_op1(g->graph, IR_OP_cast, 1, &x, RG_ATTRS({IR_ATTR_TO, {.dtype = to}}));
+}
 
 // x as a matrix product may take it: as it is, quantised, or rounded.
 static inline IrValue rg_activation(Rg *g, IrValue x) {
@@ -234,7 +245,9 @@ static inline IrValue rg_piece_views(Rg *g, IrValue x) {
     return ir_op1(g->graph, IR_OP_concat, 2, parts, RG_ATTRS(RG_INT(AXIS, 1)));
 }
 
-static inline IrValue rg_piece_linear(Rg *g, IrValue x) { return rg_linear(g, rg_linear(g, x, RG_PICK(g, 1, 17, 32, 256)), g->width); }
+static inline IrValue rg_piece_linear(Rg *g, IrValue x) {
+    return rg_linear(g, rg_linear(g, x, RG_PICK(g, 1, 17, 32, 256)), g->width);
+}
 
 // Some projections that read x once; their sum.
 static inline IrValue rg_piece_multi_linear(Rg *g, IrValue x) {
@@ -267,10 +280,12 @@ static inline IrValue rg_piece_attention(Rg *g, IrValue x) {
     IrType cache = rg_type3(rg_chance(g, 50) ? IR_F16 : IR_F32, IR_DIM_C, groups, d);
     IrValue q = rg_binary(g, IR_OP_rope, rg_rms(g, rg_heads(g, x, heads, d)), table);
     IrValue k = rg_binary(g, IR_OP_rope, rg_rms(g, rg_heads(g, x, groups, d)), table), v = rg_heads(g, x, groups, d);
-    IrValue keys = ir_state(g->graph, IR_STATE_KV, rg_name(g, "k"), cache), values = ir_state(g->graph, IR_STATE_KV, rg_name(g, "v"), cache);
+    IrValue keys = ir_state(g->graph, IR_STATE_KV, rg_name(g, "k"), cache),
+            values = ir_state(g->graph, IR_STATE_KV, rg_name(g, "v"), cache);
     ir_op1(g->graph, IR_OP_kv_append, 3, (IrValue[]){k, keys, segments}, 0, NULL);
     ir_op1(g->graph, IR_OP_kv_append, 3, (IrValue[]){v, values, segments}, 0, NULL);
-    IrValue o = ir_op1(g->graph, IR_OP_attention, 4, (IrValue[]){q, keys, values, segments}, RG_ATTRS(RG_F32(SCALE, rg_float(g))));
+    IrValue o =
+        ir_op1(g->graph, IR_OP_attention, 4, (IrValue[]){q, keys, values, segments}, RG_ATTRS(RG_F32(SCALE, rg_float(g))));
     return rg_output(g, o, heads, d);
 }
 

@@ -82,7 +82,8 @@ static inline void rg_make_fused(IrGraph *graph, RgGroup *group, IrOpRef before,
     IrBlock region = ir_block_new(graph);
     IrValue args[32];
     IrAttr attr = {IR_ATTR_KIND, {.name = kind}};
-    for (uint32_t i = 0; i < group->operand_count; i++) args[i] = ir_block_arg(graph, region, ir_value(graph, group->operands[i])->type);
+    for (uint32_t i = 0; i < group->operand_count; i++)
+        args[i] = ir_block_arg(graph, region, ir_value(graph, group->operands[i])->type);
     for (uint32_t m = 0; m < group->op_count; m++) {
         IrOp *op = ir_op(graph, group->ops[m]);
         ir_move_to_block(graph, group->ops[m], region);
@@ -109,7 +110,8 @@ static inline void rg_fuse(IrGraph *graph, uint64_t seed, uint32_t percent) {
         uint32_t want = 1 + (uint32_t)(rg_next(&state) % HD_COUNT(group.ops));
         bool chosen = rg_next(&state) % 100 < percent;
         for (; ref && group.op_count < want; ref = ir_op(graph, ref)->next) group.ops[group.op_count++] = ref;
-        if (chosen && rg_group_borders(graph, &group)) rg_make_fused(graph, &group, ref, kinds[rg_next(&state) % HD_COUNT(kinds)]);
+        if (chosen && rg_group_borders(graph, &group))
+            rg_make_fused(graph, &group, ref, kinds[rg_next(&state) % HD_COUNT(kinds)]);
     }
 }
 

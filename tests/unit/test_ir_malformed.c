@@ -49,7 +49,8 @@ static const char *copy_of(Broken *b, size_t at, size_t len) { return ir_intern(
 
 // Operations with a first operand that may be exchanged, and the place of that operand.
 static size_t find_operand(Broken *b, const char **out_op) {
-    static const char *const ops[] = {"= silu ", "= linear ", "= rms_norm ", "= softmax ", "= sigmoid ", "= softplus ", "= l2_norm "};
+    static const char *const ops[] = {"= silu ",    "= linear ",   "= rms_norm ", "= softmax ",
+                                      "= sigmoid ", "= softplus ", "= l2_norm "};
     const char *word;
     size_t at = find_any(b, ops, HD_COUNT(ops), &word);
     if (at == NONE) return NONE;
@@ -185,8 +186,21 @@ static bool broken_block(Broken *b) {
 }
 
 static bool bad_dim_expression(Broken *b) {
-    static const char *const bad[] = {"3*Q", "ceil(T)", "ceil(T/0)", "T*2", "", "2**T", "ceil(3/T)", "T +", "99999999999999999999",
-                                      "ceil(T/2) + ceil(T/3) + ceil(T/5)", "4", "T", "-", "1099511627776*T + T*1", "ceil(ceil(T/2)/3)"};
+    static const char *const bad[] = {"3*Q",
+                                      "ceil(T)",
+                                      "ceil(T/0)",
+                                      "T*2",
+                                      "",
+                                      "2**T",
+                                      "ceil(3/T)",
+                                      "T +",
+                                      "99999999999999999999",
+                                      "ceil(T/2) + ceil(T/3) + ceil(T/5)",
+                                      "4",
+                                      "T",
+                                      "-",
+                                      "1099511627776*T + T*1",
+                                      "ceil(ceil(T/2)/3)"};
     char line[100];
     snprintf(line, sizeof line, "    dim Z = %s\n", bad[rg_below(&b->g, HD_COUNT(bad))]);
     insert(b, find(b, "    %tokens"), line);
@@ -195,7 +209,8 @@ static bool bad_dim_expression(Broken *b) {
 
 static bool dim_twice(Broken *b) {
     bool same_name = rg_chance(&b->g, 50);
-    insert(b, find(b, "    %tokens"), same_name ? "    dim Z = 2*T + 9\n    dim Z = 3*T\n" : "    dim Z = 2*T + 9\n    dim Y = 9 + 2*T\n");
+    insert(b, find(b, "    %tokens"),
+           same_name ? "    dim Z = 2*T + 9\n    dim Z = 3*T\n" : "    dim Z = 2*T + 9\n    dim Y = 9 + 2*T\n");
     return NEEDLE(b, same_name ? "dimension Z is defined twice" : "dimension Y"), true;
 }
 
@@ -206,7 +221,8 @@ static size_t find_attrs(Broken *b) {
     size_t at = find(b, " {");
     for (int tries = 0; tries < 50; tries++, at = find(b, " {")) {
         size_t start = line_start(b, at);
-        bool op = strncmp(b->text.data + start, "    %", 5) == 0 && !strstr(copy_of(b, start, line_end(b, at) - start), "= input");
+        bool op =
+            strncmp(b->text.data + start, "    %", 5) == 0 && !strstr(copy_of(b, start, line_end(b, at) - start), "= input");
         if (op) return at + 2;
     }
     return NONE;
@@ -247,7 +263,8 @@ static bool attribute_twice(Broken *b) {
 }
 
 static bool attribute_out_of_range(Broken *b) {
-    static const char *const names[] = {"{k = ", "{axis = ", "{heads = ", " chunk = ", " begin = ", " end = ", "tile = ", "experts = ", "{to = ", "{layout = "};
+    static const char *const names[] = {
+        "{k = ", "{axis = ", "{heads = ", " chunk = ", " begin = ", " end = ", "tile = ", "experts = ", "{to = ", "{layout = "};
     static const char *const values[] = {"0", "7", "odd", "0", "300", "5000", "0", "0", "q4_k", "r17"};
     const char *name;
     size_t at = find_any(b, names, HD_COUNT(names), &name), i = 0;
@@ -255,7 +272,11 @@ static bool attribute_out_of_range(Broken *b) {
     while (names[i] != name) i++;
     at += strlen(name);
     replace(b, at, strcspn(b->text.data + at, ",}"), values[i]);
-    return NEEDLE(b, "%s", i == 8 ? "cast" : i == 9 ? "r17" : copy_of(b, at - strlen(name) + (strchr("{ ", *name) != NULL), strcspn(name + 1, " "))), true;
+    return NEEDLE(b, "%s",
+                  i == 8   ? "cast"
+                  : i == 9 ? "r17"
+                           : copy_of(b, at - strlen(name) + (strchr("{ ", *name) != NULL), strcspn(name + 1, " "))),
+           true;
 }
 
 static bool attribute_of_wrong_kind(Broken *b) {
@@ -470,16 +491,56 @@ static bool empty_region(Broken *b) {
 static const BrokenKind kinds[] = {
 #define KIND(name) {#name, name, false, false}
 #define FUSED(name) {#name, name, true, false}
-    KIND(undefined_value), KIND(used_before_definition), KIND(wrong_operand_type), KIND(ordinary_use_of_state), KIND(operand_too_many),
-    KIND(operand_too_few), KIND(operands_without_end), KIND(name_twice), KIND(result_twice), KIND(results_of_wrong_count),
-    KIND(unknown_dtype), KIND(unknown_layout), KIND(layout_of_no_matrix), KIND(rank_five), KIND(unknown_dimension),
-    KIND(dimension_of_wrong_size), KIND(wrong_result_type), KIND(broken_block), KIND(bad_dim_expression), KIND(dim_twice),
-    KIND(missing_attribute), KIND(unknown_attribute), KIND(foreign_attribute), KIND(attribute_twice), KIND(attribute_out_of_range),
-    KIND(attribute_of_wrong_kind), KIND(unknown_operation), KIND(unterminated_string), KIND(bad_escape), KIND(truncated),
-    KIND(stray_character), KIND(no_return), KIND(weight_twice), KIND(input_twice), KIND(input_of_wrong_type), KIND(graph_twice),
-    KIND(key_twice), KIND(text_behind_the_end), KIND(negative_stage), KIND(state_that_is_none), KIND(state_of_wrong_kind),
-    KIND(state_written_twice), KIND(state_read_before_written), FUSED(region_of_other_arity), FUSED(region_argument_of_other_type),
-    FUSED(region_uses_body), FUSED(body_uses_region), FUSED(nested_region), FUSED(yields_of_other_count), FUSED(region_without_end),
+    KIND(undefined_value),
+    KIND(used_before_definition),
+    KIND(wrong_operand_type),
+    KIND(ordinary_use_of_state),
+    KIND(operand_too_many),
+    KIND(operand_too_few),
+    KIND(operands_without_end),
+    KIND(name_twice),
+    KIND(result_twice),
+    KIND(results_of_wrong_count),
+    KIND(unknown_dtype),
+    KIND(unknown_layout),
+    KIND(layout_of_no_matrix),
+    KIND(rank_five),
+    KIND(unknown_dimension),
+    KIND(dimension_of_wrong_size),
+    KIND(wrong_result_type),
+    KIND(broken_block),
+    KIND(bad_dim_expression),
+    KIND(dim_twice),
+    KIND(missing_attribute),
+    KIND(unknown_attribute),
+    KIND(foreign_attribute),
+    KIND(attribute_twice),
+    KIND(attribute_out_of_range),
+    KIND(attribute_of_wrong_kind),
+    KIND(unknown_operation),
+    KIND(unterminated_string),
+    KIND(bad_escape),
+    KIND(truncated),
+    KIND(stray_character),
+    KIND(no_return),
+    KIND(weight_twice),
+    KIND(input_twice),
+    KIND(input_of_wrong_type),
+    KIND(graph_twice),
+    KIND(key_twice),
+    KIND(text_behind_the_end),
+    KIND(negative_stage),
+    KIND(state_that_is_none),
+    KIND(state_of_wrong_kind),
+    KIND(state_written_twice),
+    KIND(state_read_before_written),
+    FUSED(region_of_other_arity),
+    FUSED(region_argument_of_other_type),
+    FUSED(region_uses_body),
+    FUSED(body_uses_region),
+    FUSED(nested_region),
+    FUSED(yields_of_other_count),
+    FUSED(region_without_end),
     KIND(empty_region),
 #undef KIND
 #undef FUSED
@@ -504,8 +565,31 @@ static void test_kinds(void **state) {
 // ---- random bytes --------------------------------------------------------------------------------------------
 
 static void mutate(Broken *b) {
-    static const char *const pieces[] = {"%0", "@x", "\"", "{", "}", "[", "]", "(", ")", ",", ":", "=", "-", "//", "yield", "fused %0 (",
-                                         "return", "T", "f32[T]", " at 0", "stage 1", "dim X = ceil(T/3)", "9999999999999999999", "\\", "\n"};
+    static const char *const pieces[] = {"%0",
+                                         "@x",
+                                         "\"",
+                                         "{",
+                                         "}",
+                                         "[",
+                                         "]",
+                                         "(",
+                                         ")",
+                                         ",",
+                                         ":",
+                                         "=",
+                                         "-",
+                                         "//",
+                                         "yield",
+                                         "fused %0 (",
+                                         "return",
+                                         "T",
+                                         "f32[T]",
+                                         " at 0",
+                                         "stage 1",
+                                         "dim X = ceil(T/3)",
+                                         "9999999999999999999",
+                                         "\\",
+                                         "\n"};
     size_t at = rg_below(&b->g, (uint32_t)b->text.len), len = HD_MIN(rg_below(&b->g, 30), b->text.len - at);
     char byte[2] = {(char)(1 + rg_below(&b->g, 255)), 0};
     switch (rg_below(&b->g, 4)) {
@@ -557,8 +641,18 @@ static void test_random_bytes(void **state) {
 
 static void test_odd_texts(void **state) {
     (void)state;
-    static const char *const texts[] = {"", " ", "//", "module", "module \"", "module \"x\"", "module \"x\" {", "\xff\xfe", "module \"x\" { graph",
-                                        "module \"x\" { graph @", "module \"x\" { graph @9 { return } }", "module \"x\" {} // end\n}"};
+    static const char *const texts[] = {"",
+                                        " ",
+                                        "//",
+                                        "module",
+                                        "module \"",
+                                        "module \"x\"",
+                                        "module \"x\" {",
+                                        "\xff\xfe",
+                                        "module \"x\" { graph",
+                                        "module \"x\" { graph @",
+                                        "module \"x\" { graph @9 { return } }",
+                                        "module \"x\" {} // end\n}"};
     for (size_t i = 0; i < HD_COUNT(texts); i++) {
         IrModule *module = NULL;
         HdStatus *status = ir_parse_module("odd.hir", hd_str(texts[i]), &module);
@@ -569,6 +663,7 @@ static void test_odd_texts(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_kinds), cmocka_unit_test(test_random_bytes), cmocka_unit_test(test_odd_texts)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_kinds), cmocka_unit_test(test_random_bytes),
+                                       cmocka_unit_test(test_odd_texts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

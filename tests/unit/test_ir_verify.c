@@ -23,7 +23,9 @@ static bool is_launch_result(const IrGraph *graph, IrValue value) {
 }
 
 // A launch whose operand 0 is made by a launch.
-static bool follows_launch(const IrGraph *graph, const IrOp *op) { return is_launch(graph, op) && is_launch_result(graph, op->operands[0]); }
+static bool follows_launch(const IrGraph *graph, const IrOp *op) {
+    return is_launch(graph, op) && is_launch_result(graph, op->operands[0]);
+}
 
 static const char *name_of(const Broken *b, IrOpRef ref) { return ir_op_info(ir_op(b->graph, ref)->kind)->name; }
 static bool names_op(Broken *b, IrOpRef ref) { return NEEDLE(b, "%s", name_of(b, ref)) > 0; }
@@ -343,15 +345,47 @@ static const BrokenKind kinds[] = {
 #define KIND(name) {#name, name, false, false}
 #define FUSED(name) {#name, name, true, false}
 #define PLANNED(name) {#name, name, false, true}
-    KIND(broken_link), KIND(looped_list), KIND(shortened_list), KIND(dead_but_listed), KIND(of_no_kind), KIND(stolen_result),
-    KIND(result_out_of_range), FUSED(orphaned_region), FUSED(shared_region), FUSED(missing_region), FUSED(region_of_another_kind),
-    KIND(operand_out_of_range), KIND(moved_before_its_operand), KIND(operand_of_erased), FUSED(operand_from_a_region),
-    KIND(changed_result_type), FUSED(changed_result_type), KIND(invalid_result_type), KIND(lost_attribute), KIND(strange_attribute),
-    KIND(too_many_results), FUSED(too_many_results), FUSED(yield_of_other_type), FUSED(yield_of_the_body), KIND(bad_weight), KIND(bad_state),
-    KIND(same_weight_with_two_types), KIND(dimension_twice), KIND(bad_result), KIND(result_name_twice), PLANNED(stage_of_producer),
-    PLANNED(no_stage), PLANNED(state_in_one_stage), {"stage_of_member", stage_of_member, true, true}, KIND(below_minus_one),
-    PLANNED(overlap_with_operand), {"overlap_of_fused", overlap_with_operand, true, true}, PLANNED(past_the_arena), PLANNED(no_arena),
-    PLANNED(placed_source), PLANNED(bad_bounds),
+    KIND(broken_link),
+    KIND(looped_list),
+    KIND(shortened_list),
+    KIND(dead_but_listed),
+    KIND(of_no_kind),
+    KIND(stolen_result),
+    KIND(result_out_of_range),
+    FUSED(orphaned_region),
+    FUSED(shared_region),
+    FUSED(missing_region),
+    FUSED(region_of_another_kind),
+    KIND(operand_out_of_range),
+    KIND(moved_before_its_operand),
+    KIND(operand_of_erased),
+    FUSED(operand_from_a_region),
+    KIND(changed_result_type),
+    FUSED(changed_result_type),
+    KIND(invalid_result_type),
+    KIND(lost_attribute),
+    KIND(strange_attribute),
+    KIND(too_many_results),
+    FUSED(too_many_results),
+    FUSED(yield_of_other_type),
+    FUSED(yield_of_the_body),
+    KIND(bad_weight),
+    KIND(bad_state),
+    KIND(same_weight_with_two_types),
+    KIND(dimension_twice),
+    KIND(bad_result),
+    KIND(result_name_twice),
+    PLANNED(stage_of_producer),
+    PLANNED(no_stage),
+    PLANNED(state_in_one_stage),
+    {"stage_of_member", stage_of_member, true, true},
+    KIND(below_minus_one),
+    PLANNED(overlap_with_operand),
+    {"overlap_of_fused", overlap_with_operand, true, true},
+    PLANNED(past_the_arena),
+    PLANNED(no_arena),
+    PLANNED(placed_source),
+    PLANNED(bad_bounds),
 #undef KIND
 #undef FUSED
 #undef PLANNED
@@ -412,7 +446,8 @@ static void test_view_placements(void **state) {
     accepted(HEAD "stage 0 %1 = reshape %0 : f32[T, 2, 4] at 0 %2 = neg %1 : f32[T, 2, 4] at 128 stage 1 return y = %2");
     refused(HEAD "stage 0 %1 = reshape %0 : f32[T, 2, 4] %2 = neg %1 : f32[T, 2, 4] at 0 stage 1 return y = %2",
             "@g: %2: bytes 0..127 overlap with those of %0, which lives at the same time");
-    refused(HEAD "stage 0 %1 = slice %0 {axis = 1, begin = 0, end = 4} : f32[T, 4] at 0 %2 = neg %1 : f32[T, 4] at 0 stage 1 return y = %2",
+    refused(HEAD "stage 0 %1 = slice %0 {axis = 1, begin = 0, end = 4} : f32[T, 4] at 0 %2 = neg %1 : f32[T, 4] at 0 stage 1 "
+                 "return y = %2",
             "@g: %2: bytes 0..63 overlap with those of %0, which lives at the same time");
 #define PARTS(a, b) HEAD "stage 0 %1 = silu %0 : f32[T, 8] at " a " stage 1 %2 = neg %0 : f32[T, 8] at " b \
     " stage 1 %3 = concat %1, %2 {axis = 1} : f32[T, 16] at 128 %4 = exp %3 : f32[T, 16] at 512 stage 2 return y = %4"
@@ -427,11 +462,12 @@ static void test_view_stages(void **state) {
     accepted(HEAD "stage 3 %1 = reshape %0 : f32[T, 2, 4] %2 = neg %1 : f32[T, 2, 4] stage 4 return y = %2");
     refused(HEAD "stage 3 %1 = reshape %0 : f32[T, 2, 4] %2 = neg %1 : f32[T, 2, 4] stage 3 return y = %2",
             "@g: %2 = neg: stage 3, but an operand is made in stage 3");
-    refused(HEAD "stage 3 %1 = reshape %0 : f32[T, 2, 4] stage 2 return y = %1", "@g: %1 = reshape: stage 2, but an operand is made in stage 3");
+    refused(HEAD "stage 3 %1 = reshape %0 : f32[T, 2, 4] stage 2 return y = %1",
+            "@g: %1 = reshape: stage 2, but an operand is made in stage 3");
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_kinds), cmocka_unit_test(test_placements), cmocka_unit_test(test_view_placements),
-                                       cmocka_unit_test(test_view_stages)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_kinds), cmocka_unit_test(test_placements),
+                                       cmocka_unit_test(test_view_placements), cmocka_unit_test(test_view_stages)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
