@@ -67,14 +67,14 @@ HD_MUST_USE HdStatus *cg_linear_supported(const IrTarget *target, IrDtype weight
 
 // What a module records besides the program and its graph.
 typedef struct CgModuleInfo {
-    const char *pipeline;        // text of the passes that ran; NULL: ""
+    const char *pipeline;        // text of the passes that ran; NULL: the graph module's key "pipeline"
     const char *numerics;        // "ordered" or "bounded"; NULL: "ordered"
     const char *producer;        // NULL: cg_compiler_version()
     const struct GgufFile *model;   // header of the file it was compiled from: its hyperparameters become part of the fingerprint; NULL: none
 } CgModuleInfo;
 
 // The module's bytes: the same input gives the same bytes. Names of keys and tables: runtime/module.h. Vocabulary, rotary base and width, and the type of the cache are
-// read off the program and the graphs; `final_ir` must hold the keys "context_length" (the model's) and "architecture" (of the GGUF file).
+// read off the program and the graphs; `final_ir` must hold the keys "context_length" (the model's) and "arch" (general.architecture of its file).
 HD_MUST_USE HdStatus *cg_module_write(const CgProgram *program, const IrModule *final_ir, const IrTarget *target, const CgModuleInfo *info, HdBuf *out_bytes);
 
 // ---- between compile.c and the schedules (group.c) -------------------------------------------------------------

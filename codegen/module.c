@@ -112,8 +112,8 @@ static HdStatus *put_tensors(Writing *writing)
 
 static HdStatus *put_model(Writing *writing)
 {
-    const char *architecture = ir_module_key(writing->ir, "architecture");
-    if (!architecture) return hd_error(HD_INTERNAL, "module \"%s\" has no key \"architecture\"", writing->ir->name);
+    const char *architecture = ir_module_key(writing->ir, "arch");
+    if (!architecture) return hd_error(HD_INTERNAL, "module \"%s\" has no key \"arch\"", writing->ir->name);
     put_text(writing, RT_KEY_MODEL_NAME, writing->ir->name);
     put_text(writing, RT_KEY_MODEL_ARCH, architecture);
     hd_hasher_add(writing->fingerprint, architecture, strlen(architecture));
@@ -326,7 +326,7 @@ static void put_head(Writing *writing)
         if (ir_target_has(writing->target, (IrFeature)i)) hd_vec_push(&features, hd_str(ir_feature_name((IrFeature)i)));
     put_names(writing, RT_KEY_FEATURES, &features);
     put_text(writing, RT_KEY_NUMERICS, writing->info->numerics ? writing->info->numerics : "ordered");
-    put_text(writing, RT_KEY_PIPELINE, writing->info->pipeline);
+    put_text(writing, RT_KEY_PIPELINE, writing->info->pipeline ? writing->info->pipeline : ir_module_key(writing->ir, "pipeline"));
 }
 
 static void put_bytes(Writing *writing, const char *name, const HdBuf *bytes)

@@ -66,9 +66,7 @@ void rt_release_pages(const void *data, uint64_t bytes)
 static HdStatus *choose_context(const HeddleModule *module, int64_t asked, uint32_t *out_context)
 {
     enum { DEFAULT = 8192 };
-    int64_t limit = module->info.context_length;
-    for (uint32_t i = 0; i < module->class_count; i++)
-        if (rt_class_is_step(&module->classes[i])) limit = HD_MIN(limit, module->classes[i].bound.value[RT_C]);
+    int64_t limit = module->info.context_length;         // a plan does not depend on C
     if (asked < HEDDLE_CONTEXT_MODEL || asked > limit)
         return hd_error(asked < 0 ? HD_USAGE : HD_LIMIT, "context of %" PRId64 " tokens: %s takes 1 to %" PRId64 " (0: the default)", asked, module->path, limit);
     *out_context = (uint32_t)(asked > 0 ? asked : asked == 0 ? HD_MIN(limit, DEFAULT) : limit);
