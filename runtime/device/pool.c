@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -26,7 +27,7 @@
 #endif
 
 enum {
-    SPINS = 2000,                    // pauses before sleeping: tens of microseconds, a few times what a stage of a small model takes
+    SPINS = 2000,                    // pauses before sleeping: some fifty microseconds, a few times what a stage of a small model takes
     TICKET_BITS = 10,                // low bits of the ticket: participants of the run
     CACHE_LINE = 64,
 };
@@ -43,6 +44,7 @@ struct RtPool {
     void (*work)(void *user, uint32_t thread);
     void *user;
     uint32_t threads;
+    int spins;                       // 0 when there are more threads than processors: whoever is waited for needs the waiter's
     struct Worker { RtPool *pool; uint32_t number; pthread_t thread; } *workers;   // [threads - 1]
 };
 
@@ -51,10 +53,10 @@ struct RtPool {
 static void futex(_Atomic uint32_t *word, int operation, uint32_t value) { syscall(SYS_futex, (uint32_t *)word, operation, value, NULL, NULL, 0); }
 
 // Returns the value of `word` once it is no longer `old`.
-static uint32_t await_change(Word *word, uint32_t old)
+static uint32_t await_change(Word *word, uint32_t old, int spins)
 {
     uint32_t now;
-    for (int i = 0; i < SPINS; i++) {
+    for (int i = 0; i < spins; i++) {
         if ((now = atomic_load_explicit(&word->value, memory_order_acquire)) != old) return now;
         PAUSE();
     }
@@ -74,7 +76,7 @@ void rt_pool_barrier(RtPool *pool)
 {
     uint32_t phase = atomic_load_explicit(&pool->phase.value, memory_order_relaxed);   // cannot change before this thread has arrived
     if (atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel) + 1 < pool->participants) {
-        await_change(&pool->phase, phase);
+        await_change(&pool->phase, phase, pool->spins);
         return;
     }
     atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
@@ -88,7 +90,7 @@ static void *worker_main(void *user)
     struct Worker *worker = user;
     RtPool *pool = worker->pool;
     for (uint32_t ticket = 0;;) {
-        ticket = await_change(&pool->ticket, ticket);
+        ticket = await_change(&pool->ticket, ticket, pool->spins);
         if (atomic_load(&pool->stop)) return NULL;
         if (worker->number < (ticket & ((1u << TICKET_BITS) - 1))) pool->work(pool->user, worker->number);
     }
@@ -103,6 +105,12 @@ void rt_pool_run(RtPool *pool, uint32_t participants, void (*work)(void *user, u
         change(&pool->ticket, count << TICKET_BITS | participants);
     }
     work(user, 0);
+}
+
+static bool enough_processors(uint32_t threads)
+{
+    cpu_set_t mask;
+    return sched_getaffinity(0, sizeof mask, &mask) || threads <= (uint32_t)CPU_COUNT(&mask);
 }
 
 static HdStatus *start_workers(RtPool *pool)
@@ -130,6 +138,7 @@ HdStatus *rt_pool_new(uint32_t threads, RtPool **out_pool)
     if (!pool) return hd_error(HD_NO_MEMORY, "no memory for %zu bytes of a thread pool", sizeof *pool);
     memset((void *)pool, 0, sizeof *pool);
     pool->threads = threads;
+    pool->spins = enough_processors(threads) ? SPINS : 0;
     pool->workers = hd_xcalloc(threads, sizeof *pool->workers);
     HdStatus *status = start_workers(pool);
     if (status) rt_pool_free(pool);
