@@ -41,8 +41,9 @@ typedef uint32_t KirRef;      // a value; 0 is none
 typedef struct KirFn KirFn;
 
 // ---- building (kir_build.c) ----------------------------------------------------------------------------------
-// Values are built where the cursor stands: at the end of the innermost open `for` or `if`. A wrong type is a defect of the schedule and aborts
-// with a message that names the operation. Operations that work lane by lane accept a scalar where the other operand is a vector: it is splat.
+// Values are built where the cursor stands: at the end of the innermost open `for` or `if`. A wrong type is a defect of the
+// schedule and aborts with a message that names the operation. Operations that work lane by lane accept a scalar where the other
+// operand is a vector: it is splat. Constants, tables and parameters go in front of everything wherever the cursor is.
 
 KirFn *kir_new(const char *name);
 void kir_free(KirFn *fn);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Building kernels. Every builder appends one operation at the cursor and checks it at once with the verifier's rules: a schedule that
-// builds nonsense is a defect of the compiler and stops with a message. Constants, tables and parameters go to a prelude whatever the cursor.
+// Building kernels. Every builder appends one operation at the cursor and checks it at once with the verifier's rules: a schedule
+// that builds nonsense is a defect of the compiler and stops with a message. Constants, tables and parameters go to a prelude
+// whatever the cursor.
 #include "codegen/kir_internal.h"
 
 #include <stdlib.h>
@@ -146,7 +147,8 @@ static KirOp *prelude_op(KirFn *fn, KirOpKind kind, KirType type) {
 }
 
 static KirConst **const_slot(KirFn *fn, KirOpKind kind, KirType type, uint64_t bits) {
-    uint64_t hash = (bits ^ (uint64_t)kind << 40 ^ (uint64_t)type.scalar << 48 ^ (uint64_t)type.lanes << 52) * UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t hash = (bits ^ (uint64_t)kind << 40 ^ (uint64_t)type.scalar << 48 ^ (uint64_t)type.lanes << 52) *
+                    UINT64_C(0x9e3779b97f4a7c15);
     return &fn->consts[hash >> 58];
 }
 
@@ -155,7 +157,8 @@ static KirRef const_new(KirFn *fn, KirOpKind kind, KirType type, int64_t number,
     memcpy(&real_bits, &real, sizeof real);
     KirConst **slot = const_slot(fn, kind, type, (uint64_t)number ^ real_bits);
     for (KirConst *c = *slot; c; c = c->next)
-        if (c->op->kind == kind && c->op->number == number && !memcmp(&c->op->real, &real, sizeof real) && kir_type_eq(kir_type(fn, c->op->result), type))
+        if (c->op->kind == kind && c->op->number == number && !memcmp(&c->op->real, &real, sizeof real) &&
+            kir_type_eq(kir_type(fn, c->op->result), type))
             return c->op->result;
     KirOp *op = prelude_op(fn, kind, type);
     op->number = number;
@@ -369,7 +372,8 @@ static void control_results(KirFn *fn, KirOp *op, const KirBlock *body, KirRef *
     for (uint32_t i = 0; i < body->yield_count; i++) {
         KirRef yield = body->yields[i];
         if (!yield || yield >= fn->values.len) build_failed(fn, op, "a yielded operand is no value");
-        if (!kir_visible(fn, yield, body)) build_failed(fn, op, "a yielded operand was made inside a loop or branch that is closed");
+        if (!kir_visible(fn, yield, body))
+            build_failed(fn, op, "a yielded operand was made inside a loop or branch that is closed");
         out_results[i] = kir_op_result(fn, op, kir_type(fn, yield));
     }
     check(fn, op);

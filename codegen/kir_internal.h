@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the kernel IR is stored: operations in blocks, blocks in operations, all in one arena. Shared by kir_*.c and the emitters only.
+// How the kernel IR is stored: operations in blocks, blocks in operations, all in one arena. Shared by kir_*.c and the emitters
+// only.
 #ifndef HEDDLE_KIR_INTERNAL_H
 #define HEDDLE_KIR_INTERNAL_H
 
@@ -7,7 +8,8 @@
 
 typedef struct KirOp KirOp;
 
-// A sequence of operations. Arguments: unit begin and end in the entry block; the induction variable and the carried values in a loop's.
+// A sequence of operations. Arguments: unit begin and end in the entry block; the induction variable and the carried values in a
+// loop's.
 typedef struct KirBlock {
     struct KirBlock *parent;
     KirOp *first, *last;
@@ -62,7 +64,8 @@ int kir_op_arity(KirOpKind kind);                        // -1: as the builder s
 void kir_type_text(KirType type, HdBuf *out_text);       // "f32x16"
 const char *kir_pred_name(KirPred pred);
 
-// A new operation at the end of `block`, without results; operands are copied. The caller fills attributes and calls kir_op_results.
+// A new operation at the end of `block`, without results; operands are copied. The caller fills attributes and calls
+// kir_op_results.
 KirOp *kir_op_append(KirFn *fn, KirBlock *block, KirOpKind kind, uint32_t count, const KirRef *operands);
 KirRef kir_op_result(KirFn *fn, KirOp *op, KirType type);    // adds one result
 KirBlock *kir_block_new(KirFn *fn, KirBlock *parent);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Elementary functions in single precision, as sequences of kernel operations: the same algorithm on every target and in every lane count.
+// Elementary functions in single precision, as sequences of kernel operations: the same algorithm on every target and in every
+// lane count.
 //
-// Sources: the reductions are the classical ones (W. J. Cody, W. Waite, Software Manual for the Elementary Functions, 1980; P. T. P. Tang, ACM TOMS 15, 1989).
-// The polynomials are minimax polynomials in the relative error of the result, found for this project by the Remez exchange algorithm in 120-bit
-// arithmetic, coefficients then rounded to float.
+// Sources: the reductions are the classical ones (W. J. Cody, W. Waite, Software Manual for the Elementary Functions, 1980; P. T.
+// P. Tang, ACM TOMS 15, 1989). The polynomials are minimax polynomials in the relative error of the result, found for this
+// project by the Remez exchange algorithm in 120-bit arithmetic, coefficients then rounded to float.
 //
-// Largest error against float64 in ulp of the result, with and without fma, over dense samples of the ranges in tests/unit/test_kir_math.c (results below
-// the smallest normal float are counted in units of the smallest subnormal):
+// Largest error against float64 in ulp of the result, with and without fma, over dense samples of the ranges in
+// tests/unit/test_kir_math.c (results below the smallest normal float are counted in units of the smallest subnormal):
 //
 //   exp 0.94    log1p 0.78    sigmoid 1.98    silu 2.57 (x >= -87: below, exp x is subnormal)    softplus 1.42
 #include "codegen/kir.h"
@@ -31,9 +32,9 @@ static KirRef power_of_two(KirFn *fn, KirRef words) {
     return kir_bitcast(fn, kir_shl(fn, biased, kir_int(fn, type, 23)), KIR_T(KIR_F32, type.lanes));
 }
 
-// exp x = 2^n exp r, n = round(x / ln 2), |r| <= ln 2 / 2; exp r = 1 + r + r^2 p(r), |error of p's part| < 2^-34. n comes out of the low bits of
-// x / ln 2 + 1.5 * 2^23: no conversion, whose result is undefined for a NaN. The scale is applied as two factors, because n reaches -152 (result
-// subnormal or 0, rounded once) and 129 (result infinite).
+// exp x = 2^n exp r, n = round(x / ln 2), |r| <= ln 2 / 2; exp r = 1 + r + r^2 p(r), |error of p's part| < 2^-34. n comes out of
+// the low bits of x / ln 2 + 1.5 * 2^23: no conversion, whose result is undefined for a NaN. The scale is applied as two factors,
+// because n reaches -152 (result subnormal or 0, rounded once) and 129 (result infinite).
 KirRef kir_exp(KirFn *fn, KirRef x) {
     static const float p[] = {0x1p-1f, 0x1.555554p-3f, 0x1.55548cp-5f, 0x1.111274p-7f, 0x1.6d8f2ap-10f, 0x1.9f06d6p-13f};
     KirType type = kir_type(fn, x), words = words_like(type);
@@ -53,19 +54,20 @@ KirRef kir_exp(KirFn *fn, KirRef x) {
     return kir_mul(fn, result, power_of_two(fn, kir_sub(fn, k, half)));
 }
 
-// log(1 + x) = e ln 2 + log(1 + f), 1 + f = (1 + x) / 2^e in [3/4, 3/2). f is formed as x / 2^e + (1 / 2^e - 1): exactly x for e = 0, which keeps the
-// relative accuracy of small x, and rounded once otherwise. log(1 + f) = f - f^2 / 2 + f^3 p(f), |relative error| < 2^-30. What the sum of e ln 2 and f
-// loses is known exactly (e ln 2 is 0 or the larger one) and joins the small terms. x = -1 gives -infinity, x < -1 NaN; infinity and NaN stay.
+// log(1 + x) = e ln 2 + log(1 + f), 1 + f = (1 + x) / 2^e in [3/4, 3/2). f is formed as x / 2^e + (1 / 2^e - 1): exactly x for e
+// = 0, which keeps the relative accuracy of small x, and rounded once otherwise. log(1 + f) = f - f^2 / 2 + f^3 p(f), |relative
+// error| < 2^-30. What the sum of e ln 2 and f loses is known exactly (e ln 2 is 0 or the larger one) and joins the small terms.
+// x = -1 gives -infinity, x < -1 NaN; infinity and NaN stay.
 KirRef kir_log1p(KirFn *fn, KirRef x) {
     static const float p[] = {-0x1p-1f, 0x1.55555ap-2f, -0x1.00006ep-2f, 0x1.999788p-3f, -0x1.5519bap-3f, 0x1.2460ap-3f,
                               -0x1.04aa38p-3f, 0x1.df420ep-4f, -0x1.75658ap-4f, 0x1.349cfp-5f};
     enum { THREE_QUARTERS = 0x3f400000, FOUR = 0x40800000, EXPONENT = -0x800000 };
     KirType type = kir_type(fn, x), words = words_like(type);
     KirRef one = kir_float(fn, type, 1.0f), bits = kir_bitcast(fn, kir_add(fn, x, one), words);
-    KirRef shifted = kir_and(fn, kir_sub(fn, bits, kir_int(fn, words, THREE_QUARTERS)), kir_int(fn, words, EXPONENT));   // e * 2^23
+    KirRef shifted = kir_and(fn, kir_sub(fn, bits, kir_int(fn, words, THREE_QUARTERS)), kir_int(fn, words, EXPONENT)); // e * 2^23
     KirRef e = kir_itof(fn, kir_ashr(fn, shifted, kir_int(fn, words, 23)));
-    KirRef scaled = kir_bitcast(fn, kir_sub(fn, kir_bitcast(fn, x, words), shifted), type);                              // x / 2^e
-    KirRef scale = kir_bitcast(fn, kir_sub(fn, kir_int(fn, words, FOUR), shifted), type);                                // 4 / 2^e: normal for all e
+    KirRef scaled = kir_bitcast(fn, kir_sub(fn, kir_bitcast(fn, x, words), shifted), type); // x / 2^e
+    KirRef scale = kir_bitcast(fn, kir_sub(fn, kir_int(fn, words, FOUR), shifted), type);   // 4 / 2^e: normal for all e
     KirRef f = kir_add(fn, scaled, kir_fma(fn, scale, kir_float(fn, type, 0.25f), kir_float(fn, type, -1.0f)));
     KirRef small = kir_mul(fn, kir_mul(fn, f, f), polynomial(fn, f, p, HD_COUNT(p)));
     small = kir_fma(fn, e, kir_float(fn, type, ln2_low), small);
@@ -92,8 +94,8 @@ KirRef kir_sigmoid(KirFn *fn, KirRef x) { return logistic(fn, x, kir_float(fn, k
 // x / (1 + exp(-x)); NaN for minus infinity, as IEEE arithmetic gives.
 KirRef kir_silu(KirFn *fn, KirRef x) { return logistic(fn, x, x); }
 
-// log(1 + exp x), and x itself above 20, where the two agree to float precision: the definition that the models are trained with (PyTorch's threshold).
-// For very negative x it is exp x to full relative accuracy.
+// log(1 + exp x), and x itself above 20, where the two agree to float precision: the definition that the models are trained with
+// (PyTorch's threshold). For very negative x it is exp x to full relative accuracy.
 KirRef kir_softplus(KirFn *fn, KirRef x) {
     KirRef soft = kir_log1p(fn, kir_exp(fn, x));
     return kir_select(fn, kir_cmp(fn, KIR_GT, x, kir_float(fn, kir_type(fn, x), 20.0f)), x, soft);

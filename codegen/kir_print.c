@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kernels as text (.hkr). Values are numbered in the order of the text, so equal kernels print equally however they were built; the text holds
-// everything that decides the machine code, table bytes included, so its digest identifies a kernel for one target.
+// Kernels as text (.hkr). Values are numbered in the order of the text, so equal kernels print equally however they were built;
+// the text holds everything that decides the machine code, table bytes included, so its digest identifies a kernel for one
+// target.
 #include "codegen/kir_internal.h"
 
 typedef struct Printer { const KirFn *fn; HdBuf *out; uint32_t *numbers, next; } Printer;
@@ -24,7 +25,8 @@ static void print_indent(Printer *p, uint32_t depth) { hd_buf_printf(p->out, "%*
 
 static void print_text(Printer *p, const char *text) {
     hd_buf_str(p->out, " \"");
-    for (; *text; text++) hd_buf_printf(p->out, *text == '"' || *text == '\\' || (unsigned char)*text < 32 ? "\\%02x" : "%c", *text);
+    for (; *text; text++)
+        hd_buf_printf(p->out, *text == '"' || *text == '\\' || (unsigned char)*text < 32 ? "\\%02x" : "%c", *text);
     hd_buf_str(p->out, "\"");
 }
 

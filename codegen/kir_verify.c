@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What makes a kernel well-formed. The rules for one operation are a table: which scalars the operands may have and how types relate; the few
-// that do not fit have a function. The builder applies the same rules while it builds.
+// What makes a kernel well-formed. The rules for one operation are a table: which scalars the operands may have and how types
+// relate; the few that do not fit have a function. The builder applies the same rules while it builds.
 #include "codegen/kir_internal.h"
 
 #include <string.h>
@@ -46,8 +46,17 @@ void kir_type_text(KirType type, HdBuf *out_text) {
 // ---- rules for one operation ---------------------------------------------------------------------------------
 
 enum {
-    S_I1 = 1 << KIR_I1, S_I8 = 1 << KIR_I8, S_I16 = 1 << KIR_I16, S_I32 = 1 << KIR_I32, S_I64 = 1 << KIR_I64, S_F32 = 1 << KIR_F32, S_PTR = 1 << KIR_PTR,
-    S_INT = S_I8 | S_I16 | S_I32 | S_I64, S_BITS = S_INT | S_I1, S_NUM = S_INT | S_F32, S_DATA = S_NUM | S_PTR,
+    S_I1 = 1 << KIR_I1,
+    S_I8 = 1 << KIR_I8,
+    S_I16 = 1 << KIR_I16,
+    S_I32 = 1 << KIR_I32,
+    S_I64 = 1 << KIR_I64,
+    S_F32 = 1 << KIR_F32,
+    S_PTR = 1 << KIR_PTR,
+    S_INT = S_I8 | S_I16 | S_I32 | S_I64,
+    S_BITS = S_INT | S_I1,
+    S_NUM = S_INT | S_F32,
+    S_DATA = S_NUM | S_PTR,
 };
 
 typedef const char *Rule(const KirFn *fn, const KirOp *op);
@@ -81,7 +90,8 @@ static const char *rule_param(const KirFn *fn, const KirOp *op) {
 static const char *rule_select(const KirFn *fn, const KirOp *op) {
     KirType mask = type_at(fn, op, 0), a = type_at(fn, op, 1);
     if (!is_in(mask, S_I1)) return "the mask is i1";
-    if (!kir_type_eq(a, type_at(fn, op, 2)) || !kir_type_eq(a, result_type(fn, op))) return "both values and the result have the same type";
+    if (!kir_type_eq(a, type_at(fn, op, 2)) || !kir_type_eq(a, result_type(fn, op)))
+        return "both values and the result have the same type";
     return mask.lanes == 1 || mask.lanes == a.lanes ? NULL : "a mask has one lane, or as many as the values";
 }
 
@@ -115,7 +125,9 @@ static const char *rule_to_int(const KirFn *fn, const KirOp *op) {
 
 static const char *rule_bitcast(const KirFn *fn, const KirOp *op) {
     KirType to = result_type(fn, op);
-    return is_in(to, S_NUM) && total_bits(to) == total_bits(type_at(fn, op, 0)) ? NULL : "both types have the same size and neither is ptr or i1";
+    return is_in(to, S_NUM) && total_bits(to) == total_bits(type_at(fn, op, 0))
+               ? NULL
+               : "both types have the same size and neither is ptr or i1";
 }
 
 static const char *rule_splat(const KirFn *fn, const KirOp *op) {
@@ -167,8 +179,10 @@ static const char *rule_store_part(const KirFn *fn, const KirOp *op) {
 // acc: n lanes of acc_scalar; a and b: factor * n lanes of scalar.
 static const char *dot(const KirFn *fn, const KirOp *op, KirScalar acc_scalar, KirScalar scalar, uint32_t factor) {
     KirType acc = type_at(fn, op, 0), a = type_at(fn, op, 1);
-    if (!kir_type_eq(a, type_at(fn, op, 2)) || a.scalar != scalar || acc.scalar != acc_scalar) return "wrong operand types for this product";
-    return acc.lanes >= 4 && a.lanes == factor * acc.lanes ? NULL : "the accumulator has at least 4 lanes and the operands fill them";
+    if (!kir_type_eq(a, type_at(fn, op, 2)) || a.scalar != scalar || acc.scalar != acc_scalar)
+        return "wrong operand types for this product";
+    return acc.lanes >= 4 && a.lanes == factor * acc.lanes ? NULL
+                                                           : "the accumulator has at least 4 lanes and the operands fill them";
 }
 
 static const char *rule_dot_u8i8(const KirFn *fn, const KirOp *op) { return dot(fn, op, KIR_I32, KIR_I8, 4); }
@@ -187,10 +201,12 @@ static const char *rule_for(const KirFn *fn, const KirOp *op) {
     if (op->operand_count < 3 || !body || op->body[1]) return "a loop has bounds, a step and one body";
     for (uint32_t i = 0; i < 3; i++)
         if (!kir_type_eq(type_at(fn, op, i), KT_I64)) return "bounds and step are i64";
-    if (body->arg_count != op->operand_count - 2 || op->result_count != op->operand_count - 3) return "the body takes the index and the carried values";
+    if (body->arg_count != op->operand_count - 2 || op->result_count != op->operand_count - 3)
+        return "the body takes the index and the carried values";
     for (uint32_t i = 0; i < op->result_count; i++) {
         KirType type = type_at(fn, op, 3 + i);
-        if (!kir_type_eq(kir_value(fn, body->first_arg + 1 + i)->type, type) || !kir_type_eq(kir_value(fn, op->result + i)->type, type))
+        if (!kir_type_eq(kir_value(fn, body->first_arg + 1 + i)->type, type) ||
+            !kir_type_eq(kir_value(fn, op->result + i)->type, type))
             return "a carried value keeps its type";
     }
     return yields_match(fn, op, body) ? NULL : "a carried value keeps its type";
@@ -210,25 +226,61 @@ static const char *rule_lane(const KirFn *fn, const KirOp *op) {
 
 // scalars: what the first operand may be; same: all operands have one type; rule: what is left to check.
 static const struct { uint16_t scalars; bool same; Rule *rule; } rules[KIR_OP_COUNT] = {
-    [KIR_OP_const_int] = {0, false, rule_const_int}, [KIR_OP_const_float] = {0, false, rule_const_float}, [KIR_OP_table] = {0, false, rule_table},
-    [KIR_OP_param] = {0, false, rule_param}, [KIR_OP_scratch] = {0, false, rule_pointer},
-    [KIR_OP_add] = {S_NUM, true, NULL}, [KIR_OP_sub] = {S_NUM, true, NULL}, [KIR_OP_mul] = {S_NUM, true, NULL}, [KIR_OP_min] = {S_NUM, true, NULL},
-    [KIR_OP_max] = {S_NUM, true, NULL}, [KIR_OP_sdiv] = {S_INT, true, NULL}, [KIR_OP_srem] = {S_INT, true, NULL}, [KIR_OP_and] = {S_BITS, true, NULL},
-    [KIR_OP_or] = {S_BITS, true, NULL}, [KIR_OP_xor] = {S_BITS, true, NULL}, [KIR_OP_shl] = {S_INT, true, NULL}, [KIR_OP_lshr] = {S_INT, true, NULL},
-    [KIR_OP_ashr] = {S_INT, true, NULL}, [KIR_OP_div] = {S_F32, true, NULL}, [KIR_OP_fma] = {S_F32, true, NULL}, [KIR_OP_neg] = {S_F32, true, NULL},
-    [KIR_OP_abs] = {S_F32, true, NULL}, [KIR_OP_sqrt] = {S_F32, true, NULL}, [KIR_OP_rint] = {S_F32, true, NULL}, [KIR_OP_floor] = {S_F32, true, NULL},
-    [KIR_OP_cmp] = {S_NUM, true, NULL}, [KIR_OP_select] = {S_I1, false, rule_select},
-    [KIR_OP_sext] = {S_BITS, true, rule_wider}, [KIR_OP_zext] = {S_BITS, true, rule_wider}, [KIR_OP_trunc] = {S_INT, true, rule_narrower},
-    [KIR_OP_itof] = {S_INT, true, rule_to_f32}, [KIR_OP_ftoi] = {S_F32, true, rule_to_int}, [KIR_OP_f16_f32] = {S_I16, true, rule_to_f32},
-    [KIR_OP_f32_f16] = {S_F32, true, rule_to_i16}, [KIR_OP_bf16_f32] = {S_I16, true, rule_to_f32}, [KIR_OP_f32_bf16] = {S_F32, true, rule_to_i16},
-    [KIR_OP_bitcast] = {S_NUM, true, rule_bitcast}, [KIR_OP_splat] = {S_NUM | S_I1, true, rule_splat},
-    [KIR_OP_extract] = {S_NUM | S_I1, true, rule_extract}, [KIR_OP_shuffle] = {S_NUM, true, rule_shuffle},
-    [KIR_OP_reduce_add] = {S_NUM, true, rule_vector}, [KIR_OP_reduce_max] = {S_NUM, true, rule_vector},
-    [KIR_OP_offset] = {S_PTR, false, rule_offset}, [KIR_OP_load] = {S_PTR, false, rule_load}, [KIR_OP_store] = {S_PTR, false, rule_store},
-    [KIR_OP_load_part] = {S_PTR, false, rule_load_part}, [KIR_OP_store_part] = {S_PTR, false, rule_store_part}, [KIR_OP_prefetch] = {S_PTR, false, address},
-    [KIR_OP_dot_u8i8] = {S_I32, false, rule_dot_u8i8}, [KIR_OP_dot_i16] = {S_I32, false, rule_dot_i16}, [KIR_OP_dot_bf16] = {S_F32, false, rule_dot_bf16},
-    [KIR_OP_for] = {S_I64, false, rule_for}, [KIR_OP_if] = {S_I1, false, rule_if},
-    [KIR_OP_lane] = {0, false, rule_lane}, [KIR_OP_barrier] = {0, false, NULL},
+    [KIR_OP_const_int] = {0, false, rule_const_int},
+    [KIR_OP_const_float] = {0, false, rule_const_float},
+    [KIR_OP_table] = {0, false, rule_table},
+    [KIR_OP_param] = {0, false, rule_param},
+    [KIR_OP_scratch] = {0, false, rule_pointer},
+    [KIR_OP_add] = {S_NUM, true, NULL},
+    [KIR_OP_sub] = {S_NUM, true, NULL},
+    [KIR_OP_mul] = {S_NUM, true, NULL},
+    [KIR_OP_min] = {S_NUM, true, NULL},
+    [KIR_OP_max] = {S_NUM, true, NULL},
+    [KIR_OP_sdiv] = {S_INT, true, NULL},
+    [KIR_OP_srem] = {S_INT, true, NULL},
+    [KIR_OP_and] = {S_BITS, true, NULL},
+    [KIR_OP_or] = {S_BITS, true, NULL},
+    [KIR_OP_xor] = {S_BITS, true, NULL},
+    [KIR_OP_shl] = {S_INT, true, NULL},
+    [KIR_OP_lshr] = {S_INT, true, NULL},
+    [KIR_OP_ashr] = {S_INT, true, NULL},
+    [KIR_OP_div] = {S_F32, true, NULL},
+    [KIR_OP_fma] = {S_F32, true, NULL},
+    [KIR_OP_neg] = {S_F32, true, NULL},
+    [KIR_OP_abs] = {S_F32, true, NULL},
+    [KIR_OP_sqrt] = {S_F32, true, NULL},
+    [KIR_OP_rint] = {S_F32, true, NULL},
+    [KIR_OP_floor] = {S_F32, true, NULL},
+    [KIR_OP_cmp] = {S_NUM, true, NULL},
+    [KIR_OP_select] = {S_I1, false, rule_select},
+    [KIR_OP_sext] = {S_BITS, true, rule_wider},
+    [KIR_OP_zext] = {S_BITS, true, rule_wider},
+    [KIR_OP_trunc] = {S_INT, true, rule_narrower},
+    [KIR_OP_itof] = {S_INT, true, rule_to_f32},
+    [KIR_OP_ftoi] = {S_F32, true, rule_to_int},
+    [KIR_OP_f16_f32] = {S_I16, true, rule_to_f32},
+    [KIR_OP_f32_f16] = {S_F32, true, rule_to_i16},
+    [KIR_OP_bf16_f32] = {S_I16, true, rule_to_f32},
+    [KIR_OP_f32_bf16] = {S_F32, true, rule_to_i16},
+    [KIR_OP_bitcast] = {S_NUM, true, rule_bitcast},
+    [KIR_OP_splat] = {S_NUM | S_I1, true, rule_splat},
+    [KIR_OP_extract] = {S_NUM | S_I1, true, rule_extract},
+    [KIR_OP_shuffle] = {S_NUM, true, rule_shuffle},
+    [KIR_OP_reduce_add] = {S_NUM, true, rule_vector},
+    [KIR_OP_reduce_max] = {S_NUM, true, rule_vector},
+    [KIR_OP_offset] = {S_PTR, false, rule_offset},
+    [KIR_OP_load] = {S_PTR, false, rule_load},
+    [KIR_OP_store] = {S_PTR, false, rule_store},
+    [KIR_OP_load_part] = {S_PTR, false, rule_load_part},
+    [KIR_OP_store_part] = {S_PTR, false, rule_store_part},
+    [KIR_OP_prefetch] = {S_PTR, false, address},
+    [KIR_OP_dot_u8i8] = {S_I32, false, rule_dot_u8i8},
+    [KIR_OP_dot_i16] = {S_I32, false, rule_dot_i16},
+    [KIR_OP_dot_bf16] = {S_F32, false, rule_dot_bf16},
+    [KIR_OP_for] = {S_I64, false, rule_for},
+    [KIR_OP_if] = {S_I1, false, rule_if},
+    [KIR_OP_lane] = {0, false, rule_lane},
+    [KIR_OP_barrier] = {0, false, NULL},
 };
 
 static bool type_ok(KirType type) {
@@ -240,7 +292,8 @@ static const char *check_operands(const KirFn *fn, const KirOp *op) {
     int arity = kir_op_arity(op->kind);
     if (arity >= 0 && op->operand_count != (uint32_t)arity) return "wrong number of operands";
     if (!op->operand_count) return arity < 0 ? "operands are missing" : NULL;
-    if (!is_in(type_at(fn, op, 0), rules[op->kind].scalars)) return "the first operand has a type that this operation does not take";
+    if (!is_in(type_at(fn, op, 0), rules[op->kind].scalars))
+        return "the first operand has a type that this operation does not take";
     for (uint32_t i = 1; rules[op->kind].same && i < op->operand_count; i++)
         if (!kir_type_eq(type_at(fn, op, 0), type_at(fn, op, i))) return "the operands have different types";
     return NULL;
@@ -272,7 +325,11 @@ bool kir_visible(const KirFn *fn, KirRef value, const KirBlock *block) {
 
 // ---- the whole function --------------------------------------------------------------------------------------
 
-typedef struct Check { const KirFn *fn; KirProfile profile; uint8_t *defined; } Check;   // defined[value]: its definition was passed
+typedef struct Check {
+    const KirFn *fn;
+    KirProfile profile;
+    uint8_t *defined;
+} Check; // defined[value]: its definition was passed
 
 static HdStatus *bad(const Check *check, const KirOp *op, const char *what) {
     return hd_error(HD_INTERNAL, "kernel %s: %s: %s", check->fn->name, op ? kir_op_name(op->kind) : "body", what);
@@ -281,7 +338,8 @@ static HdStatus *bad(const Check *check, const KirOp *op, const char *what) {
 static const char *check_uses(const Check *check, const KirBlock *block, uint32_t count, const KirRef *refs) {
     for (uint32_t i = 0; i < count; i++) {
         if (!refs[i] || refs[i] >= check->fn->values.len) return "an operand is no value";
-        if (!check->defined[refs[i]] || !kir_visible(check->fn, refs[i], block)) return "an operand is used where it is not defined";
+        if (!check->defined[refs[i]] || !kir_visible(check->fn, refs[i], block))
+            return "an operand is used where it is not defined";
     }
     return NULL;
 }
@@ -289,12 +347,15 @@ static const char *check_uses(const Check *check, const KirBlock *block, uint32_
 static HdStatus *check_block(const Check *check, const KirBlock *block);
 
 static HdStatus *check_one(const Check *check, const KirBlock *block, const KirOp *op) {
-    if ((unsigned)op->kind >= KIR_OP_COUNT) return hd_error(HD_INTERNAL, "kernel %s: unknown operation %u", check->fn->name, (unsigned)op->kind);
+    if ((unsigned)op->kind >= KIR_OP_COUNT)
+        return hd_error(HD_INTERNAL, "kernel %s: unknown operation %u", check->fn->name, (unsigned)op->kind);
     if (!(profiles_of[op->kind] & check->profile)) return bad(check, op, "not in this profile");
-    const char *wrong = op->block == block ? check_uses(check, block, op->operand_count, op->operands) : "the operation is in another block";
+    const char *wrong = op->block == block ? check_uses(check, block, op->operand_count, op->operands)
+                                           : "the operation is in another block";
     if (wrong) return bad(check, op, wrong);
     for (int i = 0; i < 2; i++)
-        if (op->body[i]) HD_TRY(op->body[i]->parent == block ? check_block(check, op->body[i]) : bad(check, op, "a body hangs elsewhere"));
+        if (op->body[i])
+            HD_TRY(op->body[i]->parent == block ? check_block(check, op->body[i]) : bad(check, op, "a body hangs elsewhere"));
     wrong = kir_check_op(check->fn, op);
     if (wrong) return bad(check, op, wrong);
     memset(check->defined + op->result, 1, op->result_count);

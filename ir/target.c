@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compilation targets: "cpu:NAME[+feature|-feature]...". A parsed target has one canonical spelling, the one a module stores: the named cpu,
-// then every difference from it in the order of the table.
+// Compilation targets: "cpu:NAME[+feature|-feature]...". A parsed target has one canonical spelling, the one a module stores: the
+// named cpu, then every difference from it in the order of the table.
 #include "ir/target.h"
 
 #include "runtime/cpu_features.h"
@@ -15,13 +15,22 @@ static const char *const feature_names[] = {
 #undef IR_FEATURE
 };
 
-// What an extension needs besides itself; adding it adds these, removing one of these removes it. No processor has the byte and bf16 extensions of
-// AVX-512 without BW and VL, and the emitter relies on it.
+// What an extension needs besides itself; adding it adds these, removing one of these removes it. No processor has the byte and
+// bf16 extensions of AVX-512 without BW and VL, and the emitter relies on it.
 static const uint64_t prerequisites[IR_FEATURE_COUNT] = {
-    [IR_FEATURE_AVX] = F(SSE42), [IR_FEATURE_AVX2] = F(AVX), [IR_FEATURE_FMA] = F(AVX), [IR_FEATURE_F16C] = F(AVX),
-    [IR_FEATURE_AVX512F] = F(AVX2) | F(FMA) | F(F16C), [IR_FEATURE_AVX512BW] = F(AVX512F), [IR_FEATURE_AVX512VL] = F(AVX512F),
-    [IR_FEATURE_AVX512DQ] = F(AVX512F), [IR_FEATURE_AVX512CD] = F(AVX512F), [IR_FEATURE_AVX512VNNI] = F(AVX512BW) | F(AVX512VL),
-    [IR_FEATURE_AVX512BF16] = F(AVX512BW) | F(AVX512VL), [IR_FEATURE_AVX512VBMI] = F(AVX512BW) | F(AVX512VL), [IR_FEATURE_AVXVNNI] = F(AVX2),
+    [IR_FEATURE_AVX] = F(SSE42),
+    [IR_FEATURE_AVX2] = F(AVX),
+    [IR_FEATURE_FMA] = F(AVX),
+    [IR_FEATURE_F16C] = F(AVX),
+    [IR_FEATURE_AVX512F] = F(AVX2) | F(FMA) | F(F16C),
+    [IR_FEATURE_AVX512BW] = F(AVX512F),
+    [IR_FEATURE_AVX512VL] = F(AVX512F),
+    [IR_FEATURE_AVX512DQ] = F(AVX512F),
+    [IR_FEATURE_AVX512CD] = F(AVX512F),
+    [IR_FEATURE_AVX512VNNI] = F(AVX512BW) | F(AVX512VL),
+    [IR_FEATURE_AVX512BF16] = F(AVX512BW) | F(AVX512VL),
+    [IR_FEATURE_AVX512VBMI] = F(AVX512BW) | F(AVX512VL),
+    [IR_FEATURE_AVXVNNI] = F(AVX2),
 };
 
 typedef struct Cpu { const char *name, *tune; uint64_t features; } Cpu;
@@ -100,7 +109,8 @@ static uint64_t machine_features(void) {
 static HdStatus *unknown_cpu(const char *text) {
     HdBuf names = {0};
     for (size_t i = 0; i < HD_COUNT(cpus); i++) hd_buf_printf(&names, " cpu:%s", cpus[i].name);
-    HdStatus *status = hd_error(HD_USAGE, "unknown target \"%s\"; targets: cpu:native%s, each with +FEATURE or -FEATURE", text, names.data);
+    HdStatus *status = hd_error(HD_USAGE, "unknown target \"%s\"; targets: cpu:native%s, each with +FEATURE or -FEATURE", text,
+                                names.data);
     hd_buf_free(&names);
     return status;
 }
@@ -108,7 +118,8 @@ static HdStatus *unknown_cpu(const char *text) {
 static HdStatus *unknown_feature(const char *text, HdStr name) {
     HdBuf names = {0};
     for (size_t i = 0; i < IR_FEATURE_COUNT; i++) hd_buf_printf(&names, " %s", feature_names[i]);
-    HdStatus *status = hd_error(HD_USAGE, "target \"%s\": unknown feature \"" HD_STR_FMT "\"; features:%s", text, HD_STR_ARG(name), names.data);
+    HdStatus *status = hd_error(HD_USAGE, "target \"%s\": unknown feature \"" HD_STR_FMT "\"; features:%s", text,
+                                HD_STR_ARG(name), names.data);
     hd_buf_free(&names);
     return status;
 }
@@ -131,7 +142,9 @@ static HdStatus *parse_base(const char *text, const char **cursor, const Cpu **o
     if (!strncmp(*cursor, "native", len) && ends_name((*cursor)[len])) {
         *out_features = machine_features();
         *out_cpu = best_level(*out_features);
-        if (!*out_cpu) return hd_error(HD_UNSUPPORTED, "target \"%s\": this machine's processor is no x86-64-v2 (it lacks %s)", text, feature_names[IR_FEATURE_SSE42]);
+        if (!*out_cpu)
+            return hd_error(HD_UNSUPPORTED, "target \"%s\": this machine's processor is no x86-64-v2 (it lacks %s)", text,
+                            feature_names[IR_FEATURE_SSE42]);
     } else {
         *out_cpu = cpu_prefix(*cursor, &len);
         if (!*out_cpu) return unknown_cpu(text);
@@ -148,7 +161,8 @@ static HdStatus *parse_changes(const char *text, const char *cursor, uint64_t *f
         HdStr name = {cursor, strcspn(cursor, "+-")};
         IrFeature feature;
         if (!ir_feature_named(name, &feature)) return unknown_feature(text, name);
-        if (!add && feature == IR_FEATURE_SSE42) return hd_error(HD_USAGE, "target \"%s\": sse4.2 is the least this compiler emits and cannot be removed", text);
+        if (!add && feature == IR_FEATURE_SSE42)
+            return hd_error(HD_USAGE, "target \"%s\": sse4.2 is the least this compiler emits and cannot be removed", text);
         *features = add ? feature_add(*features, feature) : feature_remove(*features, feature);
         cursor += name.len;
     }
@@ -159,7 +173,8 @@ static void canonical_name(const Cpu *cpu, IrTarget *target) {
     HdBuf name = {0};
     hd_buf_printf(&name, "cpu:%s", cpu->name);
     for (IrFeature f = 0; f < IR_FEATURE_COUNT; f++)
-        if ((cpu->features ^ target->features) >> f & 1) hd_buf_printf(&name, "%c%s", ir_target_has(target, f) ? '+' : '-', feature_names[f]);
+        if ((cpu->features ^ target->features) >> f & 1)
+            hd_buf_printf(&name, "%c%s", ir_target_has(target, f) ? '+' : '-', feature_names[f]);
     HD_ASSERT(name.len < sizeof target->name);
     memcpy(target->name, name.data, name.len + 1);
     hd_buf_free(&name);

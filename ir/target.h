@@ -21,7 +21,7 @@ typedef enum IrGroup {
 
 typedef struct IrTarget {
     char name[160];          // canonical: "cpu:znver4", "cpu:x86-64-v3+avxvnni"; native is stored as what it resolved to
-    const char *llvm_cpu;    // for LLVM's target-cpu: the best x86-64 level that `features` hold, so that nothing outside the table is ever emitted
+    const char *llvm_cpu;    // for LLVM's target-cpu: the best x86-64 level that `features` hold, so that nothing else is emitted
     const char *tune_cpu;    // for LLVM's tune-cpu: whose latencies the scheduler assumes
     uint64_t features;       // bit IrFeature
 } IrTarget;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kernel IR to MLIR: one row per operation. Most rows are the name of an MLIR operation for integers and one for floats, with the same operands; the
-// others have a function. No operation carries fast-math flags, and none becomes a call.
+// Kernel IR to MLIR: one row per operation. Most rows are the name of an MLIR operation for integers and one for floats, with the
+// same operands; the others have a function. No operation carries fast-math flags, and none becomes a call.
 #include "codegen/cpu/emit_internal.h"
 
 #include <mlir-c/Dialect/LLVM.h>
@@ -21,7 +21,9 @@ static MlirValue emit_param(Emit *e, const KirOp *op) {
     return type.scalar == KIR_I32 ? mb_unary(e, "arith.trunci", mb_type(e, type), value) : value;
 }
 
-static void table_name(const Emit *e, const KirOp *op, HdBuf *out_name) { hd_buf_printf(out_name, "%s.table%lld", e->fn->name, (long long)op->number); }
+static void table_name(const Emit *e, const KirOp *op, HdBuf *out_name) {
+    hd_buf_printf(out_name, "%s.table%lld", e->fn->name, (long long)op->number);
+}
 
 static MlirValue emit_table(Emit *e, const KirOp *op) {
     HdBuf name = {0};
@@ -33,15 +35,21 @@ static MlirValue emit_table(Emit *e, const KirOp *op) {
 }
 
 // a < b ? a : b, which is what minps computes: with a NaN the second operand. The same on all targets.
-static MlirValue float_pick(Emit *e, int64_t predicate, MlirValue a, MlirValue b) { return mb_select(e, mb_cmp_float(e, predicate, a, b), a, b); }
+static MlirValue float_pick(Emit *e, int64_t predicate, MlirValue a, MlirValue b) {
+    return mb_select(e, mb_cmp_float(e, predicate, a, b), a, b);
+}
 
 static MlirValue pick(Emit *e, KirType type, bool smaller, MlirValue a, MlirValue b) {
     if (type.scalar == KIR_F32) return float_pick(e, smaller ? MB_OLT : MB_OGT, a, b);
     return mb_binary(e, smaller ? "arith.minsi" : "arith.maxsi", a, b);
 }
 
-static MlirValue emit_min(Emit *e, const KirOp *op) { return pick(e, emit_type(e, op->result), true, emit_operand(e, op, 0), emit_operand(e, op, 1)); }
-static MlirValue emit_max(Emit *e, const KirOp *op) { return pick(e, emit_type(e, op->result), false, emit_operand(e, op, 0), emit_operand(e, op, 1)); }
+static MlirValue emit_min(Emit *e, const KirOp *op) {
+    return pick(e, emit_type(e, op->result), true, emit_operand(e, op, 0), emit_operand(e, op, 1));
+}
+static MlirValue emit_max(Emit *e, const KirOp *op) {
+    return pick(e, emit_type(e, op->result), false, emit_operand(e, op, 0), emit_operand(e, op, 1));
+}
 
 static MlirValue emit_fma(Emit *e, const KirOp *op) {
     MlirValue a = emit_operand(e, op, 0), b = emit_operand(e, op, 1), c = emit_operand(e, op, 2);
@@ -53,10 +61,13 @@ static MlirValue emit_cmp(Emit *e, const KirOp *op) {
     static const int64_t ints[] = {[KIR_EQ] = 0, [KIR_NE] = 1, [KIR_LT] = 2, [KIR_LE] = 3, [KIR_GT] = 4, [KIR_GE] = 5};
     static const int64_t floats[] = {[KIR_EQ] = 1, [KIR_NE] = 13, [KIR_LT] = 4, [KIR_LE] = 5, [KIR_GT] = 2, [KIR_GE] = 3};
     MlirValue a = emit_operand(e, op, 0), b = emit_operand(e, op, 1);
-    return emit_type(e, op->operands[0]).scalar == KIR_F32 ? mb_cmp_float(e, floats[op->pred], a, b) : mb_cmp_int(e, ints[op->pred], a, b);
+    return emit_type(e, op->operands[0]).scalar == KIR_F32 ? mb_cmp_float(e, floats[op->pred], a, b)
+                                                           : mb_cmp_int(e, ints[op->pred], a, b);
 }
 
-static MlirValue emit_bitcast(Emit *e, const KirOp *op) { return mb_bitcast(e, mb_type(e, emit_type(e, op->result)), emit_operand(e, op, 0)); }
+static MlirValue emit_bitcast(Emit *e, const KirOp *op) {
+    return mb_bitcast(e, mb_type(e, emit_type(e, op->result)), emit_operand(e, op, 0));
+}
 
 static MlirValue emit_extract(Emit *e, const KirOp *op) {
     KirType type = emit_type(e, op->operands[0]);
@@ -88,7 +99,9 @@ static MlirValue emit_reduce(Emit *e, const KirOp *op) {
 }
 
 static MlirValue emit_offset(Emit *e, const KirOp *op) { return mb_at(e, emit_operand(e, op, 0), emit_operand(e, op, 1)); }
-static MlirValue emit_load(Emit *e, const KirOp *op) { return mb_load(e, mb_type(e, emit_type(e, op->result)), emit_operand(e, op, 0), 1); }
+static MlirValue emit_load(Emit *e, const KirOp *op) {
+    return mb_load(e, mb_type(e, emit_type(e, op->result)), emit_operand(e, op, 0), 1);
+}
 
 static MlirValue emit_store(Emit *e, const KirOp *op) {
     mb_store(e, emit_operand(e, op, 0), emit_operand(e, op, 1), 1);
@@ -98,7 +111,11 @@ static MlirValue emit_store(Emit *e, const KirOp *op) {
 static MlirValue emit_prefetch(Emit *e, const KirOp *op) {
     MlirValue pointer = emit_operand(e, op, 0);
     MlirNamedAttribute attrs[] = {mb_attr_i32(e, "rw", 0), mb_attr_i32(e, "hint", 3), mb_attr_i32(e, "cache", 1)};
-    mb_insert(e, &(MbOp){.name = "llvm.intr.prefetch", .operand_count = 1, .operands = &pointer, .attr_count = HD_COUNT(attrs), .attrs = attrs});
+    mb_insert(e, &(MbOp){.name = "llvm.intr.prefetch",
+                         .operand_count = 1,
+                         .operands = &pointer,
+                         .attr_count = HD_COUNT(attrs),
+                         .attrs = attrs});
     return no_value();
 }
 
@@ -121,7 +138,8 @@ static MlirRegion emit_body(Emit *e, const KirBlock *body) {
     e->block = block;
     emit_ops(e, body);
     MlirValue yields[KIR_MAX_CARRIED];
-    mb_insert(e, &(MbOp){.name = "scf.yield", .operand_count = gather(e, body->yield_count, body->yields, yields), .operands = yields});
+    mb_insert(
+        e, &(MbOp){.name = "scf.yield", .operand_count = gather(e, body->yield_count, body->yields, yields), .operands = yields});
     e->block = outer;
     return region;
 }
@@ -132,8 +150,13 @@ static MlirValue emit_control(Emit *e, const KirOp *op, const char *name, uint32
     MlirValue operands[3 + KIR_MAX_CARRIED];
     MlirType results[KIR_MAX_CARRIED];
     for (uint32_t i = 0; i < op->result_count; i++) results[i] = mb_type(e, emit_type(e, op->result + i));
-    MlirOperation made = mb_insert(e, &(MbOp){.name = name, .operand_count = gather(e, op->operand_count, op->operands, operands), .operands = operands,
-                                              .result_count = op->result_count, .results = results, .region_count = regions, .regions = bodies});
+    MlirOperation made = mb_insert(e, &(MbOp){.name = name,
+                                              .operand_count = gather(e, op->operand_count, op->operands, operands),
+                                              .operands = operands,
+                                              .result_count = op->result_count,
+                                              .results = results,
+                                              .region_count = regions,
+                                              .regions = bodies});
     for (uint32_t i = 0; i < op->result_count; i++) e->values[op->result + i] = mlirOperationGetResult(made, i);
     return no_value();
 }
@@ -145,26 +168,59 @@ static MlirValue emit_if(Emit *e, const KirOp *op) { return emit_control(e, op, 
 
 // By scalar of the first operand: MLIR operation on integers, on floats; or a function.
 static const struct Row { const char *on_ints, *on_floats; EmitOp *function; } rows[KIR_OP_COUNT] = {
-    [KIR_OP_const_int] = {.function = emit_const_int}, [KIR_OP_const_float] = {.function = emit_const_float}, [KIR_OP_table] = {.function = emit_table},
-    [KIR_OP_param] = {.function = emit_param}, [KIR_OP_scratch] = {.function = emit_scratch},
-    [KIR_OP_add] = {"arith.addi", "arith.addf", NULL}, [KIR_OP_sub] = {"arith.subi", "arith.subf", NULL}, [KIR_OP_mul] = {"arith.muli", "arith.mulf", NULL},
-    [KIR_OP_min] = {.function = emit_min}, [KIR_OP_max] = {.function = emit_max},
-    [KIR_OP_sdiv] = {.on_ints = "arith.divsi"}, [KIR_OP_srem] = {.on_ints = "arith.remsi"}, [KIR_OP_and] = {.on_ints = "arith.andi"},
-    [KIR_OP_or] = {.on_ints = "arith.ori"}, [KIR_OP_xor] = {.on_ints = "arith.xori"}, [KIR_OP_shl] = {.on_ints = "arith.shli"},
-    [KIR_OP_lshr] = {.on_ints = "arith.shrui"}, [KIR_OP_ashr] = {.on_ints = "arith.shrsi"},
-    [KIR_OP_div] = {.on_floats = "arith.divf"}, [KIR_OP_fma] = {.function = emit_fma}, [KIR_OP_neg] = {.on_floats = "arith.negf"},
-    [KIR_OP_abs] = {.on_floats = "math.absf"}, [KIR_OP_sqrt] = {.on_floats = "math.sqrt"}, [KIR_OP_rint] = {.on_floats = "math.roundeven"},
-    [KIR_OP_floor] = {.on_floats = "math.floor"}, [KIR_OP_cmp] = {.function = emit_cmp}, [KIR_OP_select] = {.on_ints = "arith.select"},
-    [KIR_OP_sext] = {.on_ints = "arith.extsi"}, [KIR_OP_zext] = {.on_ints = "arith.extui"}, [KIR_OP_trunc] = {.on_ints = "arith.trunci"},
-    [KIR_OP_itof] = {.on_ints = "arith.sitofp"}, [KIR_OP_ftoi] = {.on_floats = "arith.fptosi"},
-    [KIR_OP_f16_f32] = {.function = emit_f16_f32}, [KIR_OP_f32_f16] = {.function = emit_f32_f16}, [KIR_OP_bf16_f32] = {.function = emit_bf16_f32},
-    [KIR_OP_f32_bf16] = {.function = emit_f32_bf16}, [KIR_OP_bitcast] = {.function = emit_bitcast},
-    [KIR_OP_splat] = {"vector.broadcast", "vector.broadcast", NULL}, [KIR_OP_extract] = {.function = emit_extract}, [KIR_OP_shuffle] = {.function = emit_shuffle},
-    [KIR_OP_reduce_add] = {.function = emit_reduce}, [KIR_OP_reduce_max] = {.function = emit_reduce},
-    [KIR_OP_offset] = {.function = emit_offset}, [KIR_OP_load] = {.function = emit_load}, [KIR_OP_store] = {.function = emit_store},
-    [KIR_OP_load_part] = {.function = emit_load_part}, [KIR_OP_store_part] = {.function = emit_store_part}, [KIR_OP_prefetch] = {.function = emit_prefetch},
-    [KIR_OP_dot_u8i8] = {.function = emit_dot_u8i8}, [KIR_OP_dot_i16] = {.function = emit_dot_i16}, [KIR_OP_dot_bf16] = {.function = emit_dot_bf16},
-    [KIR_OP_for] = {.function = emit_for}, [KIR_OP_if] = {.function = emit_if},
+    [KIR_OP_const_int] = {.function = emit_const_int},
+    [KIR_OP_const_float] = {.function = emit_const_float},
+    [KIR_OP_table] = {.function = emit_table},
+    [KIR_OP_param] = {.function = emit_param},
+    [KIR_OP_scratch] = {.function = emit_scratch},
+    [KIR_OP_add] = {"arith.addi", "arith.addf", NULL},
+    [KIR_OP_sub] = {"arith.subi", "arith.subf", NULL},
+    [KIR_OP_mul] = {"arith.muli", "arith.mulf", NULL},
+    [KIR_OP_min] = {.function = emit_min},
+    [KIR_OP_max] = {.function = emit_max},
+    [KIR_OP_sdiv] = {.on_ints = "arith.divsi"},
+    [KIR_OP_srem] = {.on_ints = "arith.remsi"},
+    [KIR_OP_and] = {.on_ints = "arith.andi"},
+    [KIR_OP_or] = {.on_ints = "arith.ori"},
+    [KIR_OP_xor] = {.on_ints = "arith.xori"},
+    [KIR_OP_shl] = {.on_ints = "arith.shli"},
+    [KIR_OP_lshr] = {.on_ints = "arith.shrui"},
+    [KIR_OP_ashr] = {.on_ints = "arith.shrsi"},
+    [KIR_OP_div] = {.on_floats = "arith.divf"},
+    [KIR_OP_fma] = {.function = emit_fma},
+    [KIR_OP_neg] = {.on_floats = "arith.negf"},
+    [KIR_OP_abs] = {.on_floats = "math.absf"},
+    [KIR_OP_sqrt] = {.on_floats = "math.sqrt"},
+    [KIR_OP_rint] = {.on_floats = "math.roundeven"},
+    [KIR_OP_floor] = {.on_floats = "math.floor"},
+    [KIR_OP_cmp] = {.function = emit_cmp},
+    [KIR_OP_select] = {.on_ints = "arith.select"},
+    [KIR_OP_sext] = {.on_ints = "arith.extsi"},
+    [KIR_OP_zext] = {.on_ints = "arith.extui"},
+    [KIR_OP_trunc] = {.on_ints = "arith.trunci"},
+    [KIR_OP_itof] = {.on_ints = "arith.sitofp"},
+    [KIR_OP_ftoi] = {.on_floats = "arith.fptosi"},
+    [KIR_OP_f16_f32] = {.function = emit_f16_f32},
+    [KIR_OP_f32_f16] = {.function = emit_f32_f16},
+    [KIR_OP_bf16_f32] = {.function = emit_bf16_f32},
+    [KIR_OP_f32_bf16] = {.function = emit_f32_bf16},
+    [KIR_OP_bitcast] = {.function = emit_bitcast},
+    [KIR_OP_splat] = {"vector.broadcast", "vector.broadcast", NULL},
+    [KIR_OP_extract] = {.function = emit_extract},
+    [KIR_OP_shuffle] = {.function = emit_shuffle},
+    [KIR_OP_reduce_add] = {.function = emit_reduce},
+    [KIR_OP_reduce_max] = {.function = emit_reduce},
+    [KIR_OP_offset] = {.function = emit_offset},
+    [KIR_OP_load] = {.function = emit_load},
+    [KIR_OP_store] = {.function = emit_store},
+    [KIR_OP_load_part] = {.function = emit_load_part},
+    [KIR_OP_store_part] = {.function = emit_store_part},
+    [KIR_OP_prefetch] = {.function = emit_prefetch},
+    [KIR_OP_dot_u8i8] = {.function = emit_dot_u8i8},
+    [KIR_OP_dot_i16] = {.function = emit_dot_i16},
+    [KIR_OP_dot_bf16] = {.function = emit_dot_bf16},
+    [KIR_OP_for] = {.function = emit_for},
+    [KIR_OP_if] = {.function = emit_if},
 };
 
 bool emit_has_row(KirOpKind kind) { return rows[kind].function || rows[kind].on_ints || rows[kind].on_floats; }
@@ -174,7 +230,8 @@ static MlirValue emit_by_name(Emit *e, const KirOp *op) {
     MlirValue operands[3];
     const char *name = emit_type(e, op->operands[0]).scalar == KIR_F32 ? row->on_floats : row->on_ints;
     HD_ASSERT(name);
-    return mb_op(e, name, mb_type(e, emit_type(e, op->result)), gather(e, op->operand_count, op->operands, operands), operands, 0, NULL);
+    return mb_op(e, name, mb_type(e, emit_type(e, op->result)), gather(e, op->operand_count, op->operands, operands), operands, 0,
+                 NULL);
 }
 
 static void emit_ops(Emit *e, const KirBlock *block) {
@@ -201,14 +258,21 @@ static void emit_global(Emit *e, const KirOp *op) {
     table_name(e, op, &name);
     MlirType type = mlirLLVMArrayTypeGet(mb_type(e, KT_I8), (unsigned)table->len);
     MlirNamedAttribute attrs[] = {
-        mb_attr(e, "global_type", mlirTypeAttrGet(type)), mb_attr(e, "constant", mlirUnitAttrGet(e->context)), mb_attr_text(e, "sym_name", name.data),
+        mb_attr(e, "global_type", mlirTypeAttrGet(type)),
+        mb_attr(e, "constant", mlirUnitAttrGet(e->context)),
+        mb_attr_text(e, "sym_name", name.data),
         mb_attr(e, "linkage", mlirLLVMLinkageAttrGet(e->context, MlirLLVMLinkageInternal)),
         mb_attr(e, "value", mlirStringAttrGet(e->context, mlirStringRefCreate((const char *)table->bytes, table->len))),
-        mb_attr_i64(e, "alignment", 64), mb_attr_i32(e, "addr_space", 0),
+        mb_attr_i64(e, "alignment", 64),
+        mb_attr_i32(e, "addr_space", 0),
     };
     hd_buf_free(&name);
     MlirRegion initializer = mlirRegionCreate();
-    mb_insert(e, &(MbOp){.name = "llvm.mlir.global", .attr_count = HD_COUNT(attrs), .attrs = attrs, .region_count = 1, .regions = &initializer});
+    mb_insert(e, &(MbOp){.name = "llvm.mlir.global",
+                         .attr_count = HD_COUNT(attrs),
+                         .attrs = attrs,
+                         .region_count = 1,
+                         .regions = &initializer});
 }
 
 static void emit_function(Emit *e) {
@@ -222,7 +286,8 @@ static void emit_function(Emit *e) {
         mb_attr_text(e, "sym_name", e->fn->name),
         mb_attr(e, "function_type", mlirTypeAttrGet(mlirFunctionTypeGet(e->context, 4, inputs, 0, NULL))),
     };
-    mb_insert(e, &(MbOp){.name = "func.func", .attr_count = HD_COUNT(attrs), .attrs = attrs, .region_count = 1, .regions = &body});
+    mb_insert(e,
+              &(MbOp){.name = "func.func", .attr_count = HD_COUNT(attrs), .attrs = attrs, .region_count = 1, .regions = &body});
     e->block = e->top;
     for (uint32_t i = 0; i < 2; i++) e->values[e->fn->entry->first_arg + i] = mlirBlockGetArgument(e->top, 1 + i);
     emit_ops(e, e->fn->prelude);

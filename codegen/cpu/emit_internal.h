@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside the CPU emitter: building MLIR operation by operation through the C API. Files: emit_mlir.c (this layer), emit.c (one row per kernel
-// operation, control, the module), emit_special.c (conversions, partial memory, products: what depends on the target), object.c (LLVM, link).
+// Inside the CPU emitter: building MLIR operation by operation through the C API. Files: emit_mlir.c (this layer), emit.c (one
+// row per kernel operation, control, the module), emit_special.c (conversions, partial memory, products: what depends on the
+// target), object.c (LLVM, link).
 #ifndef HEDDLE_CPU_EMIT_INTERNAL_H
 #define HEDDLE_CPU_EMIT_INTERNAL_H
 
@@ -41,7 +42,8 @@ MlirOperation mb_create(const Emit *e, const MbOp *desc);         // not inserte
 MlirOperation mb_insert(Emit *e, const MbOp *desc);               // at the cursor
 
 // One result; operands and attributes as arrays.
-MlirValue mb_op(Emit *e, const char *name, MlirType result, uint32_t count, const MlirValue *operands, uint32_t attrs, const MlirNamedAttribute *attr);
+MlirValue mb_op(Emit *e, const char *name, MlirType result, uint32_t count, const MlirValue *operands, uint32_t attrs,
+                const MlirNamedAttribute *attr);
 MlirValue mb_unary(Emit *e, const char *name, MlirType result, MlirValue a);
 MlirValue mb_binary(Emit *e, const char *name, MlirValue a, MlirValue b);          // result as a
 MlirValue mb_int(Emit *e, KirType type, int64_t value);
@@ -68,7 +70,8 @@ void mb_loop_end(Emit *e, MbLoop *loop);
 // ---- emit_special.c ---------------------------------------------------------------------------------------------
 
 typedef MlirValue EmitOp(Emit *e, const KirOp *op);       // a null value for operations without result
-EmitOp emit_f16_f32, emit_f32_f16, emit_bf16_f32, emit_f32_bf16, emit_load_part, emit_store_part, emit_dot_u8i8, emit_dot_i16, emit_dot_bf16;
+EmitOp emit_f16_f32, emit_f32_f16, emit_bf16_f32, emit_f32_bf16, emit_load_part, emit_store_part, emit_dot_u8i8, emit_dot_i16,
+    emit_dot_bf16;
 
 // ---- emit.c ------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A thin layer over MLIR's C API: every operation of a kernel is made by mb_create. MLIR aborts on unknown names in debug builds only; the module
-// is verified before it is lowered.
+// A thin layer over MLIR's C API: every operation of a kernel is made by mb_create. MLIR aborts on unknown names in debug builds
+// only; the module is verified before it is lowered.
 #include "codegen/cpu/emit_internal.h"
 
 #include <mlir-c/Dialect/LLVM.h>
@@ -30,8 +30,12 @@ static MlirAttribute int_attr(const Emit *e, uint32_t bits, int64_t value) {
     return mlirIntegerAttrGet(mlirIntegerTypeGet(e->context, bits), value);
 }
 
-MlirNamedAttribute mb_attr_i64(const Emit *e, const char *name, int64_t value) { return mb_attr(e, name, int_attr(e, 64, value)); }
-MlirNamedAttribute mb_attr_i32(const Emit *e, const char *name, int64_t value) { return mb_attr(e, name, int_attr(e, 32, value)); }
+MlirNamedAttribute mb_attr_i64(const Emit *e, const char *name, int64_t value) {
+    return mb_attr(e, name, int_attr(e, 64, value));
+}
+MlirNamedAttribute mb_attr_i32(const Emit *e, const char *name, int64_t value) {
+    return mb_attr(e, name, int_attr(e, 32, value));
+}
 
 MlirNamedAttribute mb_attr_text(const Emit *e, const char *name, const char *text) {
     return mb_attr(e, name, mlirStringAttrGet(e->context, text_ref(text)));
@@ -54,8 +58,15 @@ MlirOperation mb_insert(Emit *e, const MbOp *desc) {
     return op;
 }
 
-MlirValue mb_op(Emit *e, const char *name, MlirType result, uint32_t count, const MlirValue *operands, uint32_t attrs, const MlirNamedAttribute *attr) {
-    MbOp desc = {.name = name, .operand_count = count, .operands = operands, .result_count = 1, .results = &result, .attr_count = attrs, .attrs = attr};
+MlirValue mb_op(Emit *e, const char *name, MlirType result, uint32_t count, const MlirValue *operands, uint32_t attrs,
+                const MlirNamedAttribute *attr) {
+    MbOp desc = {.name = name,
+                 .operand_count = count,
+                 .operands = operands,
+                 .result_count = 1,
+                 .results = &result,
+                 .attr_count = attrs,
+                 .attrs = attr};
     return mlirOperationGetResult(mb_insert(e, &desc), 0);
 }
 
@@ -72,7 +83,9 @@ static MlirValue constant(Emit *e, KirType type, MlirAttribute scalar) {
     return mb_op(e, "arith.constant", result, 0, NULL, 1, &attr);
 }
 
-MlirValue mb_int(Emit *e, KirType type, int64_t value) { return constant(e, type, int_attr(e, kir_scalar_bits(type.scalar), value)); }
+MlirValue mb_int(Emit *e, KirType type, int64_t value) {
+    return constant(e, type, int_attr(e, kir_scalar_bits(type.scalar), value));
+}
 
 // The bits travel as an integer: a NaN keeps its payload, and no decimal conversion is involved.
 MlirValue mb_float(Emit *e, KirType type, float value) {
@@ -99,7 +112,9 @@ MlirValue mb_bitcast(Emit *e, MlirType type, MlirValue a) { return mb_unary(e, "
 
 // ---- lanes -----------------------------------------------------------------------------------------------------
 
-static MlirAttribute i64_array(const Emit *e, const int64_t *values, uint32_t count) { return mlirDenseI64ArrayGet(e->context, count, values); }
+static MlirAttribute i64_array(const Emit *e, const int64_t *values, uint32_t count) {
+    return mlirDenseI64ArrayGet(e->context, count, values);
+}
 
 MlirValue mb_shuffle(Emit *e, MlirType result, MlirValue a, MlirValue b, const int64_t *lanes, uint32_t count) {
     MlirNamedAttribute attr = mb_attr(e, "mask", i64_array(e, lanes, count));
@@ -144,7 +159,11 @@ MlirValue mb_load(Emit *e, MlirType type, MlirValue pointer, uint32_t alignment)
 
 void mb_store(Emit *e, MlirValue pointer, MlirValue value, uint32_t alignment) {
     MlirNamedAttribute attr = mb_attr_i64(e, "alignment", alignment);
-    mb_insert(e, &(MbOp){.name = "llvm.store", .operand_count = 2, .operands = (MlirValue[]){value, pointer}, .attr_count = 1, .attrs = &attr});
+    mb_insert(e, &(MbOp){.name = "llvm.store",
+                         .operand_count = 2,
+                         .operands = (MlirValue[]){value, pointer},
+                         .attr_count = 1,
+                         .attrs = &attr});
 }
 
 MlirValue mb_intrinsic(Emit *e, const char *name, MlirType result, uint32_t count, const MlirValue *operands) {
@@ -163,7 +182,8 @@ MbLoop mb_loop_begin(Emit *e, MlirValue upper) {
     MlirBlock body = mlirBlockCreate(1, &index, &e->location);
     MlirRegion region = mlirRegionCreate();
     mlirRegionAppendOwnedBlock(region, body);
-    MlirOperation op = mb_insert(e, &(MbOp){.name = "scf.for", .operand_count = 3, .operands = bounds, .region_count = 1, .regions = &region});
+    MlirOperation op = mb_insert(
+        e, &(MbOp){.name = "scf.for", .operand_count = 3, .operands = bounds, .region_count = 1, .regions = &region});
     MbLoop loop = {e->block, body, op, mlirBlockGetArgument(body, 0)};
     e->block = body;
     return loop;

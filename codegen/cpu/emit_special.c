@@ -6,8 +6,8 @@ static KirType lanes_of(KirScalar scalar, KirType like) { return KIR_T(scalar, l
 static bool has(const Emit *e, IrFeature feature) { return ir_target_has(e->target, feature); }
 
 // ---- f16 and bf16 ------------------------------------------------------------------------------------------------
-// With F16C LLVM converts by vcvtph2ps and vcvtps2ph. Without, integer arithmetic gives the same bits, quieted NaNs included; LLVM alone would call
-// compiler-rt, which a kernel cannot.
+// With F16C LLVM converts by vcvtph2ps and vcvtps2ph. Without, integer arithmetic gives the same bits, quieted NaNs included;
+// LLVM alone would call compiler-rt, which a kernel cannot.
 
 static MlirType half_type(const Emit *e, uint32_t lanes) {
     int64_t shape = lanes;
@@ -39,8 +39,8 @@ static MlirValue f16_f32_by_integers(Emit *e, MlirValue half, KirType type) {
     return mb_bitcast(e, mb_type(e, floats), or_(e, result, sign));
 }
 
-// Normal numbers: add half of the last place, less one for an even result, and cut; a carry walks into the exponent and to infinity. Subnormals: the
-// float adder rounds when 0.5 is added, whose last place is 2^-24.
+// Normal numbers: add half of the last place, less one for an even result, and cut; a carry walks into the exponent and to
+// infinity. Subnormals: the float adder rounds when 0.5 is added, whose last place is 2^-24.
 static MlirValue f32_f16_by_integers(Emit *e, MlirValue value, KirType type) {
     KirType words = lanes_of(KIR_I32, type), floats = lanes_of(KIR_F32, type);
     MlirType word_type = mb_type(e, words);
@@ -92,12 +92,13 @@ MlirValue emit_f32_bf16(Emit *e, const KirOp *op) {
 }
 
 // ---- partial vectors -----------------------------------------------------------------------------------------------
-// Masked instructions where they exist for this element size. Elsewhere LLVM would branch once per lane; a loop over elements through a
-// buffer on the stack is smaller, and partial vectors are the ends of rows.
+// Masked instructions where they exist for this element size. Elsewhere LLVM would branch once per lane; a loop over elements
+// through a buffer on the stack is smaller, and partial vectors are the ends of rows.
 
 static bool can_mask(const Emit *e, KirType type) {
     if (type.lanes == 1) return false;
-    return kir_scalar_bits(type.scalar) >= 32 ? has(e, IR_FEATURE_AVX) : has(e, IR_FEATURE_AVX512BW) && has(e, IR_FEATURE_AVX512VL);
+    return kir_scalar_bits(type.scalar) >= 32 ? has(e, IR_FEATURE_AVX)
+                                              : has(e, IR_FEATURE_AVX512BW) && has(e, IR_FEATURE_AVX512VL);
 }
 
 static KirType index_type(KirType type) {
@@ -128,7 +129,13 @@ static MlirValue buffer(Emit *e) {
     MlirOperation size = mb_create(e, &size_op);
     MlirValue size_value = mlirOperationGetResult(size, 0);
     MlirNamedAttribute attrs[] = {mb_attr_i64(e, "alignment", 64), mb_attr(e, "elem_type", mlirTypeAttrGet(byte))};
-    MbOp alloca_op = {.name = "llvm.alloca", .operand_count = 1, .operands = &size_value, .result_count = 1, .results = &pointer, .attr_count = 2, .attrs = attrs};
+    MbOp alloca_op = {.name = "llvm.alloca",
+                      .operand_count = 1,
+                      .operands = &size_value,
+                      .result_count = 1,
+                      .results = &pointer,
+                      .attr_count = 2,
+                      .attrs = attrs};
     MlirOperation space = mb_create(e, &alloca_op);
     mlirBlockInsertOwnedOperation(e->top, 0, space);       // the function's first block: allocated once, not per round of a loop
     mlirBlockInsertOwnedOperation(e->top, 0, size);
@@ -149,7 +156,8 @@ MlirValue emit_load_part(Emit *e, const KirOp *op) {
     MlirValue pointer = emit_operand(e, op, 0), count = emit_operand(e, op, 1), zero = zero_of(e, type);
     if (can_mask(e, type)) {
         MlirNamedAttribute attr = mb_attr_i32(e, "alignment", 1);
-        return mb_op(e, "llvm.intr.masked.load", mb_type(e, type), 3, (MlirValue[]){pointer, mask_of(e, type, count), zero}, 1, &attr);
+        return mb_op(e, "llvm.intr.masked.load", mb_type(e, type), 3, (MlirValue[]){pointer, mask_of(e, type, count), zero}, 1,
+                     &attr);
     }
     mb_store(e, buffer(e), zero, 1);
     copy_elements(e, type.scalar, pointer, buffer(e), count);
@@ -162,7 +170,9 @@ MlirValue emit_store_part(Emit *e, const KirOp *op) {
     if (can_mask(e, type)) {
         MlirNamedAttribute attr = mb_attr_i32(e, "alignment", 1);
         MlirValue operands[3] = {value, pointer, mask_of(e, type, count)};
-        mb_insert(e, &(MbOp){.name = "llvm.intr.masked.store", .operand_count = 3, .operands = operands, .attr_count = 1, .attrs = &attr});
+        mb_insert(
+            e,
+            &(MbOp){.name = "llvm.intr.masked.store", .operand_count = 3, .operands = operands, .attr_count = 1, .attrs = &attr});
     } else {
         mb_store(e, buffer(e), value, 1);
         copy_elements(e, type.scalar, buffer(e), pointer, count);
@@ -171,24 +181,28 @@ MlirValue emit_store_part(Emit *e, const KirOp *op) {
 }
 
 // ---- products ------------------------------------------------------------------------------------------------------
-// A product is cut into pieces of the widest instruction. A piece of n accumulator lanes is one instruction, or arithmetic on pmaddwd.
+// A product is cut into pieces of the widest instruction. A piece of n accumulator lanes is one instruction, or arithmetic on
+// pmaddwd.
 
 typedef MlirValue Piece(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b);
 
-static MlirValue by_pieces(Emit *e, Piece *piece, uint32_t widest, KirType acc_type, KirType in_type, MlirValue acc, MlirValue a, MlirValue b) {
+static MlirValue by_pieces(Emit *e, Piece *piece, uint32_t widest, KirType acc_type, KirType in_type, MlirValue acc, MlirValue a,
+                           MlirValue b) {
     if (acc_type.lanes <= widest) return piece(e, acc_type.lanes, acc, a, b);
     KirType half = KIR_T(acc_type.scalar, acc_type.lanes / 2), half_in = KIR_T(in_type.scalar, in_type.lanes / 2);
     MlirValue parts[2];
     for (uint32_t i = 0; i < 2; i++) {
         MlirValue acc_part = mb_slice(e, acc_type, acc, i * half.lanes, half.lanes);
-        MlirValue a_part = mb_slice(e, in_type, a, i * half_in.lanes, half_in.lanes), b_part = mb_slice(e, in_type, b, i * half_in.lanes, half_in.lanes);
+        MlirValue a_part = mb_slice(e, in_type, a, i * half_in.lanes, half_in.lanes),
+                  b_part = mb_slice(e, in_type, b, i * half_in.lanes, half_in.lanes);
         parts[i] = by_pieces(e, piece, widest, half, half_in, acc_part, a_part, b_part);
     }
     return mb_concat(e, half, parts[0], parts[1]);
 }
 
 static MlirValue emit_dot(Emit *e, const KirOp *op, Piece *piece, uint32_t widest) {
-    return by_pieces(e, piece, widest, emit_type(e, op->result), emit_type(e, op->operands[1]), emit_operand(e, op, 0), emit_operand(e, op, 1), emit_operand(e, op, 2));
+    return by_pieces(e, piece, widest, emit_type(e, op->result), emit_type(e, op->operands[1]), emit_operand(e, op, 0),
+                     emit_operand(e, op, 1), emit_operand(e, op, 2));
 }
 
 // Accumulator lanes of the widest vpdpbusd or vpdpwssd; 0: none.
@@ -201,19 +215,27 @@ static MlirValue dot_instruction(Emit *e, const char *name, MlirValue acc, MlirV
     return mb_intrinsic(e, full, mlirValueGetType(acc), 3, (MlirValue[]){acc, a, b});
 }
 
-static MlirValue piece_vpdpbusd(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) { return dot_instruction(e, "avx512.vpdpbusd", acc, a, b, lanes); }
-static MlirValue piece_vpdpwssd(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) { return dot_instruction(e, "avx512.vpdpwssd", acc, a, b, lanes); }
+static MlirValue piece_vpdpbusd(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {
+    return dot_instruction(e, "avx512.vpdpbusd", acc, a, b, lanes);
+}
+static MlirValue piece_vpdpwssd(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {
+    return dot_instruction(e, "avx512.vpdpwssd", acc, a, b, lanes);
+}
 
 // pmaddwd: i32 lane i = a[2i] b[2i] + a[2i+1] b[2i+1].
 static MlirValue madd(Emit *e, uint32_t lanes, MlirValue a, MlirValue b) {
-    const char *name = lanes == 16 ? "llvm.x86.avx512.pmaddw.d.512" : lanes == 8 ? "llvm.x86.avx2.pmadd.wd" : "llvm.x86.sse2.pmadd.wd";
+    const char *name = lanes == 16  ? "llvm.x86.avx512.pmaddw.d.512"
+                       : lanes == 8 ? "llvm.x86.avx2.pmadd.wd"
+                                    : "llvm.x86.sse2.pmadd.wd";
     return mb_intrinsic(e, name, mb_type(e, KIR_T(KIR_I32, (uint8_t)lanes)), 2, (MlirValue[]){a, b});
 }
 
-static MlirValue piece_madd(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) { return add(e, acc, madd(e, lanes, a, b)); }
+static MlirValue piece_madd(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {
+    return add(e, acc, madd(e, lanes, a, b));
+}
 
-// Even and odd bytes as 16-bit numbers in place: no lane moves, and pmaddwd sums bytes 0 and 2, then 1 and 3, of each accumulator lane. Exact: no sum
-// exceeds 2 * 255 * 128. (pmaddubsw would saturate.)
+// Even and odd bytes as 16-bit numbers in place: no lane moves, and pmaddwd sums bytes 0 and 2, then 1 and 3, of each accumulator
+// lane. Exact: no sum exceeds 2 * 255 * 128. (pmaddubsw would saturate.)
 static MlirValue piece_bytes(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {
     KirType words = KIR_T(KIR_I16, (uint8_t)(2 * lanes));
     MlirValue eight = mb_int(e, words, 8);

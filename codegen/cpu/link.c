@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The linker: lld as a child process, fed from memory. The objects travel as one archive (all of whose members are linked, in order) in a memfd, the
-// shared object comes back on the child's standard output: no file on disk, no path that could leave traces in the result.
+// The linker: lld as a child process, fed from memory. The objects travel as one archive (all of whose members are linked, in
+// order) in a memfd, the shared object comes back on the child's standard output: no file on disk, no path that could leave
+// traces in the result.
 #include "codegen/codegen.h"
 
 #include <errno.h>
@@ -62,13 +63,16 @@ static HdStatus *start(const int fds[3], pid_t *out_pid) {
     posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
     posix_spawn_file_actions_adddup2(&actions, fds[2], 2);
     for (size_t i = 0; i < HD_COUNT(linkers); i++) {
-        const char *argv[] = {linkers[i], "-m", "elf_x86_64", "-shared", "-nostdlib", "-z", "defs", "-z", "noexecstack", "--build-id=none", "--hash-style=gnu",
-                              "--strip-all", "--threads=1", "--whole-archive", INPUT_PATH, "-o", "-", NULL};
+        const char *argv[] = {linkers[i], "-m", "elf_x86_64", "-shared", "-nostdlib", "-z", "defs", "-z", "noexecstack",
+                              "--build-id=none", "--hash-style=gnu", "--strip-all", "--threads=1", "--whole-archive", INPUT_PATH,
+                              "-o", "-", NULL};
         error = posix_spawnp(out_pid, linkers[i], &actions, NULL, (char *const *)argv, environ);
         if (!error) break;
     }
     posix_spawn_file_actions_destroy(&actions);
-    return error ? hd_error(HD_UNSUPPORTED, "linking kernels: no linker: %s and %s are not found; install lld-22", linkers[0], linkers[1]) : NULL;
+    return error ? hd_error(HD_UNSUPPORTED, "linking kernels: no linker: %s and %s are not found; install lld-22", linkers[0],
+                            linkers[1])
+                 : NULL;
 }
 
 static HdStatus *first_line(const HdBuf *messages, int wait_status) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From an MLIR module to machine code, and from objects to one shared object. Nothing here depends on folder, time or environment, so equal
-// kernels give equal bytes.
+// From an MLIR module to machine code, and from objects to one shared object. Nothing here depends on folder, time or
+// environment, so equal kernels give equal bytes.
 #include "codegen/codegen.h"
 #include "codegen/cpu/emit_internal.h"
 
@@ -22,12 +22,14 @@
 #define CG_SCHEDULE_VERSION 1
 
 static const char triple[] = "x86_64-unknown-linux-gnu";
-static const char lowering[] = "builtin.module(convert-scf-to-cf,convert-vector-to-llvm,convert-math-to-llvm,convert-arith-to-llvm,convert-func-to-llvm,"
-                               "convert-cf-to-llvm,reconcile-unrealized-casts)";
-// Not default<O2>: schedules have vectorised, unrolled and inlined already, and its loop vectoriser, unswitching and jump threading multiply code (and
-// time: this is a quarter of its).
-static const char optimisation[] = "function(sroa,early-cse<memssa>,simplifycfg,instcombine,loop-mssa(loop-rotate,licm),simplifycfg,instcombine,"
-                                   "loop(indvars),gvn,instcombine,simplifycfg)";
+static const char lowering[] =
+    "builtin.module(convert-scf-to-cf,convert-vector-to-llvm,convert-math-to-llvm,convert-arith-to-llvm,convert-func-to-llvm,"
+    "convert-cf-to-llvm,reconcile-unrealized-casts)";
+// Not default<O2>: schedules have vectorised, unrolled and inlined already, and its loop vectoriser, unswitching and jump
+// threading multiply code (and time: this is a quarter of its).
+static const char optimisation[] =
+    "function(sroa,early-cse<memssa>,simplifycfg,instcombine,loop-mssa(loop-rotate,licm),simplifycfg,instcombine,"
+    "loop(indvars),gvn,instcombine,simplifycfg)";
 
 struct CgEmitter {
     IrTarget target;
@@ -60,7 +62,8 @@ static MlirLogicalResult keep_diagnostic(MlirDiagnostic diagnostic, void *emitte
 }
 
 static HdStatus *mlir_failed(CgEmitter *emitter, const KirFn *fn, const char *step) {
-    HdStatus *status = hd_error(HD_INTERNAL, "kernel %s: %s failed: %s", fn ? kir_name(fn) : "-", step, emitter->diagnostics.len ? emitter->diagnostics.data : "no reason given");
+    HdStatus *status = hd_error(HD_INTERNAL, "kernel %s: %s failed: %s", fn ? kir_name(fn) : "-", step,
+                                emitter->diagnostics.len ? emitter->diagnostics.data : "no reason given");
     emitter->diagnostics.len = 0;
     return status;
 }
@@ -77,7 +80,8 @@ static HdStatus *make_context(CgEmitter *emitter) {
         mlirContextGetOrLoadDialect(emitter->context, mlirStringRefCreateFromCString(dialects[i]));
     emitter->lower = mlirPassManagerCreate(emitter->context);
     MlirOpPassManager passes = mlirPassManagerGetAsOpPassManager(emitter->lower);
-    if (mlirLogicalResultIsFailure(mlirParsePassPipeline(passes, mlirStringRefCreateFromCString(lowering), append_text, &emitter->diagnostics)))
+    if (mlirLogicalResultIsFailure(
+            mlirParsePassPipeline(passes, mlirStringRefCreateFromCString(lowering), append_text, &emitter->diagnostics)))
         return mlir_failed(emitter, NULL, "the lowering pipeline");
     mlirPassManagerEnableVerifier(emitter->lower, false);   // each module is verified once, before it is lowered
     return NULL;
@@ -92,7 +96,8 @@ static HdStatus *make_machine(CgEmitter *emitter) {
         return status;
     }
     ir_target_llvm_features(&emitter->target, &emitter->features);
-    emitter->machine = LLVMCreateTargetMachine(target, triple, emitter->target.llvm_cpu, emitter->features.data, LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelDefault);
+    emitter->machine = LLVMCreateTargetMachine(target, triple, emitter->target.llvm_cpu, emitter->features.data,
+                                               LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelDefault);
     emitter->options = LLVMCreatePassBuilderOptions();
     return NULL;
 }
@@ -125,7 +130,8 @@ static pthread_once_t version_once = PTHREAD_ONCE_INIT;
 static void make_version(void) {
     unsigned major, minor, patch;
     LLVMGetVersion(&major, &minor, &patch);               // of the library that runs, not of the headers
-    snprintf(version_text, sizeof version_text, "llvm %u.%u.%u abi %d schedules %d", major, minor, patch, HEDDLE_ABI_VERSION, CG_SCHEDULE_VERSION);
+    snprintf(version_text, sizeof version_text, "llvm %u.%u.%u abi %d schedules %d", major, minor, patch, HEDDLE_ABI_VERSION,
+             CG_SCHEDULE_VERSION);
 }
 
 const char *cg_compiler_version(void) {
@@ -166,7 +172,8 @@ static HdStatus *lower_module(CgEmitter *emitter, const KirFn *fn, const char *d
     MlirOperation op = mlirModuleGetOperation(module);
     HdStatus *status = dump_mlir(dump_prefix, module);
     if (!status && !mlirOperationVerify(op)) status = mlir_failed(emitter, fn, "MLIR's verifier");
-    if (!status && mlirLogicalResultIsFailure(mlirPassManagerRunOnOp(emitter->lower, op))) status = mlir_failed(emitter, fn, "lowering");
+    if (!status && mlirLogicalResultIsFailure(mlirPassManagerRunOnOp(emitter->lower, op)))
+        status = mlir_failed(emitter, fn, "lowering");
     return status;
 }
 
@@ -199,7 +206,8 @@ static void set_module(const CgEmitter *emitter, LLVMContextRef context, LLVMMod
         if (!LLVMIsDeclaration(f)) set_function(emitter, context, f);
 }
 
-static HdStatus *emit_file(const CgEmitter *emitter, const KirFn *fn, LLVMModuleRef module, LLVMCodeGenFileType type, HdBuf *out_bytes) {
+static HdStatus *emit_file(const CgEmitter *emitter, const KirFn *fn, LLVMModuleRef module, LLVMCodeGenFileType type,
+                           HdBuf *out_bytes) {
     char *error = NULL;
     LLVMMemoryBufferRef memory;
     if (LLVMTargetMachineEmitToMemoryBuffer(emitter->machine, module, type, &error, &memory)) {
@@ -226,7 +234,8 @@ static HdStatus *dump_llvm(const CgEmitter *emitter, const KirFn *fn, const char
     return status;
 }
 
-static HdStatus *compile_module(const CgEmitter *emitter, const KirFn *fn, const char *dump_prefix, LLVMContextRef context, LLVMModuleRef module, HdBuf *out_object) {
+static HdStatus *compile_module(const CgEmitter *emitter, const KirFn *fn, const char *dump_prefix, LLVMContextRef context,
+                                LLVMModuleRef module, HdBuf *out_object) {
     set_module(emitter, context, module);
     LLVMErrorRef error = LLVMRunPasses(module, optimisation, emitter->machine, emitter->options);
     if (error) {
@@ -243,7 +252,8 @@ static HdStatus *translate(CgEmitter *emitter, const KirFn *fn, const char *dump
     HD_TRY(lower_module(emitter, fn, dump_prefix, module));
     LLVMContextRef context = LLVMContextCreate();
     LLVMModuleRef llvm = mlirTranslateModuleToLLVMIR(mlirModuleGetOperation(module), context);
-    HdStatus *status = llvm ? compile_module(emitter, fn, dump_prefix, context, llvm, out_object) : mlir_failed(emitter, fn, "translation to LLVM IR");
+    HdStatus *status = llvm ? compile_module(emitter, fn, dump_prefix, context, llvm, out_object)
+                            : mlir_failed(emitter, fn, "translation to LLVM IR");
     if (llvm) LLVMDisposeModule(llvm);
     LLVMContextDispose(context);
     return status;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// cpuid: which instruction set extensions can be used. Bits: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, CPUID;
-// AMD64 Architecture Programmer's Manual, volume 3, appendix E. Wide registers count only when the operating system saves them (XCR0).
+// cpuid: which instruction set extensions can be used. Bits: Intel 64 and IA-32 Architectures Software Developer's Manual, volume
+// 2, CPUID; AMD64 Architecture Programmer's Manual, volume 3, appendix E. Wide registers count only when the operating system
+// saves them (XCR0).
 #include "runtime/cpu_features.h"
 
 #include <stdint.h>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel IR itself: what the verifier refuses, what the printer writes; and that machine code depends on nothing but kernel and target.
+// The kernel IR itself: what the verifier refuses, what the printer writes; and that machine code depends on nothing but kernel
+// and target.
 #include "kernel_fixture.h"
 
 #include "codegen/kir_internal.h"
@@ -23,7 +24,8 @@ static KirFn *sample(const char *name) {
     kir_if_begin(fn, kir_cmp(fn, KIR_LE, n, kir_i64(fn, 3)), &branch);
     KirRef low = kir_extract(fn, loop.results[0], 5);
     kir_if_else(fn, &branch, 1, &low);
-    KirRef high = kir_itof(fn, kir_sext(fn, kir_load(fn, KT_I8, kir_offset_const(fn, kir_table(fn, bytes, 3, "t\"1"), 1)), KIR_I32));
+    KirRef high = kir_itof(fn,
+                           kir_sext(fn, kir_load(fn, KT_I8, kir_offset_const(fn, kir_table(fn, bytes, 3, "t\"1"), 1)), KIR_I32));
     kir_if_end(fn, &branch, &high);
     kir_store(fn, x, branch.results[0]);
     return fn;
@@ -144,19 +146,34 @@ static void break_side(KirFn *fn) { find(fn->entry, KIR_OP_if)->body[1] = NULL; 
 static void break_bounds(KirFn *fn) { find(fn->entry, KIR_OP_for)->operands[1] = find(fn->prelude, KIR_OP_param)->result; }
 static void break_condition(KirFn *fn) { find(fn->entry, KIR_OP_if)->operands[0] = fn->entry->first_arg; }
 static void break_nesting(KirFn *fn) { find(fn->entry, KIR_OP_for)->body[0]->parent = fn->prelude; }
-static void break_open(KirFn *fn) { kir_if_begin(fn, kir_cmp(fn, KIR_EQ, fn->entry->first_arg, fn->entry->first_arg), &(KirIf){0}); }
+static void break_open(KirFn *fn) {
+    kir_if_begin(fn, kir_cmp(fn, KIR_EQ, fn->entry->first_arg, fn->entry->first_arg), &(KirIf){0});
+}
 static void break_profile(KirFn *fn) { kir_op_append(fn, fn->entry, KIR_OP_barrier, 0, NULL); }
 
 static void test_verify(void **state) {
     (void)state;
     static const struct { void (*change)(KirFn *fn); const char *want; } cases[] = {
-        {break_operand, "fma: an operand is no value"}, {break_range, "fma: an operand is no value"}, {break_types, "fma: the operands have different types"},
-        {break_order, "mul: an operand is used where it is not defined"}, {break_scope, "store: an operand is used where it is not defined"},
-        {break_result, "cmp: the result has the wrong type"}, {break_lanes, "load_part: lanes are a power of two"}, {break_kind, "and: "},
-        {break_unknown, "unknown operation"}, {break_arity, "fma: wrong number of operands"}, {break_extract, "extract: no such lane"},
-        {break_table, "table: no such table"}, {break_yield, "for: a carried value keeps its type"}, {break_yields, "if: both sides yield the same types"},
-        {break_side, "if: an if with results has two sides"}, {break_bounds, "for: bounds and step are i64"}, {break_condition, "if: "},
-        {break_nesting, "for: a body hangs elsewhere"}, {break_open, "a loop or branch is not closed"}, {break_profile, "barrier: not in this profile"},
+        {break_operand, "fma: an operand is no value"},
+        {break_range, "fma: an operand is no value"},
+        {break_types, "fma: the operands have different types"},
+        {break_order, "mul: an operand is used where it is not defined"},
+        {break_scope, "store: an operand is used where it is not defined"},
+        {break_result, "cmp: the result has the wrong type"},
+        {break_lanes, "load_part: lanes are a power of two"},
+        {break_kind, "and: "},
+        {break_unknown, "unknown operation"},
+        {break_arity, "fma: wrong number of operands"},
+        {break_extract, "extract: no such lane"},
+        {break_table, "table: no such table"},
+        {break_yield, "for: a carried value keeps its type"},
+        {break_yields, "if: both sides yield the same types"},
+        {break_side, "if: an if with results has two sides"},
+        {break_bounds, "for: bounds and step are i64"},
+        {break_condition, "if: "},
+        {break_nesting, "for: a body hangs elsewhere"},
+        {break_open, "a loop or branch is not closed"},
+        {break_profile, "barrier: not in this profile"},
     };
     for (size_t i = 0; i < HD_COUNT(cases); i++) {
         KirFn *fn = sample("sample");
@@ -287,13 +304,18 @@ static void dump_dot(const char *target_name, HdBuf *out_assembly) {
     Kernels kernels = kernels_open(target_name);
     KirFn *fn = kir_new("dot");
     KirRef x = kir_param(fn, KT_PTR, "x");
-    kir_store(fn, x, kir_dot_u8i8(fn, kir_load(fn, KT_I32x16, x), kir_load(fn, KT_I8x64, x), kir_load(fn, KT_I8x64, kir_offset_const(fn, x, 64))));
+    kir_store(fn, x,
+              kir_dot_u8i8(fn, kir_load(fn, KT_I32x16, x), kir_load(fn, KT_I8x64, x),
+                           kir_load(fn, KT_I8x64, kir_offset_const(fn, x, 64))));
     HdBuf object = {0}, prefix = {0}, path = {0};
     hd_buf_printf(&prefix, "%s/001-dot", folder);
     expect_ok(cg_emit_object(kernels.emitter, fn, prefix.data, &object));
-    static const struct { const char *suffix, *holds; } files[] = {{".hkr", "kernel @dot"}, {".mlir", "func.func @dot"}, {".ll", "define void @dot"}, {".s", "dot:"}};
+    static const struct {
+        const char *suffix, *holds;
+    } files[] = {{".hkr", "kernel @dot"}, {".mlir", "func.func @dot"}, {".ll", "define void @dot"}, {".s", "dot:"}};
     for (size_t i = 0; i < HD_COUNT(files); i++) {
-        path.len = out_assembly->len = 0;
+        path.len = 0;
+        hd_buf_free(out_assembly);
         hd_buf_printf(&path, "%s%s", prefix.data, files[i].suffix);
         expect_ok(hd_read_file(path.data, out_assembly));
         assert_non_null(strstr(out_assembly->data, files[i].holds));
@@ -311,14 +333,22 @@ static void dump_dot(const char *target_name, HdBuf *out_assembly) {
 static void test_instructions(void **state) {
     (void)state;
     static const struct { const char *target, *has, *lacks; } cases[] = {
-        {"cpu:alderlake", "vpdpbusd", "%zmm"}, {"cpu:sapphirerapids", "vpdpbusd", "%ymm"}, {"cpu:znver4", "%zmm", "vpmaddwd"}, {"cpu:haswell", "vpmaddwd", "%zmm"},
-        {"cpu:znver3", "vpmaddwd", "vpdpbusd"}, {"cpu:x86-64-v4", "vpmaddwd", "vpdpbusd"}, {"cpu:x86-64-v2", "pmaddwd", "%ymm"}, {"cpu:x86-64-v3+avxvnni", "{vex}", "%zmm"},
-        {"cpu:x86-64-v3+avx512vnni", "vpdpbusd", "%ymm"}, {"cpu:x86-64-v2+avx", "vpmaddwd", "%zmm"},
+        {"cpu:alderlake", "vpdpbusd", "%zmm"},
+        {"cpu:sapphirerapids", "vpdpbusd", "%ymm"},
+        {"cpu:znver4", "%zmm", "vpmaddwd"},
+        {"cpu:haswell", "vpmaddwd", "%zmm"},
+        {"cpu:znver3", "vpmaddwd", "vpdpbusd"},
+        {"cpu:x86-64-v4", "vpmaddwd", "vpdpbusd"},
+        {"cpu:x86-64-v2", "pmaddwd", "%ymm"},
+        {"cpu:x86-64-v3+avxvnni", "{vex}", "%zmm"},
+        {"cpu:x86-64-v3+avx512vnni", "vpdpbusd", "%ymm"},
+        {"cpu:x86-64-v2+avx", "vpmaddwd", "%zmm"},
     };
     for (size_t i = 0; i < HD_COUNT(cases); i++) {
         HdBuf assembly = {0};
         dump_dot(cases[i].target, &assembly);
-        if (!strstr(assembly.data, cases[i].has) || strstr(assembly.data, cases[i].lacks)) fail_msg("%s: %s", cases[i].target, assembly.data);
+        if (!strstr(assembly.data, cases[i].has) || strstr(assembly.data, cases[i].lacks))
+            fail_msg("%s: %s", cases[i].target, assembly.data);
         hd_buf_free(&assembly);
     }
 }
@@ -344,9 +374,10 @@ static void test_version(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_print), cmocka_unit_test(test_print_distinguishes), cmocka_unit_test(test_constants), cmocka_unit_test(test_verify),
-        cmocka_unit_test(test_builder_aborts), cmocka_unit_test(test_rows), cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_instructions),
-        cmocka_unit_test(test_link_errors), cmocka_unit_test(test_version),
+        cmocka_unit_test(test_print),      cmocka_unit_test(test_print_distinguishes), cmocka_unit_test(test_constants),
+        cmocka_unit_test(test_verify),     cmocka_unit_test(test_builder_aborts),      cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_instructions),        cmocka_unit_test(test_link_errors),
+        cmocka_unit_test(test_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

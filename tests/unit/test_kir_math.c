@@ -76,13 +76,40 @@ static void test_accuracy(void **state) {
 
 static void test_edges(void **state) {
     static const struct { const char *name; float x, want; } cases[] = {
-        {"exp", 0, 1}, {"exp", -0.0f, 1}, {"exp", INFINITY, INFINITY}, {"exp", -INFINITY, 0}, {"exp", 88.8f, INFINITY}, {"exp", -104.5f, 0},
-        {"exp", -1e30f, 0}, {"exp", 1e30f, INFINITY}, {"exp", NAN, NAN},
-        {"log1p", 0, 0}, {"log1p", -1, -INFINITY}, {"log1p", -1.5f, NAN}, {"log1p", INFINITY, INFINITY}, {"log1p", -INFINITY, NAN}, {"log1p", NAN, NAN},
-        {"log1p", FLT_MAX, 88.72283905f}, {"log1p", 1e-30f, 1e-30f}, {"log1p", -1e-40f, -1e-40f},
-        {"sigmoid", 0, 0.5f}, {"sigmoid", INFINITY, 1}, {"sigmoid", -INFINITY, 0}, {"sigmoid", 200, 1}, {"sigmoid", -200, 0}, {"sigmoid", NAN, NAN},
-        {"silu", 0, 0}, {"silu", INFINITY, INFINITY}, {"silu", -200, 0}, {"silu", 200, 200}, {"silu", NAN, NAN},
-        {"softplus", INFINITY, INFINITY}, {"softplus", -INFINITY, 0}, {"softplus", 20.5f, 20.5f}, {"softplus", 1e30f, 1e30f}, {"softplus", NAN, NAN},
+        {"exp", 0, 1},
+        {"exp", -0.0f, 1},
+        {"exp", INFINITY, INFINITY},
+        {"exp", -INFINITY, 0},
+        {"exp", 88.8f, INFINITY},
+        {"exp", -104.5f, 0},
+        {"exp", -1e30f, 0},
+        {"exp", 1e30f, INFINITY},
+        {"exp", NAN, NAN},
+        {"log1p", 0, 0},
+        {"log1p", -1, -INFINITY},
+        {"log1p", -1.5f, NAN},
+        {"log1p", INFINITY, INFINITY},
+        {"log1p", -INFINITY, NAN},
+        {"log1p", NAN, NAN},
+        {"log1p", FLT_MAX, 88.72283905f},
+        {"log1p", 1e-30f, 1e-30f},
+        {"log1p", -1e-40f, -1e-40f},
+        {"sigmoid", 0, 0.5f},
+        {"sigmoid", INFINITY, 1},
+        {"sigmoid", -INFINITY, 0},
+        {"sigmoid", 200, 1},
+        {"sigmoid", -200, 0},
+        {"sigmoid", NAN, NAN},
+        {"silu", 0, 0},
+        {"silu", INFINITY, INFINITY},
+        {"silu", -200, 0},
+        {"silu", 200, 200},
+        {"silu", NAN, NAN},
+        {"softplus", INFINITY, INFINITY},
+        {"softplus", -INFINITY, 0},
+        {"softplus", 20.5f, 20.5f},
+        {"softplus", 1e30f, 1e30f},
+        {"softplus", NAN, NAN},
     };
     Kernels kernels = kernels_open(*state);
     for (size_t f = 0; f < HD_COUNT(functions); f++) {      // scalars here: the other half of what the builders accept
@@ -94,7 +121,8 @@ static void test_edges(void **state) {
     for (size_t i = 0; i < HD_COUNT(cases); i++) {
         float x = cases[i].x, y = 77;
         kernels_call(&kernels, cases[i].name, 1, (const void *[]){&x, &y}, 2);
-        if (isnan(cases[i].want) ? !isnan(y) : y != cases[i].want) fail_msg("%s(%a): %a, not %a", cases[i].name, x, y, cases[i].want);
+        if (isnan(cases[i].want) ? !isnan(y) : y != cases[i].want)
+            fail_msg("%s(%a): %a, not %a", cases[i].name, x, y, cases[i].want);
     }
     kernels_close(&kernels);
 }
@@ -102,8 +130,9 @@ static void test_edges(void **state) {
 int main(void) {
     static char v2[] = "cpu:x86-64-v2", v3[] = "cpu:x86-64-v3", native[] = "cpu:native";
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_prestate(test_accuracy, v2), cmocka_unit_test_prestate(test_accuracy, v3), cmocka_unit_test_prestate(test_accuracy, native),
-        cmocka_unit_test_prestate(test_edges, v2), cmocka_unit_test_prestate(test_edges, native),
+        cmocka_unit_test_prestate(test_accuracy, v2),     cmocka_unit_test_prestate(test_accuracy, v3),
+        cmocka_unit_test_prestate(test_accuracy, native), cmocka_unit_test_prestate(test_edges, v2),
+        cmocka_unit_test_prestate(test_edges, native),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

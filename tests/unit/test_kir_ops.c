@@ -8,84 +8,99 @@
 #include <math.h>
 
 typedef union Num { int64_t i; float f; } Num;
-enum { A, B, C, DIVISOR, SHIFT, OPERANDS };      // edge values three times; divisors without 0 and -1; shift amounts below the width
+enum { A, B, C, DIVISOR, SHIFT, OPERANDS }; // edge values three times; divisors without 0 and -1; shift amounts below the width
 enum { INT_SET = 1 << KIR_I8 | 1 << KIR_I16 | 1 << KIR_I32 | 1 << KIR_I64, FLOAT_SET = 1 << KIR_F32, SAME = KIR_SCALAR_COUNT };
 
 static uint64_t low_bits(int64_t value, uint32_t bits) { return (uint64_t)value & (UINT64_MAX >> (64 - bits)); }
 static KirRef as_number(KirFn *fn, KirRef mask, KirRef like) {
     KirType type = kir_type(fn, like);
-    return type.scalar == KIR_F32 ? kir_select(fn, mask, kir_float(fn, type, 1), kir_float(fn, type, 0)) : kir_select(fn, mask, kir_int(fn, type, 1), kir_int(fn, type, 0));
+    return type.scalar == KIR_F32 ? kir_select(fn, mask, kir_float(fn, type, 1), kir_float(fn, type, 0))
+                                  : kir_select(fn, mask, kir_int(fn, type, 1), kir_int(fn, type, 0));
 }
-static KirRef fits(KirFn *fn, KirRef x) { return kir_min(fn, kir_max(fn, x, kir_float(fn, KT_F32, -1e9f)), kir_float(fn, KT_F32, 1e9f)); }
+static KirRef fits(KirFn *fn, KirRef x) {
+    return kir_min(fn, kir_max(fn, x, kir_float(fn, KT_F32, -1e9f)), kir_float(fn, KT_F32, 1e9f));
+}
 static float c_fits(float x) { x = x > -1e9f ? x : -1e9f; return x < 1e9f ? x : 1e9f; }
 static bool target_has_fma;
+static uint32_t float_bits(float value) { union { float f; uint32_t u; } x = {value}; return x.u; }
 static float bits_float(uint32_t bits) { union { uint32_t u; float f; } x = {bits}; return x.f; }
 
-// X(name, scalars of the operands, scalar of the result, how it is built, what C says). Integers travel sign-extended; results are cut to their width.
-#define LANE_CASES(X)                                                                                                              \
-    X(add, INT_SET, SAME, kir_add(fn, a, b), .i = (int64_t)((uint64_t)x.i + (uint64_t)y.i))                                          \
-    X(sub, INT_SET, SAME, kir_sub(fn, a, b), .i = (int64_t)((uint64_t)x.i - (uint64_t)y.i))                                          \
-    X(mul, INT_SET, SAME, kir_mul(fn, a, b), .i = (int64_t)((uint64_t)x.i * (uint64_t)y.i))                                          \
-    X(min, INT_SET, SAME, kir_min(fn, a, b), .i = HD_MIN(x.i, y.i))                                                                  \
-    X(max, INT_SET, SAME, kir_max(fn, a, b), .i = HD_MAX(x.i, y.i))                                                                  \
-    X(sdiv, INT_SET, SAME, kir_sdiv(fn, a, v[DIVISOR]), .i = x.i / n[DIVISOR].i)                                                     \
-    X(srem, INT_SET, SAME, kir_srem(fn, a, v[DIVISOR]), .i = x.i % n[DIVISOR].i)                                                     \
-    X(and, INT_SET, SAME, kir_and(fn, a, b), .i = x.i & y.i)                                                                         \
-    X(or, INT_SET, SAME, kir_or(fn, a, b), .i = x.i | y.i)                                                                           \
-    X(xor, INT_SET, SAME, kir_xor(fn, a, b), .i = x.i ^ y.i)                                                                         \
-    X(shl, INT_SET, SAME, kir_shl(fn, a, v[SHIFT]), .i = (int64_t)((uint64_t)x.i << n[SHIFT].i))                                     \
-    X(lshr, INT_SET, SAME, kir_lshr(fn, a, v[SHIFT]), .i = (int64_t)(low_bits(x.i, bits) >> n[SHIFT].i))                             \
-    X(ashr, INT_SET, SAME, kir_ashr(fn, a, v[SHIFT]), .i = x.i >> n[SHIFT].i)                                                        \
-    X(eq, INT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_EQ, a, b), a), .i = x.i == y.i)                                               \
-    X(ne, INT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_NE, a, b), a), .i = x.i != y.i)                                               \
-    X(lt, INT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_LT, a, b), a), .i = x.i < y.i)                                                \
-    X(le, INT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_LE, a, b), a), .i = x.i <= y.i)                                               \
-    X(gt, INT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_GT, a, b), a), .i = x.i > y.i)                                                \
-    X(ge, INT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_GE, a, b), a), .i = x.i >= y.i)                                               \
-    X(select, INT_SET, SAME, kir_select(fn, kir_cmp(fn, KIR_LT, a, b), v[C], a), .i = x.i < y.i ? n[C].i : x.i)                      \
-    X(logic, INT_SET, SAME, as_number(fn, kir_xor(fn, kir_cmp(fn, KIR_LT, a, b), kir_cmp(fn, KIR_LT, v[C], a)), a), .i = (x.i < y.i) ^ (n[C].i < x.i)) \
-    X(constant, INT_SET, SAME, kir_add(fn, a, kir_int(fn, KIR_T(kir_type(fn, a).scalar, 1), -77)), .i = (int64_t)((uint64_t)x.i - 77))   \
-    X(sext32, 1 << KIR_I8 | 1 << KIR_I16, KIR_I32, kir_sext(fn, a, KIR_I32), .i = x.i)                                               \
-    X(zext32, 1 << KIR_I8 | 1 << KIR_I16, KIR_I32, kir_zext(fn, a, KIR_I32), .i = (int64_t)low_bits(x.i, bits))                      \
-    X(sext64, 1 << KIR_I8 | 1 << KIR_I32, KIR_I64, kir_sext(fn, a, KIR_I64), .i = x.i)                                               \
-    X(zext64, 1 << KIR_I16 | 1 << KIR_I32, KIR_I64, kir_zext(fn, a, KIR_I64), .i = (int64_t)low_bits(x.i, bits))                     \
-    X(trunc8, 1 << KIR_I16 | 1 << KIR_I32 | 1 << KIR_I64, KIR_I8, kir_trunc(fn, a, KIR_I8), .i = x.i)                                \
-    X(trunc16, 1 << KIR_I32 | 1 << KIR_I64, KIR_I16, kir_trunc(fn, a, KIR_I16), .i = x.i)                                            \
-    X(itof, INT_SET, KIR_F32, kir_itof(fn, a), .f = (float)x.i)                                                                      \
-    X(bits_to_f32, 1 << KIR_I32, KIR_F32, kir_bitcast(fn, a, KIR_T(KIR_F32, kir_type(fn, a).lanes)), .f = bits_float((uint32_t)x.i)) \
-    X(fadd, FLOAT_SET, SAME, kir_add(fn, a, b), .f = x.f + y.f)                                                                      \
-    X(fsub, FLOAT_SET, SAME, kir_sub(fn, a, b), .f = x.f - y.f)                                                                      \
-    X(fmul, FLOAT_SET, SAME, kir_mul(fn, a, b), .f = x.f * y.f)                                                                      \
-    X(fdiv, FLOAT_SET, SAME, kir_div(fn, a, b), .f = x.f / y.f)                                                                      \
-    X(fmin, FLOAT_SET, SAME, kir_min(fn, a, b), .f = x.f < y.f ? x.f : y.f)                                                          \
-    X(fmax, FLOAT_SET, SAME, kir_max(fn, a, b), .f = x.f > y.f ? x.f : y.f)                                                          \
-    X(fma, FLOAT_SET, SAME, kir_fma(fn, a, b, v[C]), .f = target_has_fma ? fmaf(x.f, y.f, n[C].f) : x.f * y.f + n[C].f)              \
-    X(apart, FLOAT_SET, SAME, kir_add(fn, kir_mul(fn, a, b), v[C]), .f = x.f * y.f + n[C].f)                                         \
-    X(neg, FLOAT_SET, SAME, kir_neg(fn, a), .f = -x.f)                                                                               \
-    X(abs, FLOAT_SET, SAME, kir_abs(fn, a), .f = fabsf(x.f))                                                                         \
-    X(sqrt, FLOAT_SET, SAME, kir_sqrt(fn, a), .f = sqrtf(x.f))                                                                       \
-    X(rint, FLOAT_SET, SAME, kir_rint(fn, a), .f = rintf(x.f))                                                                       \
-    X(floor, FLOAT_SET, SAME, kir_floor(fn, a), .f = floorf(x.f))                                                                    \
-    X(feq, FLOAT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_EQ, a, b), a), .f = x.f == y.f)                                            \
-    X(fne, FLOAT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_NE, a, b), a), .f = x.f != y.f)                                            \
-    X(flt, FLOAT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_LT, a, b), a), .f = x.f < y.f)                                             \
-    X(fle, FLOAT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_LE, a, b), a), .f = x.f <= y.f)                                            \
-    X(fgt, FLOAT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_GT, a, b), a), .f = x.f > y.f)                                             \
-    X(fge, FLOAT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_GE, a, b), a), .f = x.f >= y.f)                                            \
-    X(fconstant, FLOAT_SET, SAME, kir_add(fn, a, kir_float(fn, KT_F32, 1e-5f)), .f = x.f + 1e-5f)                                    \
-    X(ftoi32, FLOAT_SET, KIR_I32, kir_ftoi(fn, fits(fn, a), KIR_I32), .i = (int32_t)c_fits(x.f))                                     \
-    X(ftoi64, FLOAT_SET, KIR_I64, kir_ftoi(fn, fits(fn, a), KIR_I64), .i = (int64_t)c_fits(x.f))                                     \
-    X(f32_to_bits, FLOAT_SET, KIR_I32, kir_bitcast(fn, a, KIR_T(KIR_I32, kir_type(fn, a).lanes)), .i = ((union { float f; int32_t i; }){x.f}).i) \
-    X(f32_f16, FLOAT_SET, KIR_I16, kir_f32_f16(fn, a), .i = hd_f32_to_f16(x.f))                                                      \
+// X(name, scalars of the operands, scalar of the result, how it is built, what C says). Integers travel sign-extended; results
+// are cut to their width.
+#define LANE_CASES(X)                                                                                                            \
+    X(add, INT_SET, SAME, kir_add(fn, a, b), .i = (int64_t)((uint64_t)x.i + (uint64_t)y.i))                                      \
+    X(sub, INT_SET, SAME, kir_sub(fn, a, b), .i = (int64_t)((uint64_t)x.i - (uint64_t)y.i))                                      \
+    X(mul, INT_SET, SAME, kir_mul(fn, a, b), .i = (int64_t)((uint64_t)x.i * (uint64_t)y.i))                                      \
+    X(min, INT_SET, SAME, kir_min(fn, a, b), .i = HD_MIN(x.i, y.i))                                                              \
+    X(max, INT_SET, SAME, kir_max(fn, a, b), .i = HD_MAX(x.i, y.i))                                                              \
+    X(sdiv, INT_SET, SAME, kir_sdiv(fn, a, v[DIVISOR]), .i = x.i / n[DIVISOR].i)                                                 \
+    X(srem, INT_SET, SAME, kir_srem(fn, a, v[DIVISOR]), .i = x.i % n[DIVISOR].i)                                                 \
+    X(and, INT_SET, SAME, kir_and(fn, a, b), .i = x.i & y.i)                                                                     \
+    X(or, INT_SET, SAME, kir_or(fn, a, b), .i = x.i | y.i)                                                                       \
+    X(xor, INT_SET, SAME, kir_xor(fn, a, b), .i = x.i ^ y.i)                                                                     \
+    X(shl, INT_SET, SAME, kir_shl(fn, a, v[SHIFT]), .i = (int64_t)((uint64_t)x.i << n[SHIFT].i))                                 \
+    X(lshr, INT_SET, SAME, kir_lshr(fn, a, v[SHIFT]), .i = (int64_t)(low_bits(x.i, bits) >> n[SHIFT].i))                         \
+    X(ashr, INT_SET, SAME, kir_ashr(fn, a, v[SHIFT]), .i = x.i >> n[SHIFT].i)                                                    \
+    X(eq, INT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_EQ, a, b), a), .i = x.i == y.i)                                           \
+    X(ne, INT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_NE, a, b), a), .i = x.i != y.i)                                           \
+    X(lt, INT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_LT, a, b), a), .i = x.i < y.i)                                            \
+    X(le, INT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_LE, a, b), a), .i = x.i <= y.i)                                           \
+    X(gt, INT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_GT, a, b), a), .i = x.i > y.i)                                            \
+    X(ge, INT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_GE, a, b), a), .i = x.i >= y.i)                                           \
+    X(select, INT_SET, SAME, kir_select(fn, kir_cmp(fn, KIR_LT, a, b), v[C], a), .i = x.i < y.i ? n[C].i : x.i)                  \
+    X(logic, INT_SET, SAME, as_number(fn, kir_xor(fn, kir_cmp(fn, KIR_LT, a, b), kir_cmp(fn, KIR_LT, v[C], a)), a),              \
+      .i = (x.i < y.i) ^ (n[C].i < x.i))                                                                                         \
+    X(constant, INT_SET, SAME, kir_add(fn, a, kir_int(fn, KIR_T(kir_type(fn, a).scalar, 1), -77)),                               \
+      .i = (int64_t)((uint64_t)x.i - 77))                                                                                        \
+    X(sext32, 1 << KIR_I8 | 1 << KIR_I16, KIR_I32, kir_sext(fn, a, KIR_I32), .i = x.i)                                           \
+    X(zext32, 1 << KIR_I8 | 1 << KIR_I16, KIR_I32, kir_zext(fn, a, KIR_I32), .i = (int64_t)low_bits(x.i, bits))                  \
+    X(sext64, 1 << KIR_I8 | 1 << KIR_I32, KIR_I64, kir_sext(fn, a, KIR_I64), .i = x.i)                                           \
+    X(zext64, 1 << KIR_I16 | 1 << KIR_I32, KIR_I64, kir_zext(fn, a, KIR_I64), .i = (int64_t)low_bits(x.i, bits))                 \
+    X(trunc8, 1 << KIR_I16 | 1 << KIR_I32 | 1 << KIR_I64, KIR_I8, kir_trunc(fn, a, KIR_I8), .i = x.i)                            \
+    X(trunc16, 1 << KIR_I32 | 1 << KIR_I64, KIR_I16, kir_trunc(fn, a, KIR_I16), .i = x.i)                                        \
+    X(itof, INT_SET, KIR_F32, kir_itof(fn, a), .f = (float)x.i)                                                                  \
+    X(bits_to_f32, 1 << KIR_I32, KIR_F32, kir_bitcast(fn, a, KIR_T(KIR_F32, kir_type(fn, a).lanes)),                             \
+      .f = bits_float((uint32_t)x.i))                                                                                            \
+    X(fadd, FLOAT_SET, SAME, kir_add(fn, a, b), .f = x.f + y.f)                                                                  \
+    X(fsub, FLOAT_SET, SAME, kir_sub(fn, a, b), .f = x.f - y.f)                                                                  \
+    X(fmul, FLOAT_SET, SAME, kir_mul(fn, a, b), .f = x.f * y.f)                                                                  \
+    X(fdiv, FLOAT_SET, SAME, kir_div(fn, a, b), .f = x.f / y.f)                                                                  \
+    X(fmin, FLOAT_SET, SAME, kir_min(fn, a, b), .f = x.f < y.f ? x.f : y.f)                                                      \
+    X(fmax, FLOAT_SET, SAME, kir_max(fn, a, b), .f = x.f > y.f ? x.f : y.f)                                                      \
+    X(fma, FLOAT_SET, SAME, kir_fma(fn, a, b, v[C]), .f = target_has_fma ? fmaf(x.f, y.f, n[C].f) : x.f * y.f + n[C].f)          \
+    X(apart, FLOAT_SET, SAME, kir_add(fn, kir_mul(fn, a, b), v[C]), .f = x.f * y.f + n[C].f)                                     \
+    X(neg, FLOAT_SET, SAME, kir_neg(fn, a), .f = -x.f)                                                                           \
+    X(abs, FLOAT_SET, SAME, kir_abs(fn, a), .f = fabsf(x.f))                                                                     \
+    X(sqrt, FLOAT_SET, SAME, kir_sqrt(fn, a), .f = sqrtf(x.f))                                                                   \
+    X(rint, FLOAT_SET, SAME, kir_rint(fn, a), .f = rintf(x.f))                                                                   \
+    X(floor, FLOAT_SET, SAME, kir_floor(fn, a), .f = floorf(x.f))                                                                \
+    X(feq, FLOAT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_EQ, a, b), a), .f = x.f == y.f)                                        \
+    X(fne, FLOAT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_NE, a, b), a), .f = x.f != y.f)                                        \
+    X(flt, FLOAT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_LT, a, b), a), .f = x.f < y.f)                                         \
+    X(fle, FLOAT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_LE, a, b), a), .f = x.f <= y.f)                                        \
+    X(fgt, FLOAT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_GT, a, b), a), .f = x.f > y.f)                                         \
+    X(fge, FLOAT_SET, SAME, as_number(fn, kir_cmp(fn, KIR_GE, a, b), a), .f = x.f >= y.f)                                        \
+    X(fconstant, FLOAT_SET, SAME, kir_add(fn, a, kir_float(fn, KT_F32, 1e-5f)), .f = x.f + 1e-5f)                                \
+    X(ftoi32, FLOAT_SET, KIR_I32, kir_ftoi(fn, fits(fn, a), KIR_I32), .i = (int32_t)c_fits(x.f))                                 \
+    X(ftoi64, FLOAT_SET, KIR_I64, kir_ftoi(fn, fits(fn, a), KIR_I64), .i = (int64_t)c_fits(x.f))                                 \
+    X(f32_to_bits, FLOAT_SET, KIR_I32, kir_bitcast(fn, a, KIR_T(KIR_I32, kir_type(fn, a).lanes)),                                \
+      .i = (int32_t)float_bits(x.f))                                                                                             \
+    X(f32_f16, FLOAT_SET, KIR_I16, kir_f32_f16(fn, a), .i = hd_f32_to_f16(x.f))                                                  \
     X(f32_bf16, FLOAT_SET, KIR_I16, kir_f32_bf16(fn, a), .i = hd_f32_to_bf16(x.f))
 
-#define X(name, in, out, build, ref)                                                                                               \
-    static KirRef build_##name(KirFn *fn, const KirRef *v) { KirRef a = v[A], b = v[B]; (void)b; return build; }                     \
+#define X(name, in, out, build, ref) \
+    static KirRef build_##name(KirFn *fn, const KirRef *v) { KirRef a = v[A], b = v[B]; (void)b; return build; } \
     static Num ref_##name(const Num *n, uint32_t bits) { Num x = n[A], y = n[B]; (void)y, (void)bits; return (Num){ref}; }
 LANE_CASES(X)
 #undef X
 
-static const struct LaneCase { const char *name; uint32_t in; uint8_t out; KirRef (*build)(KirFn *fn, const KirRef *v); Num (*ref)(const Num *n, uint32_t bits); } lane_cases[] = {
+static const struct LaneCase {
+    const char *name;
+    uint32_t in;
+    uint8_t out;
+    KirRef (*build)(KirFn *fn, const KirRef *v);
+    Num (*ref)(const Num *n, uint32_t bits);
+} lane_cases[] = {
 #define X(name, in, out, build, ref) {#name, in, out, build_##name, ref_##name},
     LANE_CASES(X)
 #undef X
@@ -115,11 +130,15 @@ static bool same(KirScalar scalar, Num got, Num want) {
 }
 
 static const float float_edges[] = {
-    0.0f, -0.0f, 1, -1, 1.5f, 2.5f, -2.5f, 0.5f, -0.5f, 3.14159274f, 1e-5f, -1e-5f, 65504, 65519.996f, 65520, -65536, 65535, 6.1035156e-5f, 6.0976e-5f, 5.9604645e-8f,
-    2.9802322e-8f, 2.98023259e-8f, 1e-8f, 1.0009765625f, 1.00048828125f, 1.00146484375f, 8388607.5f, 8388608, 16777216, 1e9f, -123456.78f, FLT_MAX, -FLT_MAX, FLT_MIN, 1e-40f,
-    FLT_TRUE_MIN, INFINITY, -INFINITY, NAN, __builtin_nansf("0x12345"), 70000, -1e5f, 3.3895314e38f, 1.00390625f, 1.01171875f,
+    0.0f, -0.0f, 1, -1, 1.5f, 2.5f, -2.5f, 0.5f, -0.5f, 3.14159274f, 1e-5f, -1e-5f, 65504, 65519.996f, 65520, -65536, 65535,
+    6.1035156e-5f, 6.0976e-5f, 5.9604645e-8f, 2.9802322e-8f, 2.98023259e-8f, 1e-8f, 1.0009765625f, 1.00048828125f,
+    1.00146484375f, 8388607.5f, 8388608, 16777216, 1e9f, -123456.78f, FLT_MAX, -FLT_MAX, FLT_MIN, 1e-40f, FLT_TRUE_MIN,
+    INFINITY, -INFINITY, NAN, __builtin_nansf("0x12345"), 70000, -1e5f, 3.3895314e38f, 1.00390625f, 1.01171875f,
 };
-static const int64_t int_edges[] = {0, 1, -1, 2, 3, 7, 16, -16, 100, 127, -128, 128, 255, 256, 1000, 32767, -32768, 32768, 65535, 1000000007, INT32_MAX, INT32_MIN, 4294967295, INT64_MAX, INT64_MIN, 81985529216486895};
+static const int64_t int_edges[] = {
+    0, 1, -1, 2, 3, 7, 16, -16, 100, 127, -128, 128, 255, 256, 1000, 32767, -32768, 32768, 65535, 1000000007, INT32_MAX,
+    INT32_MIN, 4294967295, INT64_MAX, INT64_MIN, 81985529216486895,
+};
 static const int64_t divisors[] = {1, 2, 3, -2, 7, -7, 64, 127, -128};
 
 static Num edge(KirScalar scalar, uint32_t i) {
@@ -156,7 +175,8 @@ static void build_lanes(KirFn *fn, KirScalar scalar, uint8_t lanes) {
     KirLoop loop;
     kir_for_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), kir_i64(fn, 1), 0, NULL, &loop);
     int64_t step = (int64_t)lanes * bytes_of(scalar);
-    for (int i = 0; i < (scalar == KIR_F32 ? DIVISOR : OPERANDS); i++) v[i] = kir_load(fn, KIR_T(scalar, lanes), kir_at(fn, pointers[i], loop.iv, step, 0));
+    for (int i = 0; i < (scalar == KIR_F32 ? DIVISOR : OPERANDS); i++)
+        v[i] = kir_load(fn, KIR_T(scalar, lanes), kir_at(fn, pointers[i], loop.iv, step, 0));
     for (size_t k = 0; k < HD_COUNT(lane_cases); k++) {
         if (!(lane_cases[k].in >> scalar & 1)) continue;
         KirRef result = lane_cases[k].build(fn, v);
@@ -176,8 +196,10 @@ static void check_lanes(const char *target, KirScalar scalar, uint8_t lanes) {
             if (scalar != KIR_F32 && !n[DIVISOR].i) continue;
             Num got = get(&outputs[k * STRIDE + i * bytes_of(out)], out), want = c->ref(n, kir_scalar_bits(scalar));
             if (same(out, got, want)) continue;
-            if (out == KIR_F32) fail_msg("%s %s %s x %u, case %u: %a, not %a", target, c->name, kir_scalar_name(scalar), lanes, i, got.f, want.f);
-            fail_msg("%s %s %s x %u, case %u: %lld, not %lld", target, c->name, kir_scalar_name(scalar), lanes, i, (long long)got.i, (long long)want.i);
+            if (out == KIR_F32)
+                fail_msg("%s %s %s x %u, case %u: %a, not %a", target, c->name, kir_scalar_name(scalar), lanes, i, got.f, want.f);
+            fail_msg("%s %s %s x %u, case %u: %lld, not %lld", target, c->name, kir_scalar_name(scalar), lanes, i,
+                     (long long)got.i, (long long)want.i);
         }
     }
 }
@@ -205,7 +227,8 @@ static void test_lanes(void **state) {
         for (size_t l = 0; l < HD_COUNT(lanes); l++) {
             snprintf(name, sizeof name, "%s_%u", kir_scalar_name(kinds[s]), lanes[l]);
             memset(outputs, 0xa5, sizeof outputs);
-            kernels_call(&kernels, name, COUNT / lanes[l], (const void *[]){inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], outputs}, OPERANDS + 1);
+            kernels_call(&kernels, name, COUNT / lanes[l],
+                         (const void *[]){inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], outputs}, OPERANDS + 1);
             check_lanes(*state, kinds[s], lanes[l]);
         }
     }
@@ -228,9 +251,15 @@ static void test_halves(void **state) {
     static uint16_t halves[65536], back[65536];
     static float floats[65536];
     Kernels kernels = kernels_open(*state);
-    static const struct { const char *name; KirRef (*convert)(KirFn *fn, KirRef a); uint8_t lanes; KirScalar from, to; } made[] = {
-        {"f16_16", kir_f16_f32, 16, KIR_I16, KIR_F32}, {"f16_1", kir_f16_f32, 1, KIR_I16, KIR_F32}, {"bf16_16", kir_bf16_f32, 16, KIR_I16, KIR_F32},
-        {"bf16_1", kir_bf16_f32, 1, KIR_I16, KIR_F32}, {"back_f16", kir_f32_f16, 16, KIR_F32, KIR_I16}, {"back_bf16", kir_f32_bf16, 16, KIR_F32, KIR_I16},
+    static const struct {
+        const char *name;
+        KirRef (*convert)(KirFn *fn, KirRef a);
+        uint8_t lanes;
+        KirScalar from, to;
+    } made[] = {
+        {"f16_16", kir_f16_f32, 16, KIR_I16, KIR_F32},   {"f16_1", kir_f16_f32, 1, KIR_I16, KIR_F32},
+        {"bf16_16", kir_bf16_f32, 16, KIR_I16, KIR_F32}, {"bf16_1", kir_bf16_f32, 1, KIR_I16, KIR_F32},
+        {"back_f16", kir_f32_f16, 16, KIR_F32, KIR_I16}, {"back_bf16", kir_f32_bf16, 16, KIR_F32, KIR_I16},
     };
     for (size_t i = 0; i < HD_COUNT(made); i++) {
         KirFn *fn = kernels_new(&kernels, made[i].name);
@@ -243,7 +272,8 @@ static void test_halves(void **state) {
         kernels_call(&kernels, made[k].name, 65536 / made[k].lanes, (const void *[]){halves, floats}, 2);
         for (uint32_t i = 0; i < 65536; i++) {
             float want = k < 2 ? hd_f16_to_f32((uint16_t)i) : hd_bf16_to_f32((uint16_t)i);
-            if (!same(KIR_F32, (Num){.f = floats[i]}, (Num){.f = want})) fail_msg("%s %s of %04x: %a, not %a", (char *)*state, made[k].name, i, floats[i], want);
+            if (!same(KIR_F32, (Num){.f = floats[i]}, (Num){.f = want}))
+                fail_msg("%s %s of %04x: %a, not %a", (char *)*state, made[k].name, i, floats[i], want);
         }
         // And back: the same bits; a NaN comes back quiet.
         kernels_call(&kernels, k < 2 ? "back_f16" : "back_bf16", 65536 / 16, (const void *[]){floats, back}, 2);
@@ -256,13 +286,22 @@ static void test_halves(void **state) {
 
 static const uint8_t reversed_pairs[16] = {31, 0, 30, 1, 29, 2, 28, 3, 27, 4, 26, 5, 25, 6, 24, 7};
 
-// In: 32 floats x and 16 i32 at 128. Out, in floats: shuffle 16, splat 16, extract 1, reductions of 16 and of 4 lanes; then i32 reductions at 192.
+// In: 32 floats x and 16 i32 at 128. Out, in floats: shuffle 16, splat 16, extract 1, reductions of 16 and of 4 lanes; then i32
+// reductions at 192.
 static void build_across(KirFn *fn) {
     KirRef x = kir_param(fn, KT_PTR, "x"), y = kir_param(fn, KT_PTR, "y");
     KirRef a = kir_load(fn, KT_F32x16, x), b = kir_load(fn, KT_F32x16, kir_offset_const(fn, x, 64));
-    KirRef short_part = kir_shuffle(fn, a, b, (const uint8_t[]){2, 18, 5, 31}, 4), i = kir_load(fn, KT_I32x16, kir_offset_const(fn, x, 128));
-    KirRef outs[] = {kir_shuffle(fn, a, b, reversed_pairs, 16), kir_splat(fn, kir_extract(fn, b, 3), 16), kir_extract(fn, a, 15), kir_reduce_add(fn, a), kir_reduce_max(fn, b),
-                     kir_reduce_add(fn, short_part), kir_reduce_max(fn, short_part), kir_shuffle(fn, a, b, (const uint8_t[]){20}, 1), kir_reduce_add(fn, kir_extract(fn, a, 2))};
+    KirRef short_part = kir_shuffle(fn, a, b, (const uint8_t[]){2, 18, 5, 31}, 4),
+           i = kir_load(fn, KT_I32x16, kir_offset_const(fn, x, 128));
+    KirRef outs[] = {kir_shuffle(fn, a, b, reversed_pairs, 16),
+                     kir_splat(fn, kir_extract(fn, b, 3), 16),
+                     kir_extract(fn, a, 15),
+                     kir_reduce_add(fn, a),
+                     kir_reduce_max(fn, b),
+                     kir_reduce_add(fn, short_part),
+                     kir_reduce_max(fn, short_part),
+                     kir_shuffle(fn, a, b, (const uint8_t[]){20}, 1),
+                     kir_reduce_add(fn, kir_extract(fn, a, 2))};
     int64_t at = 0;
     for (size_t k = 0; k < HD_COUNT(outs); k++) {
         kir_store(fn, kir_offset_const(fn, y, at), outs[k]);
@@ -287,7 +326,12 @@ static float tree_add(const float *x, int n) {
 
 static void test_across(void **state) {
     struct { float f[32]; int32_t i[16]; } in;
-    struct { float shuffle[16], splat[16], extract, add16, max16, add4, max4, pick, same; float pad[9]; int32_t iadd, imax, bits, pad2; float any[16]; } out;
+    struct {
+        float shuffle[16], splat[16], extract, add16, max16, add4, max4, pick, same;
+        float pad[9];
+        int32_t iadd, imax, bits, pad2;
+        float any[16];
+    } out;
     for (int i = 0; i < 32; i++) in.f[i] = (float)((i * 37) % 101 - 50) * 1.1f + 1e5f * (float)(i % 3);
     for (int i = 0; i < 16; i++) in.i[i] = i * 1000000 - (i & 3) * 9999999;
     Kernels kernels = kernels_open(*state);
@@ -302,7 +346,8 @@ static void test_across(void **state) {
     float part[4] = {in.f[2], in.f[18], in.f[5], in.f[31]}, max16 = in.f[16], max4 = part[0];
     for (int i = 17; i < 32; i++) max16 = HD_MAX(max16, in.f[i]);
     for (int i = 1; i < 4; i++) max4 = HD_MAX(max4, part[i]);
-    assert_true(out.extract == in.f[15] && out.add16 == tree_add(in.f, 16) && out.max16 == max16 && out.add4 == tree_add(part, 4) && out.max4 == max4);
+    assert_true(out.extract == in.f[15] && out.add16 == tree_add(in.f, 16) && out.max16 == max16 &&
+                out.add4 == tree_add(part, 4) && out.max4 == max4);
     assert_true(out.pick == in.f[20] && out.same == in.f[2]);
     int32_t iadd = 0, imax = INT32_MIN, bits = 0;
     for (int i = 0; i < 16; i++) {
@@ -322,7 +367,8 @@ static void test_across(void **state) {
 
 // copy(from, to, count): one partial load and store.
 static void build_part(KirFn *fn, KirType type) {
-    KirRef from = kir_param(fn, KT_PTR, "from"), to = kir_param(fn, KT_PTR, "to"), whole = kir_param(fn, KT_PTR, "whole"), count = kir_param(fn, KT_I64, "count");
+    KirRef from = kir_param(fn, KT_PTR, "from"), to = kir_param(fn, KT_PTR, "to"), whole = kir_param(fn, KT_PTR, "whole"),
+           count = kir_param(fn, KT_I64, "count");
     KirRef value = kir_load_part(fn, type, from, count);
     kir_store(fn, whole, value);
     kir_store_part(fn, to, count, value);
@@ -350,7 +396,8 @@ static uint8_t *guarded_end(uint8_t **out_map) {
 }
 
 static void test_part(void **state) {
-    static const KirType types[] = {{KIR_F32, 16}, {KIR_F32, 4}, {KIR_F32, 1}, {KIR_F32, 8}, {KIR_F32, 2}, {KIR_I32, 16}, {KIR_I8, 64}, {KIR_I8, 16}, {KIR_I16, 16}, {KIR_I16, 4}, {KIR_I64, 8}, {KIR_I8, 1}};
+    static const KirType types[] = {{KIR_F32, 16}, {KIR_F32, 4}, {KIR_F32, 1},  {KIR_F32, 8}, {KIR_F32, 2}, {KIR_I32, 16},
+                                    {KIR_I8, 64},  {KIR_I8, 16}, {KIR_I16, 16}, {KIR_I16, 4}, {KIR_I64, 8}, {KIR_I8, 1}};
     char names[HD_COUNT(types)][32];
     Kernels kernels = kernels_open(*state);
     for (size_t i = 0; i < HD_COUNT(types); i++) {
@@ -379,13 +426,15 @@ static void build_dot(KirFn *fn, DotOp *op, KirType acc_type, KirType in_type) {
 }
 
 static const struct DotCase { const char *name; DotOp *op; KirScalar in; uint8_t lanes, factor; } dots[] = {
-    {"u8i8_16", kir_dot_u8i8, KIR_I8, 16, 4}, {"u8i8_8", kir_dot_u8i8, KIR_I8, 8, 4}, {"u8i8_4", kir_dot_u8i8, KIR_I8, 4, 4},
-    {"i16_16", kir_dot_i16, KIR_I16, 16, 2}, {"i16_32", kir_dot_i16, KIR_I16, 32, 2}, {"i16_8", kir_dot_i16, KIR_I16, 8, 2}, {"i16_4", kir_dot_i16, KIR_I16, 4, 2},
+    {"u8i8_16", kir_dot_u8i8, KIR_I8, 16, 4}, {"u8i8_8", kir_dot_u8i8, KIR_I8, 8, 4},  {"u8i8_4", kir_dot_u8i8, KIR_I8, 4, 4},
+    {"i16_16", kir_dot_i16, KIR_I16, 16, 2},  {"i16_32", kir_dot_i16, KIR_I16, 32, 2}, {"i16_8", kir_dot_i16, KIR_I16, 8, 2},
+    {"i16_4", kir_dot_i16, KIR_I16, 4, 2},
 };
 
 static int32_t dot_reference(const struct DotCase *c, int32_t acc, const uint8_t *a, const uint8_t *b, uint32_t lane) {
     for (uint32_t i = lane * c->factor; i < (lane + 1) * c->factor; i++) {
-        int64_t x = c->in == KIR_I8 ? a[i] : ((const int16_t *)(const void *)a)[i], y = c->in == KIR_I8 ? (int8_t)b[i] : ((const int16_t *)(const void *)b)[i];
+        int64_t x = c->in == KIR_I8 ? a[i] : ((const int16_t *)(const void *)a)[i],
+                y = c->in == KIR_I8 ? (int8_t)b[i] : ((const int16_t *)(const void *)b)[i];
         acc = (int32_t)((uint32_t)acc + (uint32_t)(x * y));
     }
     return acc;
@@ -401,9 +450,11 @@ static void check_dot(Kernels *kernels, const struct DotCase *c) {
             a[i] = round == 0 ? 0xff : round == 1 ? 0x80 : round == 2 ? 0x7f : (uint8_t)(seed >> 24);
             b[i] = round == 0 ? 0x80 : round == 1 ? 0x80 : round == 2 ? 0x7f : (uint8_t)(seed >> 16);
         }
-        for (uint32_t i = 0; i < c->lanes; i++) acc[i] = (int32_t)(seed ^ (i * 0x12345678u)), want[i] = dot_reference(c, acc[i], a, b, i);
+        for (uint32_t i = 0; i < c->lanes; i++)
+            acc[i] = (int32_t)(seed ^ (i * 0x12345678u)), want[i] = dot_reference(c, acc[i], a, b, i);
         kernels_call(kernels, c->name, 1, (const void *[]){acc, a, b}, 3);
-        if (memcmp(acc, want, sizeof(int32_t) * c->lanes)) fail_msg("%s %s: wrong in round %d", kernels->target.name, c->name, round);
+        if (memcmp(acc, want, sizeof(int32_t) * c->lanes))
+            fail_msg("%s %s: wrong in round %d", kernels->target.name, c->name, round);
     }
 }
 
@@ -437,7 +488,9 @@ static void test_dot_bf16(void **state) {
         float acc[32], want[32];
         uint16_t a[64], b[64];
         for (int i = 0; i < 64; i++) a[i] = hd_f32_to_bf16((float)(i % 17 - 8)), b[i] = hd_f32_to_bf16((float)(i % 5) * 0.25f);
-        for (int i = 0; i < 32; i++) acc[i] = (float)i, want[i] = (float)i + hd_bf16_to_f32(a[2 * i]) * hd_bf16_to_f32(b[2 * i]) + hd_bf16_to_f32(a[2 * i + 1]) * hd_bf16_to_f32(b[2 * i + 1]);
+        for (int i = 0; i < 32; i++)
+            acc[i] = (float)i, want[i] = (float)i + hd_bf16_to_f32(a[2 * i]) * hd_bf16_to_f32(b[2 * i]) +
+                                         hd_bf16_to_f32(a[2 * i + 1]) * hd_bf16_to_f32(b[2 * i + 1]);
         kernels_call(&kernels, "bf16", 1, (const void *[]){acc, a, b}, 3);
         assert_memory_equal(acc, want, sizeof want);
     }
@@ -446,7 +499,8 @@ static void test_dot_bf16(void **state) {
 
 // ---- control, scratch, tables, parameters --------------------------------------------------------------------------------
 
-// out[u] = sum over i = 0, 3, 6 .. < n of (i even ? table[i & 7] : i * scale) + number of rounds of an inner loop; through scratch.
+// out[u] = sum over i = 0, 3, 6 .. < n of (i even ? table[i & 7] : i * scale) + number of rounds of an inner loop; through
+// scratch.
 static void build_control(KirFn *fn) {
     static const int32_t table[8] = {5, 10, -15, 20, -25, 30, 35, 40};
     KirRef n = kir_param(fn, KT_I64, "n"), out = kir_param(fn, KT_PTR, "out"), scale = kir_param(fn, KT_I32, "scale");
@@ -498,7 +552,8 @@ static void test_control(void **state) {
     for (int64_t n = -1; n < 20; n++) {
         int32_t out[6];
         memset(out, 0, sizeof out);
-        kernels_call(&kernels, "control", 5, (const void *[]){(void *)(intptr_t)n, out, (void *)(uintptr_t)(0xdeadbeef00000000u | 0xfffffff9u)}, 3);
+        kernels_call(&kernels, "control", 5,
+                     (const void *[]){(void *)(intptr_t)n, out, (void *)(uintptr_t)(0xdeadbeef00000000u | 0xfffffff9u)}, 3);
         for (int64_t u = 0; u < 6; u++) assert_int_equal(out[u], u < 5 ? control_reference(u, n, -7) : 0);
     }
     kernels_close(&kernels);
@@ -516,13 +571,17 @@ static void test_coverage(void **state) {
 
 int main(void) {
     // Without fma and f16c, with AVX2, with AVX-512, and what else this machine has.
-    static char v2[] = "cpu:x86-64-v2", avx[] = "cpu:x86-64-v2+avx", v3[] = "cpu:x86-64-v3", v4[] = "cpu:x86-64-v4", native[] = "cpu:native";
-#define FOR_TARGET(t)                                                                                                              \
-    cmocka_unit_test_prestate(test_lanes, t), cmocka_unit_test_prestate(test_halves, t), cmocka_unit_test_prestate(test_across, t),    \
-        cmocka_unit_test_prestate(test_part, t), cmocka_unit_test_prestate(test_dots, t), cmocka_unit_test_prestate(test_dot_bf16, t), \
+    static char v2[] = "cpu:x86-64-v2", avx[] = "cpu:x86-64-v2+avx", v3[] = "cpu:x86-64-v3", v4[] = "cpu:x86-64-v4",
+                native[] = "cpu:native";
+#define FOR_TARGET(t)                                                                                                            \
+    cmocka_unit_test_prestate(test_lanes, t), cmocka_unit_test_prestate(test_halves, t),                                         \
+        cmocka_unit_test_prestate(test_across, t), cmocka_unit_test_prestate(test_part, t),                                      \
+        cmocka_unit_test_prestate(test_dots, t), cmocka_unit_test_prestate(test_dot_bf16, t),                                    \
         cmocka_unit_test_prestate(test_control, t)
-    const struct CMUnitTest with_avx512[] = {FOR_TARGET(v2), FOR_TARGET(avx), FOR_TARGET(v3), FOR_TARGET(v4), FOR_TARGET(native), cmocka_unit_test(test_coverage)};
-    const struct CMUnitTest with_avx2[] = {FOR_TARGET(v2), FOR_TARGET(avx), FOR_TARGET(v3), FOR_TARGET(native), cmocka_unit_test(test_coverage)};
+    const struct CMUnitTest with_avx512[] = {FOR_TARGET(v2), FOR_TARGET(avx),    FOR_TARGET(v3),
+                                             FOR_TARGET(v4), FOR_TARGET(native), cmocka_unit_test(test_coverage)};
+    const struct CMUnitTest with_avx2[] = {FOR_TARGET(v2), FOR_TARGET(avx), FOR_TARGET(v3), FOR_TARGET(native),
+                                           cmocka_unit_test(test_coverage)};
     const struct CMUnitTest with_sse[] = {FOR_TARGET(v2), FOR_TARGET(native), cmocka_unit_test(test_coverage)};
     if (hd_cpu_has("avx512bw")) return cmocka_run_group_tests_name("AVX-512", with_avx512, NULL, NULL);
     if (hd_cpu_has("avx2")) return cmocka_run_group_tests_name("AVX2", with_avx2, NULL, NULL);

@@ -62,9 +62,15 @@ static void test_longest(void **state) {
 static void test_errors(void **state) {
     (void)state;
     static const struct { const char *text, *want; } cases[] = {
-        {"cpu:pentium", "cpu:znver5"}, {"cuda:sm_90", "cpu:native"}, {"", "cpu:x86-64-v2"}, {"cpu:", "cpu:haswell"},
-        {"cpu:x86-64-v3+vnni", "avx512vnni"}, {"cpu:x86-64-v3+", "unknown feature \"\""}, {"cpu:x86-64-v3-sse4.2", "cannot be removed"},
-        {"cpu:nativeX", "unknown target"}, {"cpu:x86-64-v3x", "unknown target"},
+        {"cpu:pentium", "cpu:znver5"},
+        {"cuda:sm_90", "cpu:native"},
+        {"", "cpu:x86-64-v2"},
+        {"cpu:", "cpu:haswell"},
+        {"cpu:x86-64-v3+vnni", "avx512vnni"},
+        {"cpu:x86-64-v3+", "unknown feature \"\""},
+        {"cpu:x86-64-v3-sse4.2", "cannot be removed"},
+        {"cpu:nativeX", "unknown target"},
+        {"cpu:x86-64-v3x", "unknown target"},
     };
     for (size_t i = 0; i < HD_COUNT(cases); i++) {
         IrTarget target;
@@ -81,7 +87,8 @@ static void test_features_text(void **state) {
     IrTarget target = parse("cpu:x86-64-v3+avxvnni");
     HdBuf text = {0};
     ir_target_llvm_features(&target, &text);
-    assert_string_equal(text.data, "+sse4.2,+avx,+avx2,+fma,+f16c,+bmi2,-avx512f,-avx512bw,-avx512vl,-avx512dq,-avx512cd,-avx512vnni,-avx512bf16,-avx512vbmi,+avxvnni");
+    assert_string_equal(text.data, "+sse4.2,+avx,+avx2,+fma,+f16c,+bmi2,-avx512f,-avx512bw,-avx512vl,-avx512dq,-avx512cd,-"
+                                   "avx512vnni,-avx512bf16,-avx512vbmi,+avxvnni");
     hd_buf_free(&text);
 }
 
@@ -96,10 +103,21 @@ static bool line_has_word(const char *line, const char *word) {
 static void test_machine(void **state) {
     (void)state;
     static const char *const linux_names[IR_FEATURE_COUNT] = {
-        [IR_FEATURE_SSE42] = "sse4_2", [IR_FEATURE_AVX] = "avx", [IR_FEATURE_AVX2] = "avx2", [IR_FEATURE_FMA] = "fma", [IR_FEATURE_F16C] = "f16c",
-        [IR_FEATURE_BMI2] = "bmi2", [IR_FEATURE_AVX512F] = "avx512f", [IR_FEATURE_AVX512BW] = "avx512bw", [IR_FEATURE_AVX512VL] = "avx512vl",
-        [IR_FEATURE_AVX512DQ] = "avx512dq", [IR_FEATURE_AVX512CD] = "avx512cd", [IR_FEATURE_AVX512VNNI] = "avx512_vnni",
-        [IR_FEATURE_AVX512BF16] = "avx512_bf16", [IR_FEATURE_AVX512VBMI] = "avx512vbmi", [IR_FEATURE_AVXVNNI] = "avx_vnni",
+        [IR_FEATURE_SSE42] = "sse4_2",
+        [IR_FEATURE_AVX] = "avx",
+        [IR_FEATURE_AVX2] = "avx2",
+        [IR_FEATURE_FMA] = "fma",
+        [IR_FEATURE_F16C] = "f16c",
+        [IR_FEATURE_BMI2] = "bmi2",
+        [IR_FEATURE_AVX512F] = "avx512f",
+        [IR_FEATURE_AVX512BW] = "avx512bw",
+        [IR_FEATURE_AVX512VL] = "avx512vl",
+        [IR_FEATURE_AVX512DQ] = "avx512dq",
+        [IR_FEATURE_AVX512CD] = "avx512cd",
+        [IR_FEATURE_AVX512VNNI] = "avx512_vnni",
+        [IR_FEATURE_AVX512BF16] = "avx512_bf16",
+        [IR_FEATURE_AVX512VBMI] = "avx512vbmi",
+        [IR_FEATURE_AVXVNNI] = "avx_vnni",
     };
     FILE *file = fopen("/proc/cpuinfo", "r");
     assert_non_null(file);
