@@ -590,7 +590,8 @@ static void mutate(Broken *b) {
                                          "9999999999999999999",
                                          "\\",
                                          "\n"};
-    size_t at = rg_below(&b->g, (uint32_t)b->text.len), len = HD_MIN(rg_below(&b->g, 30), b->text.len - at);
+    size_t at = rg_below(&b->g, (uint32_t)b->text.len), len = rg_below(&b->g, 30);
+    len = HD_MIN(len, b->text.len - at);
     char byte[2] = {(char)(1 + rg_below(&b->g, 255)), 0};
     switch (rg_below(&b->g, 4)) {
     case 0: replace(b, at, 1, byte); break;

@@ -39,8 +39,7 @@ static const char *const values =
     "\"win2\" conv : f32[2, 8]\n"
     "%d = state \"d\" delta : f32[6, 8, 4] %d4 = state \"d4\" delta : f32[4, 8, 4]\n";
 
-static const struct { const char *op, *message;
-} cases[] = {
+static const struct { const char *op, *message; } cases[] = {
     {"%z = reshape %x : f32[T, 2, 4]", NULL},
     {"%z = reshape %x : f32[N2, 4]", NULL},
     {"%z = reshape %x : f32[8, T]", NULL},
