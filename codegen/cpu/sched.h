@@ -10,6 +10,14 @@ IrOpRef cg_find_op(const IrGraph *graph, IrOpRef group, IrOpKind kind);
 // Type of a value seen from inside the group.
 static inline const IrType *cg_type(const IrGraph *graph, IrValue value) { return &ir_value(graph, value)->type; }
 
+// Address of an operand of a special operation. It is stored whatever views stand between: only reshapes may (cg_check_operands).
+KirRef cg_operand(CgBuild *build, IrValue value);
+// Address of the group's result that is `value`, as it is or reshaped.
+KirRef cg_result(CgBuild *build, IrValue value);
+// That operands are region arguments, reshaped at most; that results are yielded.
+HD_MUST_USE HdStatus *cg_check_operands(const IrGraph *graph, const IrOp *op);
+HD_MUST_USE HdStatus *cg_check_results(const IrGraph *graph, IrOpRef group, const IrOp *op);
+
 // for (iv = begin; iv < end; iv++)
 KirRef cg_loop_begin(KirFn *fn, KirRef begin, KirRef end, KirLoop *out_loop);
 static inline void cg_loop_end(KirFn *fn, KirLoop *loop) { kir_for_end(fn, loop, NULL); }

@@ -242,7 +242,7 @@ static void build_unit(Attention *a, const IrOp *op, const CgUnit *unit, KirRef 
     int64_t head_bytes = a->d * (a->half ? 2 : 4);
     a->k = kir_at(fn, cg_state_base(a->build, op->operands[1], slot, 0), coord[1], head_bytes, 0);
     a->v = kir_at(fn, cg_state_base(a->build, op->operands[2], slot, 0), coord[1], head_bytes, 0);
-    a->q = kir_at(fn, cg_pointer(a->build, op->operands[0]), number, a->G * a->d * 4, 0);
+    a->q = kir_at(fn, cg_operand(a->build, op->operands[0]), number, a->G * a->d * 4, 0);
     attend(a, kir_add(fn, cg_load_i32(fn, info, 8), kir_i64(fn, 1)));
     finish_rows(a, op, unit, coord[0], coord[1]);
 }
@@ -266,6 +266,7 @@ HdStatus *cg_cpu_ATTENTION(CgGroupBuilder *builder, const IrTarget *target, cons
     IrOpRef ref = cg_find_op(graph, group, IR_OP_attention);
     if (!ref) return hd_error(HD_INTERNAL, "an attention group holds one attention");
     const IrOp *op = ir_op(graph, ref);
+    HD_TRY(cg_check_operands(graph, op));
     const IrType *q = cg_type(graph, op->operands[0]), *k = cg_type(graph, op->operands[1]);
     CgUnit unit;
     HD_TRY(plan_yields(graph, group, op, &unit));

@@ -220,7 +220,7 @@ static HdStatus *build_yield(CgGroupBuilder *builder, const IrOp *op, CgUnit *al
     cg_units(build, (IrDim[2]){IR_DIM_S, yield.heads}, 2, 1);
     cg_expr_add_elements(&build->bytes, build->graph, &yield.type, 8);
     cg_expr_add_elements(&build->flops, build->graph, &yield.type, 2 * c.K);
-    c.u = cg_pointer(build, op->operands[0]), c.w = cg_pointer(build, op->operands[1]);
+    c.u = cg_operand(build, op->operands[0]), c.w = cg_operand(build, op->operands[1]);
     yield.unit.sinks[0].to = cg_pointer(build, ir_op(build->graph, build->group)->results[index]);
     c.taps = scratch(build, c.K * width(&c)), c.past = scratch(build, (c.K - 1) * width(&c)), c.row = scratch(build, width(&c));
     KirLoop loop;
@@ -236,6 +236,7 @@ HdStatus *cg_cpu_CONV(CgGroupBuilder *builder, const IrTarget *target, const IrG
     IrOpRef ref = cg_find_op(graph, group, IR_OP_conv1d);
     if (!ref) return hd_error(HD_INTERNAL, "a conv group holds one conv1d");
     const IrOp *op = ir_op(graph, ref);
+    HD_TRY(cg_check_operands(graph, op));
     if (cg_type(graph, op->operands[1])->dims[1] > MAX_TAPS) return hd_error(HD_UNSUPPORTED, "conv1d: more than %d taps", MAX_TAPS);
     CgUnit all;
     HD_TRY(cg_unit_plan(graph, group, &all));

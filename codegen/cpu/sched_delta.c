@@ -203,6 +203,8 @@ HdStatus *cg_cpu_DELTA(CgGroupBuilder *builder, const IrTarget *target, const Ir
     if (!ref) ref = cg_find_op(graph, group, IR_OP_delta_scan);
     if (!ref) return hd_error(HD_INTERNAL, "a delta group holds one delta.step or delta.scan");
     const IrOp *op = ir_op(graph, ref);
+    HD_TRY(cg_check_operands(graph, op));
+    HD_TRY(cg_check_results(graph, group, op));
     const IrType *k = cg_type(graph, op->operands[1]), *v = cg_type(graph, op->operands[2]);
     CgBuild *build = cg_launch_begin(builder, one_token ? "delta_step" : "delta_scan");
     KirFn *fn = build->fn;
@@ -212,8 +214,8 @@ HdStatus *cg_cpu_DELTA(CgGroupBuilder *builder, const IrTarget *target, const Ir
     cg_account(build);
     cg_expr_add_elements(&build->bytes, graph, &(IrType){.rank = 4, .dims = {IR_DIM_S, x.nv, x.dk, x.dv}}, 8);
     cg_expr_add_elements(&build->flops, graph, &(IrType){.rank = 4, .dims = {v->dims[0], x.nv, x.dk, x.dv}}, 7);
-    x.q = cg_pointer(build, op->operands[0]), x.k = cg_pointer(build, op->operands[1]), x.v = cg_pointer(build, op->operands[2]);
-    x.g = cg_pointer(build, op->operands[3]), x.beta = cg_pointer(build, op->operands[4]), x.o = cg_pointer(build, op->results[0]);
+    x.q = cg_operand(build, op->operands[0]), x.k = cg_operand(build, op->operands[1]), x.v = cg_operand(build, op->operands[2]);
+    x.g = cg_operand(build, op->operands[3]), x.beta = cg_operand(build, op->operands[4]), x.o = cg_result(build, op->results[0]);
     KirRef scratch = one_token ? 0 : kir_offset_const(fn, kir_scratch(fn), cg_scratch(build, (uint64_t)(x.dk * x.vectors) * LANES * 4));
     KirLoop loop;
     KirRef number = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop);

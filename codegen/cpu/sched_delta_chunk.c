@@ -184,7 +184,7 @@ static HdStatus *check_size(const IrOp *op) {
 static Chunk chunk_of(CgBuild *build, const IrOp *op, const IrType *value) {
     const IrType *k = cg_type(build->graph, op->operands[1]);
     return (Chunk){.build = build, .fn = build->fn, .op = op, .nk = k->dims[1], .dk = k->dims[2], .nv = value->dims[1], .dv = value->dims[2],
-                   .size = op->attr[IR_ATTR_CHUNK].i, .q = cg_pointer(build, op->operands[0]), .k = cg_pointer(build, op->operands[1])};
+                   .size = op->attr[IR_ATTR_CHUNK].i, .q = cg_operand(build, op->operands[0]), .k = cg_operand(build, op->operands[1])};
 }
 
 HdStatus *cg_cpu_DELTA_PREP(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
@@ -192,6 +192,8 @@ HdStatus *cg_cpu_DELTA_PREP(CgGroupBuilder *builder, const IrTarget *target, con
     IrOpRef ref = cg_find_op(graph, group, IR_OP_delta_chunk_prep);
     if (!ref) return hd_error(HD_INTERNAL, "a delta_prep group holds one delta.chunk_prep");
     const IrOp *op = ir_op(graph, ref);
+    HD_TRY(cg_check_operands(graph, op));
+    HD_TRY(cg_check_results(graph, group, op));
     HD_TRY(check_size(op));
     CgBuild *build = cg_launch_begin(builder, "delta_prep");
     KirFn *fn = build->fn;
@@ -205,8 +207,8 @@ HdStatus *cg_cpu_DELTA_PREP(CgGroupBuilder *builder, const IrTarget *target, con
     build->units = chunks;
     cg_account(build);
     cg_expr_add_elements(&build->flops, graph, &(IrType){.rank = 3, .dims = {cg_type(graph, op->operands[2])->dims[0], c->nv, c->size}}, 5 * c->dk + c->dv);
-    x.v = cg_pointer(build, op->operands[2]), x.g = cg_pointer(build, op->operands[3]), x.beta = cg_pointer(build, op->operands[4]);
-    x.U = cg_pointer(build, op->results[0]), x.W = cg_pointer(build, op->results[1]), x.P = cg_pointer(build, op->results[2]), x.C = cg_pointer(build, op->results[3]);
+    x.v = cg_operand(build, op->operands[2]), x.g = cg_operand(build, op->operands[3]), x.beta = cg_operand(build, op->operands[4]);
+    x.U = cg_result(build, op->results[0]), x.W = cg_result(build, op->results[1]), x.P = cg_result(build, op->results[2]), x.C = cg_result(build, op->results[3]);
     x.keys = scratch(build, c->dk * c->size), x.decays = scratch(build, c->size), x.a = scratch(build, c->size);
     KirLoop loop;
     KirRef unit = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop), coord[2];
@@ -393,6 +395,8 @@ HdStatus *cg_cpu_DELTA_CHUNK(CgGroupBuilder *builder, const IrTarget *target, co
     IrOpRef ref = cg_find_op(graph, group, IR_OP_delta_chunk_scan);
     if (!ref) return hd_error(HD_INTERNAL, "a delta_chunk group holds one delta.chunk_scan");
     const IrOp *op = ir_op(graph, ref);
+    HD_TRY(cg_check_operands(graph, op));
+    HD_TRY(cg_check_results(graph, group, op));
     HD_TRY(check_size(op));
     CgBuild *build = cg_launch_begin(builder, "delta_chunk");
     KirFn *fn = build->fn;
@@ -403,8 +407,8 @@ HdStatus *cg_cpu_DELTA_CHUNK(CgGroupBuilder *builder, const IrTarget *target, co
     cg_account(build);
     cg_expr_add_elements(&build->bytes, graph, &(IrType){.rank = 4, .dims = {IR_DIM_S, c->nv, c->dk, c->dv}}, 8);
     cg_expr_add_elements(&build->flops, graph, &(IrType){.rank = 3, .dims = {cg_type(graph, op->results[0])->dims[0], c->nv, c->dv}}, 6 * c->dk + c->size);
-    x.U = cg_pointer(build, op->operands[2]), x.W = cg_pointer(build, op->operands[3]), x.P = cg_pointer(build, op->operands[4]);
-    x.C = cg_pointer(build, op->operands[5]), x.o = cg_pointer(build, op->results[0]);
+    x.U = cg_operand(build, op->operands[2]), x.W = cg_operand(build, op->operands[3]), x.P = cg_operand(build, op->operands[4]);
+    x.C = cg_operand(build, op->operands[5]), x.o = cg_result(build, op->results[0]);
     x.state = scratch(build, c->dk * block_width(&x)), x.news = scratch(build, c->size * block_width(&x));
     KirLoop loop;
     KirRef unit = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop);

@@ -80,12 +80,14 @@ HdStatus *cg_cpu_MOE_PLAN(CgGroupBuilder *builder, const IrTarget *target, const
     IrOpRef ref = cg_find_op(graph, group, IR_OP_moe_plan);
     if (!ref) return hd_error(HD_INTERNAL, "a moe_plan group holds one moe_plan");
     const IrOp *op = ir_op(graph, ref);
+    HD_TRY(cg_check_operands(graph, op));
+    HD_TRY(cg_check_results(graph, group, op));
     const IrType *ids = cg_type(graph, op->operands[0]);
     CgBuild *build = cg_launch_begin(builder, "moe_plan");
     KirFn *fn = build->fn;
     cg_account(build);
     Plan plan = {.build = build, .fn = fn, .E = op->attr[IR_ATTR_EXPERTS].i, .k = ids->dims[1], .tile = op->attr[IR_ATTR_TILE].i,
-                 .ids = cg_pointer(build, op->operands[0]), .words = cg_pointer(build, op->results[0])};
+                 .ids = cg_operand(build, op->operands[0]), .words = cg_result(build, op->results[0])};
     KirRef tokens = cg_dim(build, ids->dims[0]);
     plan.rows = kir_mul(fn, tokens, kir_i64(fn, plan.k));
     plan.next = kir_offset_const(fn, kir_scratch(fn), cg_scratch(build, (uint64_t)plan.E * 4));

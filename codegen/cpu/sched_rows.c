@@ -18,13 +18,15 @@ HdStatus *cg_cpu_ROWS(CgGroupBuilder *builder, const IrTarget *target, const IrG
     IrOpRef ref = cg_find_op(graph, group, IR_OP_take_rows);
     if (!ref) return hd_error(HD_INTERNAL, "a rows group holds one take_rows");
     const IrOp *op = ir_op(graph, ref);
+    HD_TRY(cg_check_operands(graph, op));
+    HD_TRY(cg_check_results(graph, group, op));
     const IrType *type = cg_type(graph, op->results[0]);
     CgBuild *build = cg_launch_begin(builder, "rows");
     KirFn *fn = build->fn;
     int64_t n = ir_type_last(type);
     cg_units(build, type->dims, 1, 1);
     cg_expr_add_elements(&build->bytes, graph, type, 8);
-    KirRef x = cg_pointer(build, op->operands[0]), rows = cg_pointer(build, op->operands[1]), to = cg_pointer(build, op->results[0]);
+    KirRef x = cg_operand(build, op->operands[0]), rows = cg_operand(build, op->operands[1]), to = cg_result(build, op->results[0]);
     KirLoop loop;
     KirRef r = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop);
     KirRef row = cg_load_i32(fn, kir_at(fn, rows, r, 4, 0), 0);
