@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CPU device: kernels are functions of the module's shared object. A step is one call per thread that walks the stages: its units of every launch, then a
-// barrier.
+// The CPU device: kernels are functions of the module's shared object. The threads of a pool walk the phases of a plan together.
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -186,21 +185,14 @@ static void run_units(const CpuQueue *queue, const RtPlan *plan, uint32_t l, int
     kernel(plan->slots + plan->first_slot[l], begin, end, scratch_of(queue, thread));
 }
 
-static void walk(void *user, uint32_t thread)
+static void run_chunk(void *user, uint32_t phase, uint32_t chunk, uint32_t thread)
 {
-    CpuQueue *queue = user;
+    const CpuQueue *queue = user;
     const RtPlan *plan = queue->running;
-    // Others leave after the last stage they have work in; nothing of the plan may be read after its barrier, for the next step may change it.
-    uint32_t count = thread ? plan->parallel_stages : plan->stage_count;
     unsigned int saved = enter_kernels();
-    for (uint32_t s = 0; s < count; s++) {
-        const RtStage *stage = &plan->stages[s];
-        bool barrier = stage->barrier;
-        for (uint32_t l = stage->first; l < stage->first + stage->count; l++) {
-            const int64_t *cuts = plan->cuts + (size_t)l * (plan->threads + 1);
-            run_units(queue, plan, l, cuts[thread], cuts[thread + 1], thread);
-        }
-        if (barrier) rt_pool_barrier(queue->pool);
+    for (uint32_t l = plan->phases[phase].first; l < plan->phases[phase].first + plan->phases[phase].count; l++) {
+        const int64_t *cuts = rt_plan_cuts(plan, l);
+        run_units(queue, plan, l, cuts[chunk], cuts[chunk + 1], thread);
     }
     leave_kernels(saved);
 }
@@ -216,19 +208,19 @@ static HdStatus *cpu_step(RtQueue *base, const RtClass *class, const RtBinding *
     }
     queue->status = (HeddleStepStatus){0, 0};
     queue->running = plan;
-    rt_pool_run(queue->pool, plan->participants, walk, queue);
+    rt_pool_run(queue->pool, &(RtJob){plan->chunks, plan->phase_count, run_chunk, queue});
     *out_status = queue->status;
     return NULL;
 }
 
-static void walk_piece(void *user, uint32_t thread)
+static void run_piece(void *user, uint32_t phase, uint32_t chunk, uint32_t thread)
 {
-    CpuQueue *queue = user;
-    int64_t units = queue->piece.end - queue->piece.begin, threads = queue->bindings.threads;
+    const CpuQueue *queue = user;
+    int64_t units = queue->piece.end - queue->piece.begin, chunks = queue->bindings.threads, begin = queue->piece.begin;
+    (void)phase;
     unsigned int saved = enter_kernels();
-    run_units(queue, queue->running, queue->piece.launch, queue->piece.begin + units * thread / threads, queue->piece.begin + units * (thread + 1) / threads, thread);
+    run_units(queue, queue->running, queue->piece.launch, begin + units * chunk / chunks, begin + units * (chunk + 1) / chunks, thread);
     leave_kernels(saved);
-    rt_pool_barrier(queue->pool);
 }
 
 static HdStatus *cpu_launch(RtQueue *base, const RtClass *class, uint32_t launch, int64_t begin, int64_t end)
@@ -238,7 +230,7 @@ static HdStatus *cpu_launch(RtQueue *base, const RtClass *class, uint32_t launch
     HD_TRY(cpu_plan(queue, class, &class->bound, &plan));
     queue->running = plan;
     queue->piece.launch = launch, queue->piece.begin = begin, queue->piece.end = end;
-    rt_pool_run(queue->pool, queue->bindings.threads, walk_piece, queue);
+    rt_pool_run(queue->pool, &(RtJob){&queue->bindings.threads, 1, run_piece, queue});
     return NULL;
 }
 

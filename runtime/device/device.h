@@ -53,26 +53,22 @@ HD_MUST_USE HdStatus *rt_device_type(const HeddleModule *module, const char *nam
 extern const RtDeviceType rt_device_null, rt_device_cpu;
 
 // ---- plan.c: a class of the schedule, bound to addresses ---------------------------------------------------------
-// Argument slots hold addresses for good; only expressions change with T, S, C, R, and only when these do. Units are cut into contiguous ranges, one per
-// thread, over all launches of a stage by their cost; which thread does a unit changes no bit of a result.
+// Argument slots hold addresses for good; only expressions change with T, S, C, R, and only when these do. The units of a stage are cut into contiguous chunks
+// of about equal cost, over all of its launches; which thread does a chunk changes no bit of a result. Stages with too little work for a second thread are joined:
+// a phase is either one stage of several chunks, or a run of stages that one thread does in order.
 
-typedef struct RtStage {
-    uint32_t first, count;                       // launches
-    uint32_t threads;                            // how many take part: few when there is little to do
-    bool barrier;                                // wait for all before the next stage
-} RtStage;
+typedef struct RtPhase { uint32_t first, count; } RtPhase;   // launches
 
 typedef struct RtPlan {
     const HeddleModule *module;
     const RtClass *class;
-    uint32_t threads;
+    uint32_t threads, most_chunks;
     uint64_t *slots;                             // argument slots of all launches, one after another
     uint32_t *first_slot;                        // per launch
     int64_t *units;                              // per launch
-    int64_t *cuts;                               // per launch threads + 1: thread i does cuts[i] <= u < cuts[i + 1]
-    RtStage *stages; uint32_t stage_count;
-    uint32_t participants;                       // threads that a step needs at all
-    uint32_t parallel_stages;                    // stages before this one involve other threads than the first
+    int64_t *cuts;                               // per launch most_chunks + 1: chunk i does cuts[i] <= u < cuts[i + 1]
+    RtPhase *phases; uint32_t phase_count;
+    uint32_t *chunks;                            // per phase
     RtBinding binding;
     bool is_bound;
 } RtPlan;
@@ -82,17 +78,22 @@ HD_MUST_USE HdStatus *rt_plan_new(const HeddleModule *module, const RtClass *cla
 void rt_plan_free(RtPlan *plan);                 // NULL is fine
 // Evaluates expressions and cuts units. BAD_DATA names the launch whose units are negative or overflow.
 HD_MUST_USE HdStatus *rt_plan_bind(RtPlan *plan, const RtBinding *binding);
+static inline const int64_t *rt_plan_cuts(const RtPlan *plan, uint32_t launch) { return plan->cuts + (size_t)launch * (plan->most_chunks + 1); }
 
 // ---- pool.c: threads that work together ------------------------------------------------------------------------
+
+// Phases one after another, the chunks of a phase in any order by any threads; a phase starts when all chunks before it are done.
+typedef struct RtJob {
+    const uint32_t *chunks; uint32_t phase_count;    // chunks: 1 or more per phase
+    void (*run)(void *user, uint32_t phase, uint32_t chunk, uint32_t thread);
+    void *user;
+} RtJob;
 
 typedef struct RtPool RtPool;
 // `threads` of them, the caller being number 0. LIMIT when the system gives no more.
 HD_MUST_USE HdStatus *rt_pool_new(uint32_t threads, RtPool **out_pool);
 void rt_pool_free(RtPool *pool);                 // NULL is fine
-// Calls work(user, i) for i < participants, each in a thread of its own, number 0 in the caller's; returns when number 0 does. The work must end with a
-// barrier after which the others touch nothing shared.
-void rt_pool_run(RtPool *pool, uint32_t participants, void (*work)(void *user, uint32_t thread), void *user);
-// Waits until all participants of this run have come here: spins briefly, then sleeps.
-void rt_pool_barrier(RtPool *pool);
+// Returns when everything is done.
+void rt_pool_run(RtPool *pool, const RtJob *job);
 
 #endif

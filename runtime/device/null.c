@@ -75,12 +75,22 @@ static HdStatus *check_slot(const NullQueue *queue, const RtClass *class, const 
 static HdStatus *check_launch(const NullQueue *queue, const RtPlan *plan, uint32_t l)
 {
     const RtLaunch *launch = &plan->class->launches[l];
-    const int64_t *cuts = plan->cuts + (size_t)l * (plan->threads + 1);
     if (launch->scratch > queue->scratch_bytes) return bad(queue, plan->class, launch, 0, "needs more scratch than a thread has");
-    for (uint32_t i = 0; i < plan->threads; i++)
-        if (cuts[i] > cuts[i + 1]) return bad(queue, plan->class, launch, 0, "its units overlap between threads");
-    if (cuts[plan->threads] != plan->units[l]) return bad(queue, plan->class, launch, 0, "its units are not all given to threads");
     for (uint32_t a = 0; a < launch->arg_count; a++) HD_TRY(check_slot(queue, plan->class, launch, a, plan->slots[plan->first_slot[l] + a]));
+    return NULL;
+}
+
+// Every unit of the phase has to be in one chunk, and no launch in two phases.
+static HdStatus *check_phase(const NullQueue *queue, const RtPlan *plan, uint32_t phase)
+{
+    for (uint32_t l = plan->phases[phase].first; l < plan->phases[phase].first + plan->phases[phase].count; l++) {
+        const int64_t *cuts = rt_plan_cuts(plan, l);
+        const RtLaunch *launch = &plan->class->launches[l];
+        for (uint32_t i = 0; i < plan->chunks[phase]; i++)
+            if (cuts[i] > cuts[i + 1]) return bad(queue, plan->class, launch, 0, "its chunks overlap");
+        if (cuts[0] || cuts[plan->chunks[phase]] != plan->units[l]) return bad(queue, plan->class, launch, 0, "its chunks leave units out");
+        HD_TRY(check_launch(queue, plan, l));
+    }
     return NULL;
 }
 
@@ -99,8 +109,7 @@ static HdStatus *null_step(RtQueue *queue, const RtClass *class, const RtBinding
     NullQueue *null = (NullQueue *)queue;
     RtPlan *plan;
     HD_TRY(null_plan(null, class, binding, &plan));
-    for (uint32_t s = 0; s < plan->stage_count; s++)
-        for (uint32_t l = plan->stages[s].first; l < plan->stages[s].first + plan->stages[s].count; l++) HD_TRY(check_launch(null, plan, l));
+    for (uint32_t p = 0; p < plan->phase_count; p++) HD_TRY(check_phase(null, plan, p));
     *out_status = (HeddleStepStatus){0, 0};
     return NULL;
 }

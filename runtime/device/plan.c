@@ -6,9 +6,10 @@
 
 #include "runtime/device/device.h"
 
-// Cost of a launch is about the bytes it moves; a thread does some four operations in the time of one byte from memory. A thread is worth waking and waiting for from
-// THREAD_COST on: at 10 GB/s that is two microseconds, the price of a barrier.
-enum { FLOPS_PER_BYTE = 4, THREAD_COST = 16 * 1024 };
+// Cost of a launch is about the bytes it moves; a thread does some four operations in the time of one byte from memory. A second thread is worth waking and
+// waiting for from THREAD_COST on: at 10 GB/s that is two microseconds, the price of a barrier. Beyond one chunk per thread (which evens out cores of
+// unequal speed) a chunk has to be worth a call of the kernel, which may begin with work of its own.
+enum { FLOPS_PER_BYTE = 4, THREAD_COST = 16 * 1024, CHUNK_COST = 64 * 1024, CHUNKS_PER_THREAD = 2 };
 
 // ---- argument slots ------------------------------------------------------------------------------------------
 
@@ -50,16 +51,6 @@ static HdStatus *resolve_all(RtPlan *plan, const RtBindings *bindings, uint64_t 
     return NULL;
 }
 
-// Stages as runs of launches with the same number.
-static void find_stages(RtPlan *plan)
-{
-    const RtLaunch *launches = plan->class->launches;
-    for (uint32_t l = 0; l < plan->class->launch_count; l++) {
-        if (l == 0 || launches[l].stage != launches[l - 1].stage) plan->stages[plan->stage_count++] = (RtStage){.first = l};
-        plan->stages[plan->stage_count - 1].count++;
-    }
-}
-
 HdStatus *rt_plan_new(const HeddleModule *module, const RtClass *class, const RtBindings *bindings, uint64_t arena, uint64_t status, RtPlan **out_plan)
 {
     RtPlan *plan = hd_xcalloc(1, sizeof *plan);
@@ -68,9 +59,10 @@ HdStatus *rt_plan_new(const HeddleModule *module, const RtClass *class, const Rt
     plan->slots = hd_xcalloc(class->arg_slots, sizeof *plan->slots);
     plan->first_slot = hd_xcalloc(launches, sizeof *plan->first_slot);
     plan->units = hd_xcalloc(launches, sizeof *plan->units);
-    plan->cuts = hd_xcalloc((size_t)launches * (plan->threads + 1), sizeof *plan->cuts);
-    plan->stages = hd_xcalloc(launches, sizeof *plan->stages);
-    find_stages(plan);
+    plan->most_chunks = plan->threads * CHUNKS_PER_THREAD;
+    plan->cuts = hd_xcalloc((size_t)launches * (plan->most_chunks + 1), sizeof *plan->cuts);
+    plan->phases = hd_xcalloc(launches, sizeof *plan->phases);
+    plan->chunks = hd_xcalloc(launches, sizeof *plan->chunks);
     HdStatus *result = resolve_all(plan, bindings, arena, status);
     if (result) rt_plan_free(plan);
     else *out_plan = plan;
@@ -84,7 +76,8 @@ void rt_plan_free(RtPlan *plan)
     free(plan->first_slot);
     free(plan->units);
     free(plan->cuts);
-    free(plan->stages);
+    free(plan->phases);
+    free(plan->chunks);
     free(plan);
 }
 
@@ -122,48 +115,62 @@ static double launch_cost(const RtPlan *plan, const RtBinding *binding, uint32_t
     return cost > 0 ? cost : (double)plan->units[l] * THREAD_COST;
 }
 
-// Cuts the units of a stage where the cost, summed over its launches, passes each thread's share.
-static void cut_stage(RtPlan *plan, const RtBinding *binding, RtStage *stage)
+static uint32_t chunk_count(const RtPlan *plan, double cost, int64_t units)
 {
-    double total = 0, start = 0;
-    int64_t units = 0;
-    for (uint32_t l = stage->first; l < stage->first + stage->count; l++) total += launch_cost(plan, binding, l), units += plan->units[l];
-    double wanted = total / THREAD_COST;
-    stage->threads = units == 0 ? 0 : (uint32_t)HD_MAX(1, HD_MIN(wanted, (double)HD_MIN(units, (int64_t)plan->threads)));
-    for (uint32_t l = stage->first; l < stage->first + stage->count; l++) {
-        int64_t *cuts = plan->cuts + (size_t)l * (plan->threads + 1), count = plan->units[l];
+    double chunks = HD_MIN(cost / THREAD_COST, (double)plan->threads), more = HD_MIN(cost / CHUNK_COST, (double)plan->most_chunks);
+    chunks = HD_MAX(HD_MAX(chunks, more), 1);
+    if (chunks > plan->threads) chunks -= (uint32_t)chunks % plan->threads;   // so that threads of equal speed finish together
+    return (uint32_t)HD_MIN(chunks, (double)units);
+}
+
+// Cuts the units of launches where the cost, summed over them, passes each chunk's share.
+static void cut(RtPlan *plan, const RtBinding *binding, uint32_t first, uint32_t count, double total, uint32_t chunks)
+{
+    double start = 0;
+    for (uint32_t l = first; l < first + count; l++) {
+        int64_t *cuts = plan->cuts + (size_t)l * (plan->most_chunks + 1), units = plan->units[l];
         double cost = launch_cost(plan, binding, l);
-        for (uint32_t i = 1; i <= plan->threads; i++) {
-            double share = i < stage->threads && cost > 0 ? (total * i / stage->threads - start) / cost * (double)count + 0.5 : (double)count;
-            cuts[i] = share <= 0 ? 0 : share >= (double)count ? count : (int64_t)share;
-        }
         cuts[0] = 0;
+        for (uint32_t i = 1; i < chunks; i++) {
+            double share = cost > 0 ? (total * i / chunks - start) / cost * (double)units + 0.5 : 0;
+            cuts[i] = share <= 0 ? 0 : share >= (double)units ? units : (int64_t)share;
+        }
+        cuts[chunks] = units;
         start += cost;
     }
 }
 
-// Stages that only the first thread has work in need no barrier between them, and none after the last stage that others have work in.
-static void place_barriers(RtPlan *plan)
+// Adds the stage of launches first..first+count-1, or joins it to the phase before when neither has work for a second thread.
+static void add_stage(RtPlan *plan, const RtBinding *binding, uint32_t first, uint32_t count)
 {
-    uint32_t next = 0;                                   // threads of the next stage that has work
-    plan->participants = 1;
-    plan->parallel_stages = 0;
-    for (uint32_t i = plan->stage_count; i-- > 0;) {
-        RtStage *stage = &plan->stages[i];
-        if (stage->threads > 1 && !plan->parallel_stages) plan->parallel_stages = i + 1;
-        plan->participants = HD_MAX(plan->participants, stage->threads);
-        stage->barrier = stage->threads && i < plan->parallel_stages && (stage->threads > 1 || next > 1);
-        if (stage->threads) next = stage->threads;
+    double total = 0;
+    int64_t units = 0;
+    for (uint32_t l = first; l < first + count; l++) total += launch_cost(plan, binding, l), units += plan->units[l];
+    if (!units) return;
+    uint32_t chunks = chunk_count(plan, total, units);
+    cut(plan, binding, first, count, total, chunks);
+    RtPhase *last = plan->phase_count ? &plan->phases[plan->phase_count - 1] : NULL;
+    if (last && chunks == 1 && plan->chunks[plan->phase_count - 1] == 1) {
+        last->count = first + count - last->first;       // stages without units between them are among these, and do nothing
+        return;
     }
+    plan->phases[plan->phase_count] = (RtPhase){first, count};
+    plan->chunks[plan->phase_count++] = chunks;
 }
 
 HdStatus *rt_plan_bind(RtPlan *plan, const RtBinding *binding)
 {
     if (plan->is_bound && !memcmp(&plan->binding, binding, sizeof *binding)) return NULL;
+    const RtLaunch *launches = plan->class->launches;
+    uint32_t count = plan->class->launch_count;
     plan->is_bound = false;
-    for (uint32_t l = 0; l < plan->class->launch_count; l++) HD_TRY(bind_launch(plan, binding, l));
-    for (uint32_t i = 0; i < plan->stage_count; i++) cut_stage(plan, binding, &plan->stages[i]);
-    place_barriers(plan);
+    for (uint32_t l = 0; l < count; l++) HD_TRY(bind_launch(plan, binding, l));
+    plan->phase_count = 0;
+    memset(plan->cuts, 0, (size_t)count * (plan->most_chunks + 1) * sizeof *plan->cuts);
+    for (uint32_t first = 0, next; first < count; first = next) {
+        for (next = first + 1; next < count && launches[next].stage == launches[first].stage;) next++;
+        add_stage(plan, binding, first, next - first);
+    }
     plan->binding = *binding;
     plan->is_bound = true;
     return NULL;

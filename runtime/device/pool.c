@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Threads that carry out a step together.
+// Threads that carry out a job together.
 //
-// Two words are waited on: `ticket` says that a run has begun (its low bits hold how many threads take part, so that a thread needs to read nothing else
-// to know whether it is one of them), `phase` says that a barrier has opened. A waiter spins for a moment, because the next stage usually begins within
-// microseconds, then sleeps in the kernel: a pool without work burns nothing, and beside busy neighbours a waiter gives its core away. A waker
-// asks the kernel only when somebody sleeps; both sides use sequentially consistent operations, so that either the waker sees the sleeper or the sleeper the change.
+// Chunks are claimed, not assigned: a thread that the system has pushed aside for a busy neighbour before it claimed something keeps nobody waiting, the others do
+// its share. Claiming is one addition to `claims`, which holds how many chunks the present phase has and how many are taken; a claim at or beyond the end claims
+// nothing, and needs to look at nothing else, so that a thread may come late, even after the job. Whoever completes the last chunk of a phase opens the next one:
+//
+//      present = next phase; done = 0; claims = {chunks, 0}; opened += 1, wake sleepers
+//
+// Nothing of a phase changes while a chunk of it is claimed and not done; that is what makes plain reads of `job` and `present` safe after a claim.
+//
+// Who finds nothing to claim waits for `opened` to change: it spins for a moment, because the next phase usually begins within microseconds, then sleeps in the kernel.
+// A pool without work burns nothing. The waker asks the kernel only when somebody sleeps; both sides use sequentially consistent operations, so that either the
+// waker sees the sleeper or the sleeper the change.
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -15,7 +23,6 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#include <pthread.h>
 
 #include "runtime/device/device.h"
 
@@ -27,22 +34,18 @@
 #endif
 
 enum {
-    SPINS = 2000,                    // pauses before sleeping: some fifty microseconds, a few times what a stage of a small model takes
-    TICKET_BITS = 10,                // low bits of the ticket: participants of the run
+    SPINS = 2000,                    // pauses before sleeping: some fifty microseconds, a few times what a phase of a small model takes
     CACHE_LINE = 64,
 };
-_Static_assert(HEDDLE_MAX_THREADS < 1 << TICKET_BITS, "the number of participants fits the ticket");
-
-// A word that threads wait on, in a cache line of its own.
-typedef struct Word { _Alignas(CACHE_LINE) _Atomic uint32_t value, sleepers; } Word;
 
 struct RtPool {
-    Word ticket, phase;
-    _Alignas(CACHE_LINE) _Atomic uint32_t arrived;
-    _Alignas(CACHE_LINE) _Atomic bool stop;
-    uint32_t participants;           // of the present run
-    void (*work)(void *user, uint32_t thread);
-    void *user;
+    _Alignas(CACHE_LINE) _Atomic uint64_t claims;        // chunks of the present phase << 32 | claims made
+    _Alignas(CACHE_LINE) _Atomic uint32_t done;          // chunks of the present phase
+    _Alignas(CACHE_LINE) _Atomic uint32_t opened;        // changes whenever there is something new to see
+    _Atomic uint32_t sleepers;
+    _Atomic bool finished, stop;
+    _Alignas(CACHE_LINE) const RtJob *job;
+    uint32_t present;                                    // phase
     uint32_t threads;
     int spins;                       // 0 when there are more threads than processors: whoever is waited for needs the waiter's
     struct Worker { RtPool *pool; uint32_t number; pthread_t thread; } *workers;   // [threads - 1]
@@ -52,60 +55,89 @@ struct RtPool {
 
 static void futex(_Atomic uint32_t *word, int operation, uint32_t value) { syscall(SYS_futex, (uint32_t *)word, operation, value, NULL, NULL, 0); }
 
-// Returns the value of `word` once it is no longer `old`.
-static uint32_t await_change(Word *word, uint32_t old, int spins)
+// Returns once something was opened since `opened` was `old`.
+static void await_change(RtPool *pool, uint32_t old)
 {
-    uint32_t now;
-    for (int i = 0; i < spins; i++) {
-        if ((now = atomic_load_explicit(&word->value, memory_order_acquire)) != old) return now;
+    for (int i = 0; i < pool->spins; i++) {
+        if (atomic_load_explicit(&pool->opened, memory_order_acquire) != old) return;
         PAUSE();
     }
-    atomic_fetch_add(&word->sleepers, 1);
-    while ((now = atomic_load(&word->value)) == old) futex(&word->value, FUTEX_WAIT_PRIVATE, old);
-    atomic_fetch_sub(&word->sleepers, 1);
-    return now;
+    atomic_fetch_add(&pool->sleepers, 1);
+    while (atomic_load(&pool->opened) == old) futex(&pool->opened, FUTEX_WAIT_PRIVATE, old);
+    atomic_fetch_sub(&pool->sleepers, 1);
 }
 
-static void change(Word *word, uint32_t value)
+static void announce(RtPool *pool)
 {
-    atomic_store(&word->value, value);
-    if (atomic_load(&word->sleepers)) futex(&word->value, FUTEX_WAKE_PRIVATE, INT_MAX);
+    atomic_fetch_add(&pool->opened, 1);
+    if (atomic_load(&pool->sleepers)) futex(&pool->opened, FUTEX_WAKE_PRIVATE, INT_MAX);
 }
 
-void rt_pool_barrier(RtPool *pool)
+// ---- phases --------------------------------------------------------------------------------------------------
+
+static void open_phase(RtPool *pool, uint32_t phase)
 {
-    uint32_t phase = atomic_load_explicit(&pool->phase.value, memory_order_relaxed);   // cannot change before this thread has arrived
-    if (atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel) + 1 < pool->participants) {
-        await_change(&pool->phase, phase, pool->spins);
-        return;
-    }
-    atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
-    change(&pool->phase, phase + 1);
+    pool->present = phase;
+    atomic_store_explicit(&pool->done, 0, memory_order_relaxed);
+    atomic_store_explicit(&pool->claims, (uint64_t)pool->job->chunks[phase] << 32, memory_order_release);
+    announce(pool);
 }
 
-// ---- threads -------------------------------------------------------------------------------------------------
+static void finish(RtPool *pool)
+{
+    atomic_store(&pool->finished, true);
+    announce(pool);
+}
+
+// Does one chunk, if there is one to claim.
+static bool do_chunk(RtPool *pool, uint32_t thread)
+{
+    uint64_t claim = atomic_fetch_add_explicit(&pool->claims, 1, memory_order_acq_rel);
+    uint32_t chunks = (uint32_t)(claim >> 32), chunk = (uint32_t)claim;
+    if (chunk >= chunks) return false;
+    uint32_t phase = pool->present;
+    pool->job->run(pool->job->user, phase, chunk, thread);
+    if (atomic_fetch_add_explicit(&pool->done, 1, memory_order_acq_rel) + 1 < chunks) return true;
+    if (phase + 1 < pool->job->phase_count) open_phase(pool, phase + 1);
+    else finish(pool);
+    return true;
+}
 
 static void *worker_main(void *user)
 {
     struct Worker *worker = user;
     RtPool *pool = worker->pool;
-    for (uint32_t ticket = 0;;) {
-        ticket = await_change(&pool->ticket, ticket, pool->spins);
-        if (atomic_load(&pool->stop)) return NULL;
-        if (worker->number < (ticket & ((1u << TICKET_BITS) - 1))) pool->work(pool->user, worker->number);
+    while (!atomic_load(&pool->stop)) {
+        uint32_t opened = atomic_load_explicit(&pool->opened, memory_order_acquire);   // before looking for a chunk, so that none can be missed
+        if (!do_chunk(pool, worker->number)) await_change(pool, opened);
+    }
+    return NULL;
+}
+
+static void run_alone(const RtJob *job)
+{
+    for (uint32_t phase = 0; phase < job->phase_count; phase++)
+        for (uint32_t chunk = 0; chunk < job->chunks[phase]; chunk++) job->run(job->user, phase, chunk, 0);
+}
+
+void rt_pool_run(RtPool *pool, const RtJob *job)
+{
+    uint32_t widest = 0;
+    for (uint32_t i = 0; i < job->phase_count; i++) widest = HD_MAX(widest, job->chunks[i]);
+    if (pool->threads == 1 || widest <= 1) {
+        run_alone(job);
+        return;
+    }
+    atomic_store(&pool->finished, false);
+    pool->job = job;
+    open_phase(pool, 0);
+    while (!atomic_load_explicit(&pool->finished, memory_order_acquire)) {
+        uint32_t opened = atomic_load_explicit(&pool->opened, memory_order_acquire);
+        if (!do_chunk(pool, 0) && !atomic_load_explicit(&pool->finished, memory_order_acquire)) await_change(pool, opened);
     }
 }
 
-void rt_pool_run(RtPool *pool, uint32_t participants, void (*work)(void *user, uint32_t thread), void *user)
-{
-    HD_ASSERT(participants >= 1 && participants <= pool->threads);
-    pool->work = work, pool->user = user, pool->participants = participants;
-    if (participants > 1) {
-        uint32_t count = (atomic_load_explicit(&pool->ticket.value, memory_order_relaxed) >> TICKET_BITS) + 1;
-        change(&pool->ticket, count << TICKET_BITS | participants);
-    }
-    work(user, 0);
-}
+// ---- threads -------------------------------------------------------------------------------------------------
 
 static bool enough_processors(uint32_t threads)
 {
@@ -150,7 +182,7 @@ void rt_pool_free(RtPool *pool)
 {
     if (!pool) return;
     atomic_store(&pool->stop, true);
-    change(&pool->ticket, atomic_load(&pool->ticket.value) + (1u << TICKET_BITS));
+    announce(pool);
     for (uint32_t i = 1; i < pool->threads; i++) pthread_join(pool->workers[i - 1].thread, NULL);
     free(pool->workers);
     free(pool);
