@@ -248,7 +248,7 @@ static void keep_rows(const Eval *eval, const RtClass *class, RtKept *kept)
         const Progress *progress = &eval->pieces[segment->progress];
         bool per_token = kept->rows == RT_ROWS_TOKENS;
         uint64_t to = per_token ? progress->first_token + segment->begin : progress->first_row + progress->rows_done, count = per_token ? segment->count : segment->rows;
-        memcpy(kept->data + to * kept->columns, rows + row * kept->columns, count * kept->columns * sizeof(float));
+        if (count) memcpy(kept->data + to * kept->columns, rows + row * kept->columns, count * kept->columns * sizeof(float));
         row += (uint32_t)count;
     }
 }

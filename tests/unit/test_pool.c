@@ -2,8 +2,8 @@
 // The thread pool: phases follow each other, an idle pool burns nothing, and beside busy neighbours decoding stays usable.
 #include "tests/unit/hand_fixture.h"
 
+#include <pthread.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -85,18 +85,17 @@ static void nobody_waits_for_a_slow_thread(void **state)
 static void more_threads_than_the_system_gives(void **state)
 {
     (void)state;
-    pid_t child = fork();                                    // the limit stays in it
-    if (!child) {
-        const struct rlimit none = {0, 0};
-        RtPool *pool;
-        if (setrlimit(RLIMIT_AS, &none)) _exit(3);           // no address space for a stack
-        HdStatus *status = rt_pool_new(64, &pool);
-        _exit(status && hd_status_code(status) == HD_LIMIT && strstr(hd_status_message(status), "of 64") ? 0 : 4);
-    }
-    int result;
-    assert_int_equal(waitpid(child, &result, 0), child);
-    assert_true(WIFEXITED(result));
-    assert_int_equal(WEXITSTATUS(result), 0);
+    pthread_attr_t usual, huge;
+    RtPool *pool;
+    assert_int_equal(pthread_getattr_default_np(&usual), 0);
+    pthread_attr_init(&huge);
+    assert_int_equal(pthread_attr_setstacksize(&huge, (size_t)1 << 50), 0);   // no room for such a stack
+    assert_int_equal(pthread_setattr_default_np(&huge), 0);
+    HdStatus *status = rt_pool_new(64, &pool);
+    assert_int_equal(pthread_setattr_default_np(&usual), 0);
+    expect(status, HD_LIMIT, "cannot start thread 2 of 64: ");
+    pthread_attr_destroy(&usual);
+    pthread_attr_destroy(&huge);
 }
 
 // ---- sleeping --------------------------------------------------------------------------------------------------
