@@ -62,6 +62,7 @@ static void names_free(Names *n) {
     free(n->sym_used);
 }
 
+// Values and types stand in the verifier's messages too, so nothing out of range may stop them.
 static void put_value(const Names *n, IrValue value, HdBuf *out) {
     if (value == 0 || value >= n->graph->values.len) {
         hd_buf_str(out, "%none");
@@ -73,7 +74,7 @@ static void put_value(const Names *n, IrValue value, HdBuf *out) {
     case IR_VALUE_ARG: hd_buf_printf(out, "%%a%u", n->number[value]); break;
     case IR_VALUE_WEIGHT: hd_buf_printf(out, "%%w%u", n->number[value]); break;
     case IR_VALUE_STATE: hd_buf_printf(out, "%%s%u", n->number[value]); break;
-    case IR_VALUE_INPUT: hd_buf_printf(out, "%%%s", ir_input_names[data->index]); break;
+    case IR_VALUE_INPUT: hd_buf_printf(out, "%%%s", data->index < IR_INPUT_COUNT ? ir_input_names[data->index] : "none"); break;
     }
 }
 
@@ -135,13 +136,14 @@ void ir_print_dim(const IrGraph *graph, IrDim dim, HdBuf *out_text) {
 }
 
 void ir_print_type(const IrGraph *graph, const IrType *type, HdBuf *out_text) {
-    hd_buf_printf(out_text, "%s[", ir_dtype_info(type->dtype)->name);
+    hd_buf_printf(out_text, "%s[", (unsigned)type->dtype < IR_DTYPE_COUNT ? ir_dtype_info(type->dtype)->name : "?");
     for (uint32_t i = 0; i < type->rank && i < 4; i++) {
         hd_buf_str(out_text, i ? ", " : "");
         ir_print_dim(graph, type->dims[i], out_text);
     }
     hd_buf_str(out_text, "]");
-    if (type->layout != IR_LAYOUT_NATIVE) hd_buf_printf(out_text, ":%s", ir_layout_name(type->layout));
+    if (type->layout == IR_LAYOUT_NATIVE) return;
+    hd_buf_printf(out_text, ":%s", (unsigned)type->layout < IR_LAYOUT_COUNT ? ir_layout_name(type->layout) : "?");
 }
 
 // ---- values without an operation -----------------------------------------------------------------------------

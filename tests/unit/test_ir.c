@@ -281,19 +281,34 @@ static void test_fused(void **state) {
     ir_module_free(module);
 }
 
+static void refuses(IrGraph *graph, IrBuild build, const char *message) {
+    size_t ops = graph->ops.len, values = graph->values.len;
+    HdStatus *status;
+    assert_int_equal(ir_build(graph, &build, &status), 0);
+    assert_string_equal(hd_status_message(status), message);
+    hd_status_free(status);
+    assert_int_equal(graph->ops.len, ops);
+    assert_int_equal(graph->values.len, values);
+}
+
 static void test_build_refuses(void **state) {
     (void)state;
     IrModule *module = parse(diamond);
     IrGraph *graph = module->graphs.data[0];
-    size_t ops = graph->ops.len, values = graph->values.len;
-    HdStatus *status;
     IrValue operands[] = {result(graph, 0), 0};
-    IrBuild build = {.kind = IR_OP_add, .operands = operands, .operand_count = 2};
-    assert_int_equal(ir_build(graph, &build, &status), 0);
-    assert_string_equal(hd_status_message(status), "add: operand 1 is no value");
-    hd_status_free(status);
-    assert_int_equal(graph->ops.len, ops);
-    assert_int_equal(graph->values.len, values);
+    IrType types[9] = {{0}};
+    IrAttr none = {(IrAttrId)31, {.i = 0}};
+    refuses(graph, (IrBuild){.kind = IR_OP_add, .operands = operands, .operand_count = 2}, "add: operand 1 is no value");
+    refuses(graph, (IrBuild){.kind = (IrOpKind)200, .operands = operands, .operand_count = 1}, "operation 200 does not exist");
+    refuses(graph, (IrBuild){.kind = IR_OP_reshape, .operands = operands, .operand_count = 1}, "reshape: needs its result type");
+    refuses(graph, (IrBuild){.kind = IR_OP_reshape, .operands = operands, .operand_count = 1, .given = types, .given_count = 1},
+            "reshape: result: rank 0 must be 1..4");
+    refuses(graph, (IrBuild){.kind = IR_OP_silu, .operands = operands, .operand_count = 1, .attrs = &none, .attr_count = 1},
+            "silu: attribute 31 does not exist");
+    refuses(graph, (IrBuild){.kind = IR_OP_silu, .operands = operands, .operand_count = 1, .region = ir_block_new(graph)},
+            "silu: only fused operations have a region");
+    refuses(graph, (IrBuild){.kind = IR_OP_fused, .operands = operands, .operand_count = 1, .given = types, .given_count = 9},
+            "fused: 9 results, at most 8 are possible");
     ir_module_free(module);
 }
 

@@ -663,8 +663,36 @@ static void test_odd_texts(void **state) {
     }
 }
 
+// Bounds and words that a random edit seldom meets.
+static void test_limits(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"dim a123456789012345678901234567890123456789012345678901234567890 = 2*T return", "longer than 60 characters"},
+        {"arena 5 arena 6 return", "t:1:33: arena is given twice"},
+        {"%w = weight \"w\" : f32[T, 8] return y = %w, y = %w", "result y is given twice"},
+        {"%1, %2, %3, %4, %5, %6, %7, %8, %9 = silu %x : f32[T]", "more than 8 results"},
+        {"%w = weight \"w\" : f32[T] %s = scale %w {value = 1, value = 1, value = 1, value = 1, value = 1, value = 1, value = 1, "
+         "value = 1, "
+         "value = 1, value = 1, value = 1, value = 1, value = 1, value = 1, value = 1} : f32[T] return",
+         "too many attributes"},
+        {"%w = weight \"w\" : f32[T] %f = fused %w (%a: f32[T]) { %g = fused %a (%b: f32[T]) {", "fused operations do not nest"},
+        {"%w = weight \"w\" : f32[T] %s = scale %w {value = 1e99x} : f32[T] return", "expected value, found '1e99x'"},
+        {"%w = weight \"w\" : f32[T, T, T, T, T] return", "more than 4 dimensions"},
+    };
+    for (size_t i = 0; i < HD_COUNT(cases); i++) {
+        HdBuf text = {0};
+        IrModule *module = NULL;
+        hd_buf_printf(&text, "module \"m\" { graph @g { %s } }", cases[i][0]);
+        HdStatus *status = ir_parse_module("t", (HdStr){text.data, text.len}, &module);
+        if (!status || !strstr(hd_status_message(status), cases[i][1]))
+            fail_msg("%s: %s", cases[i][1], hd_status_message(status));
+        hd_status_free(status);
+        hd_buf_free(&text);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_kinds), cmocka_unit_test(test_random_bytes),
-                                       cmocka_unit_test(test_odd_texts)};
+                                       cmocka_unit_test(test_odd_texts), cmocka_unit_test(test_limits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,7 @@
 // Operands are weights, which may have any type.
 static const char *const values =
     "dim N2 = 2*T\n"
+    "dim E7 = 7 + T\n"
     "dim E16 = 16*S + 16*ceil(T/16)\n"
     "dim P4 = 2 + 40 + 3*T + 9*ceil(T/4)\n" // 2 + 5E with E = 8, and k = 3
     "dim Q8 = 42 + T + 3*ceil(T/4)\n"
@@ -23,7 +24,8 @@ static const char *const values =
     "64]\n"
     "%w = weight \"w\" : q8_0[5, 64] %w8 = weight \"w8\" : f32[5, 8] %wr = weight \"wr\" : f16[5, 8]:r16 %wt = weight \"wt\" : "
     "q4_k[3, 256]\n"
-    "%i = weight \"i\" : i32[T] %ik = weight \"ik\" : i32[T, 3] %i1 = weight \"i1\" : i32[T, 1] %r = weight \"r\" : i32[R]\n"
+    "%i = weight \"i\" : i32[T] %ik = weight \"ik\" : i32[T, 3] %i1 = weight \"i1\" : i32[T, 1] %ie = weight \"ie\" : i32[E7, 3] "
+    "%r = weight \"r\" : i32[R]\n"
     "%p = weight \"p\" : i32[P4] %ex = weight \"ex\" : f32[8, 5, 8] %xk = weight \"xk\" : f32[T, 3, 8] %k3 = weight \"k3\" : "
     "f32[T, 3]\n"
     "%t4 = weight \"t4\" : f32[T, 4] %t3 = weight \"t3\" : f32[T, 3, 3] %t10 = weight \"t10\" : f32[T, 10]\n"
@@ -39,7 +41,8 @@ static const char *const values =
     "\"win2\" conv : f32[2, 8]\n"
     "%d = state \"d\" delta : f32[6, 8, 4] %d4 = state \"d4\" delta : f32[4, 8, 4]\n";
 
-static const struct { const char *op, *message; } cases[] = {
+static const struct { const char *op, *message;
+} cases[] = {
     {"%z = reshape %x : f32[T, 2, 4]", NULL},
     {"%z = reshape %x : f32[N2, 4]", NULL},
     {"%z = reshape %x : f32[8, T]", NULL},
@@ -65,6 +68,8 @@ static const struct { const char *op, *message; } cases[] = {
      "concat: operand 1 (part) is f32[S, 8], must be as operand 0 in all but the axis"},
     {"%z = concat %x, %x {axis = 0} : f32[T, 8]",
      "concat: operand 0 (part) is f32[T, 8], must be of a fixed size along the axis"},
+    {"%z = concat %q, %q {axis = 1} : q8a[T, 128]",
+     "concat: operand 0 (x) is q8a[T, 64], must be of another data type: q8a rows cannot be joined"},
     {"%z = add %x3, %v8 : f32[T, 2, 8]", NULL},
     {"%z = sub %x, %col : f32[T, 8]", NULL},
     {"%z = mul %x, %v1 : f32[T, 8]", NULL},
@@ -121,6 +126,8 @@ static const struct { const char *op, *message; } cases[] = {
     {"%z = moe_plan %ik {tile = 4, experts = 8} : i32[P4]", NULL},
     {"%z = moe_plan %i1 {tile = 4, experts = 8} : i32[Q8]", NULL},
     {"%z = moe_plan %ik {tile = 0, experts = 8} : i32[P4]", "moe_plan: tile = 0 must be in 1..1048576"},
+    {"%z = moe_plan %ie {tile = 4, experts = 8} : i32[P4]", "moe_plan: operand 0 (ids) is i32[E7, 3], must be of a token count "
+                                                            "whose quotient by the tile can be written as a dimension"},
     {"%z = moe_sum %xk, %k3 : f32[T, 8]", NULL},
     {"%z = moe_sum %x3, %k3 : f32[T, 8]", "moe_sum: operand 1 (weights) is f32[T, 3], must be f32[T, 2]"},
     {"kv_append %k2, %kc, %seg", NULL},

@@ -103,6 +103,67 @@ static bool region_of_another_kind(Broken *b) {
     return NEEDLE(b, "does not own its region") > 0;
 }
 
+static bool bad_name(Broken *b) {
+    IrExpr expr = {.constant = 5, .coef = {0, 0, 0, 7}};
+    bool graph = rg_chance(&b->g, 50);
+    if (graph) b->graph->name = rg_chance(&b->g, 50) ? "two words" : "";
+    else ir_dim(b->graph, "1x", &expr);
+    return NEEDLE(b, graph ? "the name of the graph is no word" : "dimension \"1x\" is no word") > 0;
+}
+
+static bool expression_not_canonical(Broken *b) {
+    IrExpr expr = {.constant = 5, .coef = {0, 0, 0, 7}};
+    IrDim dim = ir_dim(b->graph, "X", &expr);
+    IrExpr *changed = &b->graph->syms.data[ir_dim_sym(dim)].expr;
+    changed->ceils = 1;
+    changed->ceil[0].div = rg_below(&b->g, 2);   // no division, or a term of zero
+    return NEEDLE(b, "the expression of dimension X is not canonical") > 0;
+}
+
+static bool too_many_operands(Broken *b) {
+    IrOpRef ref = random_op(b, 0, NULL);
+    if (rg_chance(&b->g, 50)) ir_op(b->graph, ref)->operand_count = 33;
+    else ir_op(b->graph, ref)->result_count = 9;
+    return NEEDLE(b, "(%s) has %u operands and %u results", name_of(b, ref), ir_op(b->graph, ref)->operand_count,
+                  ir_op(b->graph, ref)->result_count) > 0;
+}
+
+static bool link_out_of_range(Broken *b) {
+    IrOpRef ref = random_op(b, 0, NULL);
+    ir_op(b->graph, ref)->next = (IrOpRef)b->graph->ops.len + rg_below(&b->g, 100);
+    return NEEDLE(b, "does not exist") > 0;
+}
+
+static bool stolen_argument(Broken *b) {
+    IrOpRef ref = random_op(b, 0, is_fused);
+    if (!ref) return false;
+    IrBlockData *region = &b->graph->blocks.data[ir_op(b->graph, ref)->region];
+    switch (rg_below(&b->g, 3)) {
+    case 0: region->args.data[0] = 0; break;
+    case 1: region->args.data[0] = ir_op(b->graph, ref)->operands[0]; break;
+    default: ir_value(b->graph, region->args.data[0])->index++; break;
+    }
+    return NEEDLE(b, "argument 0 of region %u belongs to something else", ir_op(b->graph, ref)->region) > 0;
+}
+
+static bool nested_fused(Broken *b) {
+    IrOpRef outer = random_op(b, 0, is_fused), inner = random_op(b, 0, is_fused);
+    if (!outer || outer == inner) return false;
+    IrBlock region = ir_op(b->graph, outer)->region, lost = ir_op(b->graph, inner)->region;
+    ir_move_to_block(b->graph, inner, region);
+    ir_move_before(b->graph, inner, b->graph->blocks.data[region].first);
+    IrOp *op = ir_op(b->graph, inner);   // with operands of its new place, so that nothing else is wrong
+    for (uint32_t i = 0; i < op->operand_count; i++) op->operands[i] = b->graph->blocks.data[region].args.data[0];
+    IR_FOR_OPS(b->graph, 0, ref) {
+        const IrOp *user = ir_op(b->graph, ref);
+        for (uint32_t i = 0; i < user->operand_count; i++)
+            if (ir_value(b->graph, user->operands[i])->op == inner) return false;
+    }
+    for (size_t i = 0; i < b->graph->results.len; i++)
+        if (ir_value(b->graph, b->graph->results.data[i].value)->op == inner) return false;
+    return lost != 0 && NEEDLE(b, "fused operations do not nest") > 0;
+}
+
 // ---- operands and types --------------------------------------------------------------------------------------
 
 static bool operand_out_of_range(Broken *b) {
@@ -194,6 +255,17 @@ static bool yield_of_the_body(Broken *b) {
     return NEEDLE(b, "yield 0 is no value of its region") > 0;
 }
 
+static bool attribute_without_value(Broken *b) {
+    IrOpRef ref = random_op(b, 0, has_attrs);
+    if (!ref) return false;
+    IrOp *op = ir_op(b->graph, ref);
+    if (op->attr_mask >> IR_ATTR_HEADS & 1) op->attr[IR_ATTR_HEADS].name = NULL;
+    else if (op->attr_mask >> IR_ATTR_TO & 1) op->attr[IR_ATTR_TO].dtype = IR_DTYPE_COUNT;
+    else if (op->attr_mask >> IR_ATTR_LAYOUT & 1) op->attr[IR_ATTR_LAYOUT].layout = IR_LAYOUT_COUNT;
+    else return false;
+    return NEEDLE(b, "has no valid value") > 0;
+}
+
 // ---- sources and results -------------------------------------------------------------------------------------
 
 static IrValue random_source(Broken *b, IrValueKind kind) {
@@ -206,8 +278,10 @@ static IrValue random_source(Broken *b, IrValueKind kind) {
 
 static bool bad_weight(Broken *b) {
     IrValueData *weight = ir_value(b->graph, random_source(b, IR_VALUE_WEIGHT));
-    switch (rg_below(&b->g, 4)) {
+    switch (rg_below(&b->g, 6)) {
     case 0: weight->type.rank = 5; break;
+    case 3: weight->type.rank = 0; break;
+    case 4: weight->type.dtype = IR_DTYPE_COUNT; break;
     case 1: weight->type.dims[0] = 0; break;
     case 2: weight->type.dims[0] = ir_sym((uint32_t)b->graph->syms.len); break;
     default: weight->name = ""; break;
@@ -222,6 +296,12 @@ static bool bad_state(Broken *b) {
     if (rg_chance(&b->g, 50)) data->type.rank = 1;
     else data->type.dtype = IR_BF16;
     return NEEDLE(b, "@model: %%s") > 0;
+}
+
+static bool source_of_no_kind(Broken *b) {
+    IrValueData *input = ir_value(b->graph, random_source(b, IR_VALUE_INPUT));
+    input->index = IR_INPUT_COUNT + rg_below(&b->g, 5);
+    return NEEDLE(b, "is of no known kind") > 0;
 }
 
 static bool same_weight_with_two_types(Broken *b) {
@@ -355,6 +435,14 @@ static const BrokenKind kinds[] = {
     FUSED(orphaned_region),
     FUSED(shared_region),
     FUSED(missing_region),
+    KIND(bad_name),
+    KIND(expression_not_canonical),
+    KIND(too_many_operands),
+    KIND(link_out_of_range),
+    FUSED(stolen_argument),
+    FUSED(nested_fused),
+    KIND(attribute_without_value),
+    KIND(source_of_no_kind),
     FUSED(region_of_another_kind),
     KIND(operand_out_of_range),
     KIND(moved_before_its_operand),
@@ -466,8 +554,17 @@ static void test_view_stages(void **state) {
             "@g: %1 = reshape: stage 2, but an operand is made in stage 3");
 }
 
+// A state goes into a region, and never comes out.
+static void test_yielded_state(void **state) {
+    (void)state;
+    refused("%k = state \"k\" kv : f32[C, 1, 8] %w = weight \"w\" : f32[8] "
+            "%f = fused %k, %w (%a: f32[C, 1, 8], %b: f32[8]) { %n = neg %b : f32[8] yield %a } : f32[C, 1, 8] return",
+            "@g: %0 = fused: yield 0 is a state");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_kinds), cmocka_unit_test(test_placements),
-                                       cmocka_unit_test(test_view_placements), cmocka_unit_test(test_view_stages)};
+                                       cmocka_unit_test(test_view_placements), cmocka_unit_test(test_view_stages),
+                                       cmocka_unit_test(test_yielded_state)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
