@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Installs what is missing, builds, and runs all tests: everything in a release build, then the tests of code that reads input under AddressSanitizer and
+# UndefinedBehaviorSanitizer. Ends with a summary of each and fails when either did.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+exec < /dev/null
+jobs=$(nproc)
+
+bash .ci/setup test
+
+# gguf-py, for the tests in which it reads Heddle's files.
+venv=build/venv
+wanted=tests/tools/requirements.txt
+if ! cmp -s "$wanted" "$venv/installed.txt"; then
+    echo "== making $venv"
+    python3 -m venv --clear "$venv"
+    "$venv/bin/pip" install -q --disable-pip-version-check -r "$wanted"
+    cp "$wanted" "$venv/installed.txt"
+fi
+
+failed=0
+summary=""
+# run_tests PRESET TARGET [ctest options]: builds and tests one configuration.
+run_tests() {
+    local preset=$1 target=$2 log="build/$1/tests.log"
+    shift 2
+    echo "== building $preset"
+    cmake --preset "$preset" -DHEDDLE_TESTS=ON -DHEDDLE_PYTHON="$PWD/$venv/bin/python3"
+    cmake --build "build/$preset" --target "$target" -j "$jobs"
+    echo "== testing $preset"
+    ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$jobs" "$@" 2>&1 | tee "$log" || failed=1
+    summary+="$preset: $(grep -E 'tests passed' "$log" || echo 'no test ran')"$'\n'
+}
+run_tests release all
+run_tests asan input_tests -L input
+
+echo "== summary"
+printf '%s' "$summary"
+exit "$failed"
