@@ -3,6 +3,7 @@
 set(HEDDLE_WARNINGS -Wall -Wextra -Wshadow -Wvla -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Werror)
 set(HEDDLE_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize= (address,undefined or thread)")
 if(HEDDLE_SANITIZE)
+  list(APPEND HEDDLE_WARNINGS -Wno-error -Wno-format-truncation -Wno-maybe-uninitialized)   # instrumentation makes GCC see what cannot be
   add_compile_options(-fsanitize=${HEDDLE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${HEDDLE_SANITIZE})
 endif()
