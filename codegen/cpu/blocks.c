@@ -2,6 +2,7 @@
 // Block decoders (blocks.h). Formats and order of operations: ggml-quants.c, dequantize_row_*. Lanes are 16 neighbouring elements, which in
 // every format here share their scale.
 #include "codegen/cpu/blocks.h"
+#include "codegen/cpu/sched.h"
 
 typedef struct Block { KirFn *fn; KirRef ptr; uint32_t first; } Block;
 typedef KirRef Decoder(const Block *b);
@@ -40,11 +41,9 @@ static KirRef decode_q4_1(const Block *b) { return kir_add(b->fn, times(b, nibbl
 
 // Fifth bits: bit e of the u32 at `bytes` is that of element e.
 static KirRef five(const Block *b, int64_t bytes) {
-    static const int32_t iota[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     KirFn *fn = b->fn;
-    KirRef shift = kir_load(fn, KT_I32x16, kir_table(fn, iota, sizeof iota, "0..15"));
     KirRef high = kir_lshr(fn, load_at(b, KT_I32, bytes), i32(b, b->first));
-    return join(b, nibbles(b, bytes + 4, b->first), kir_and(fn, kir_lshr(fn, high, shift), i32(b, 1)), 4);
+    return join(b, nibbles(b, bytes + 4, b->first), kir_and(fn, kir_lshr(fn, high, cg_lane_numbers(fn)), i32(b, 1)), 4);
 }
 static KirRef decode_q5_0(const Block *b) { return times(b, minus(b, five(b, 2), 16), half_at(b, 0)); }
 static KirRef decode_q5_1(const Block *b) { return kir_add(b->fn, times(b, five(b, 4), half_at(b, 0)), half_at(b, 2)); }

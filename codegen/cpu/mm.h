@@ -117,7 +117,7 @@ void mm_job_begin(MmJob *job, CgGroupBuilder *builder, const char *name, const I
 static inline int64_t mm_job_panels(const MmJob *job) { return hd_ceil_div(job->rows, CG_PANEL_ROWS); }
 // Goes to panel `panel` (i64) of expert `expert` (i64; 0: no experts); makes it from native rows where needed.
 void mm_job_panel(MmJob *job, KirRef panel, KirRef expert);
-// Computes and stores the results of tokens 0..count-1 (i64) for this panel. fixed: the count if it is a number, else 0.
-void mm_job_tokens(MmJob *job, KirRef count, int64_t fixed, MmTokenAt *at, void *user);
+// Computes and stores the results of tokens 0..count-1 (i64) for this panel. most: count is never larger than this dimension (0: unknown).
+void mm_job_tokens(MmJob *job, KirRef count, IrDim most, MmTokenAt *at, void *user);
 
 #endif

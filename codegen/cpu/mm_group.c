@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What MATMUL and GROUPED share (mm.h): the components of a group, their parameters, and the loop over tokens with the epilogue.
 #include "codegen/cpu/mm.h"
+#include "codegen/cpu/sched.h"
 
 #include <string.h>
 
 // ---- components ----------------------------------------------------------------------------------------------------
-
-static const IrType *type_of(const IrGraph *graph, IrValue value) { return &ir_value(graph, value)->type; }
 
 // The operation inside the group that makes `value`; NULL for what comes from outside.
 static const IrOp *maker(const IrGraph *graph, IrValue value) {
@@ -75,12 +74,12 @@ static IrValue weight_of(const IrOp *op, IrValue result) {
 static HdStatus *add_factor(const IrTarget *target, IrOpRef group, MmJob *job, IrValue result) {
     const IrOp *op = maker(job->graph, result);
     IrValue weight = weight_of(op, result);
-    const IrType *w = type_of(job->graph, weight), *x = type_of(job->graph, op->operands[0]);
+    const IrType *w = cg_type(job->graph, weight), *x = cg_type(job->graph, op->operands[0]);
     int64_t rows = w->dims[w->rank - 2], columns = w->dims[w->rank - 1];
     if (!job->factor_count) {
         *job = (MmJob){.graph = job->graph, .op = ir_value(job->graph, result)->op, .x = *x, .columns = columns, .rows = rows};
         job->experts = w->rank == 3 ? w->dims[0] : 1;
-        job->lead = type_of(job->graph, result)->rank - 1;
+        job->lead = cg_type(job->graph, result)->rank - 1;
     }
     if (rows != job->rows || columns != job->columns) return refuse(job->graph, group, "an element-wise operation joins products of different heights");
     if (x->dtype == IR_BF16 && columns % 2) return refuse(job->graph, group, "bf16 activations need an even row length");
@@ -93,7 +92,7 @@ static HdStatus *add_factor(const IrTarget *target, IrOpRef group, MmJob *job, I
 
 static HdStatus *add_out(IrOpRef group, MmJob *job, IrValue yield) {
     IrValue value = below_reshapes(job->graph, yield);
-    const IrType *type = type_of(job->graph, value), *product = type_of(job->graph, job->factors[0].result);
+    const IrType *type = cg_type(job->graph, value), *product = cg_type(job->graph, job->factors[0].result);
     bool same = type->rank == product->rank && !memcmp(type->dims, product->dims, type->rank * sizeof *type->dims);
     if (!same) return refuse(job->graph, group, "a result has another shape than the product");
     HD_TRY(cg_region_supported(job->graph, group, value));
@@ -143,7 +142,7 @@ static void account_operands(const MmJob *job, IrValue value, Set *seen) {
     const IrOp *op = maker(job->graph, value);
     if (is_product(op) || set_has(seen, value)) return;
     set_add(seen, value);
-    if (!op) cg_expr_add_elements(&job->build->bytes, job->graph, type_of(job->graph, value), ir_dtype_info(type_of(job->graph, value)->dtype)->block_bytes);
+    if (!op) cg_expr_add_elements(&job->build->bytes, job->graph, cg_type(job->graph, value), ir_dtype_info(cg_type(job->graph, value)->dtype)->block_bytes);
     for (uint32_t i = 0; op && i < op->operand_count; i++) account_operands(job, op->operands[i], seen);
 }
 
@@ -155,7 +154,7 @@ static void account(MmJob *job, const IrExpr *matrices) {
     for (uint32_t i = 0; i < job->factor_count; i++) {
         const MmFactor *f = &job->factors[i];
         matrix += f->native ? job->rows * bytes_of_row(f->dtype, job->columns) : mm_job_panels(job) * panel_bytes(f, job->columns);
-        cg_expr_add_elements(&build->flops, job->graph, type_of(job->graph, f->result), 2 * job->columns);
+        cg_expr_add_elements(&build->flops, job->graph, cg_type(job->graph, f->result), 2 * job->columns);
     }
     build->bytes = *matrices;
     cg_expr_scale(&build->bytes, matrix);
@@ -163,7 +162,7 @@ static void account(MmJob *job, const IrExpr *matrices) {
     rows.dims[rows.rank - 1] = 1;
     cg_expr_add_elements(&build->bytes, job->graph, &rows, bytes_of_row(job->x.dtype, job->columns));
     for (uint32_t i = 0; i < job->out_count; i++) {
-        cg_expr_add_elements(&build->bytes, job->graph, type_of(job->graph, job->outs[i].value), job->outs[i].element_bytes);
+        cg_expr_add_elements(&build->bytes, job->graph, cg_type(job->graph, job->outs[i].value), job->outs[i].element_bytes);
         account_operands(job, job->outs[i].value, &seen);
     }
 }
@@ -227,8 +226,7 @@ static void epilogue(const MmJob *job, const MmToken *token, const KirRef *sums)
         KirRef lanes = cg_region_eval(region, out->value, token->coord, job->n0, CG_PANEL_ROWS, job->valid);
         KirRef row = kir_offset(fn, out->to, kir_mul(fn, token->row, kir_mul(fn, job->n, kir_i64(fn, out->element_bytes))));
         KirRef to = kir_at(fn, row, job->n0, out->element_bytes, 0);
-        if (job->valid) kir_store_part(fn, to, job->valid, lanes);
-        else kir_store(fn, to, lanes);
+        cg_store16(fn, to, lanes, job->valid);
     }
     cg_region_free(region);
 }
@@ -253,11 +251,22 @@ static void tile(const MmJob *job, KirRef first, uint32_t tokens, MmTokenAt *at,
     }
 }
 
-void mm_job_tokens(MmJob *job, KirRef count, int64_t fixed, MmTokenAt *at, void *user) {
+// The most that a dimension can be in this graph: its number, or what the bounds of the graph ("T S C R") say; 0: unknown.
+static int64_t largest(const IrGraph *graph, IrDim dim) {
+    char key[64];
+    long long v[IR_SYM_BASE_COUNT];
+    if (!ir_dim_is_sym(dim)) return dim;
+    snprintf(key, sizeof key, "bounds.%s", graph->name);
+    const char *text = ir_module_key(graph->module, key);
+    if (!text || sscanf(text, "%lld %lld %lld %lld", &v[0], &v[1], &v[2], &v[3]) != 4) return 0;
+    return ir_dim_eval(graph, dim, &(IrBinding){{v[0], v[1], v[2], v[3]}});
+}
+
+void mm_job_tokens(MmJob *job, KirRef count, IrDim most, MmTokenAt *at, void *user) {
     static const uint32_t sizes[] = {4, 1};
     KirFn *fn = job->fn;
     KirRef from = kir_i64(fn, 0);
-    if (fixed == 1) {
+    if (largest(job->graph, most) == 1) {
         tile(job, from, 1, at, user);
         return;
     }

@@ -5,6 +5,7 @@
 // rearranged for all rows at once. Lanes of rows that do not exist are zero.
 #include "codegen/cpu/blocks.h"
 #include "codegen/cpu/mm.h"
+#include "codegen/cpu/sched.h"
 
 enum { ROWS = CG_PANEL_ROWS, WORDS = 8 };
 
@@ -19,12 +20,10 @@ typedef struct Pack {
 static KirRef i32x16(KirFn *fn, int64_t value) { return kir_int(fn, KT_I32x16, value); }
 
 static void begin(Pack *p, KirFn *fn, KirRef rows, KirRef row_bytes, KirRef valid, KirRef panel) {
-    static const int32_t iota[ROWS] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     p->fn = fn;
     p->panel = panel;
     p->exists16 = valid;
-    KirRef lanes = kir_load(fn, KT_I32x16, kir_table(fn, iota, sizeof iota, "0..15"));
-    p->exists = kir_cmp(fn, KIR_LT, lanes, kir_trunc(fn, valid, KIR_I32));
+    p->exists = kir_cmp(fn, KIR_LT, cg_lane_numbers(fn), kir_trunc(fn, valid, KIR_I32));
     for (int r = 0; r < ROWS; r++) {
         KirRef index = kir_i64(fn, r);
         if (r) index = kir_select(fn, kir_cmp(fn, KIR_LT, index, valid), index, kir_i64(fn, 0));

@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // EMBED: rows of a native matrix by token id, decoded exactly. A work unit is a token.
 #include "codegen/cpu/blocks.h"
-
-static const IrOp *embed_of(const IrGraph *graph, IrOpRef group) {
-    IR_FOR_OPS(graph, ir_op(graph, group)->region, ref)
-        if (ir_op(graph, ref)->kind == IR_OP_embed) return ir_op(graph, ref);
-    return NULL;
-}
+#include "codegen/cpu/sched.h"
 
 // Rows of blocks: whole blocks, 16 elements at a time.
 static void decode_blocks(KirFn *fn, IrDtype dtype, KirRef row, KirRef columns, KirRef out) {
@@ -30,7 +25,7 @@ static void convert_numbers(KirFn *fn, IrDtype dtype, KirRef row, KirRef columns
 
 HdStatus *cg_cpu_EMBED(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     (void)target;
-    const IrOp *op = embed_of(graph, group);
+    const IrOp *op = ir_op(graph, cg_find_op(graph, group, IR_OP_embed));
     const IrType ids = ir_value(graph, op->operands[0])->type, table = ir_value(graph, op->operands[1])->type;
     const IrType result = ir_value(graph, op->results[0])->type;
     const IrDtypeInfo *info = ir_dtype_info(table.dtype);
@@ -49,7 +44,7 @@ HdStatus *cg_cpu_EMBED(CgGroupBuilder *builder, const IrTarget *target, const Ir
     cg_expr_add_elements(&build->flops, graph, &result, 1);
     KirLoop units;
     kir_for_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), kir_i64(fn, 1), 0, NULL, &units);
-    KirRef id = kir_sext(fn, kir_load(fn, KT_I32, kir_at(fn, id_base, units.iv, 4, 0)), KIR_I64);
+    KirRef id = cg_load_i32(fn, kir_at(fn, id_base, units.iv, 4, 0), 0);
     KirRef row = kir_offset(fn, base, kir_mul(fn, id, bytes)), to = kir_offset(fn, out, kir_mul(fn, units.iv, kir_mul(fn, columns, kir_i64(fn, 4))));
     if (info->block == 1) convert_numbers(fn, table.dtype, row, columns, to);
     else decode_blocks(fn, table.dtype, row, columns, to);

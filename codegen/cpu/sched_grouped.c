@@ -4,6 +4,7 @@
 // With a dispatch plan a work unit is (panel, tile): the rows of a tile belong to one expert; tiles of an expert follow each other, so that the panel
 // stays in cache. Without one it is (row, panel): the expert comes from ids. Result row t * k + r is written whatever the order.
 #include "codegen/cpu/mm.h"
+#include "codegen/cpu/sched.h"
 #include "ir/moe_plan.h"
 
 typedef struct Grouped {
@@ -14,7 +15,7 @@ typedef struct Grouped {
     KirRef rows;                 // ptr to the sorted rows of the tile
 } Grouped;
 
-static KirRef load_index(KirFn *fn, KirRef base, KirRef index) { return kir_sext(fn, kir_load(fn, KT_I32, kir_at(fn, base, index, 4, 0)), KIR_I64); }
+static KirRef load_index(KirFn *fn, KirRef base, KirRef index) { return cg_load_i32(fn, kir_at(fn, base, index, 4, 0), 0); }
 
 // Row number t * k + r: where its activations lie, and its coordinates.
 static void row_token(const Grouped *g, KirRef row, MmToken *out_token) {
@@ -84,10 +85,10 @@ static void by_tile(Grouped *g) {
     KirIf used;
     kir_for_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), kir_i64(fn, 1), 0, NULL, &units);
     KirRef tile = kir_at(fn, list, kir_srem(fn, units.iv, tiles), 4 * IR_MOE_TILE_WORDS, 0);
-    KirRef count = load_index(fn, tile, kir_i64(fn, 2));
+    KirRef count = cg_load_i32(fn, tile, 8);
     kir_if_begin(fn, kir_cmp(fn, KIR_GT, count, kir_i64(fn, 0)), &used);
-    g->rows = kir_at(fn, rows, load_index(fn, tile, kir_i64(fn, 1)), 4, 0);
-    mm_job_panel(job, kir_sdiv(fn, units.iv, tiles), load_index(fn, tile, kir_i64(fn, 0)));
+    g->rows = kir_at(fn, rows, cg_load_i32(fn, tile, 4), 4, 0);
+    mm_job_panel(job, kir_sdiv(fn, units.iv, tiles), cg_load_i32(fn, tile, 0));
     mm_job_tokens(job, count, 0, tile_at, g);
     kir_if_end(fn, &used, NULL);
     kir_for_end(fn, &units, NULL);

@@ -19,7 +19,7 @@ static void launch(CgGroupBuilder *builder, MmJob *job) {
     KirLoop units;
     kir_for_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), kir_i64(fn, 1), 0, NULL, &units);
     mm_job_panel(job, units.iv, 0);
-    mm_job_tokens(job, count, ir_dim_is_sym(tokens) ? 0 : tokens, token_at, NULL);
+    mm_job_tokens(job, count, tokens, token_at, NULL);
     kir_for_end(fn, &units, NULL);
     cg_launch_end(builder);
 }

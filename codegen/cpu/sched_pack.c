@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // PACK: native rows to the packed layout (layout.h), in @load. A work unit is a panel; the panels of experts follow each other.
 #include "codegen/cpu/mm.h"
-
-static const IrOp *pack_of(const IrGraph *graph, IrOpRef group) {
-    IR_FOR_OPS(graph, ir_op(graph, group)->region, ref)
-        if (ir_op(graph, ref)->kind == IR_OP_pack) return ir_op(graph, ref);
-    return NULL;
-}
+#include "codegen/cpu/sched.h"
 
 HdStatus *cg_cpu_PACK(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     (void)target;
-    const IrOp *op = pack_of(graph, group);
+    const IrOp *op = ir_op(graph, cg_find_op(graph, group, IR_OP_pack));
     const IrType type = ir_value(graph, op->operands[0])->type;
     int64_t columns = type.dims[type.rank - 1], rows = type.dims[type.rank - 2], experts = type.rank == 3 ? type.dims[0] : 1;
     int64_t panels = hd_ceil_div(rows, CG_PANEL_ROWS), bytes = (int64_t)cg_panel_bytes(type.dtype, (uint64_t)columns);
