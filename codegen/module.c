@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes a compiled program as a module file. The format, its keys and the columns of its tables are in runtime/module.h; the reader (runtime/module_tables.c)
-// checks what this file writes.
+// Writes a compiled program as a module file. The format, its keys and the columns of its tables are in runtime/module.h; the
+// reader (runtime/module_tables.c) checks what this file writes.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +36,10 @@ static void put_names(Writing *writing, const char *key, Names *names)
     hd_vec_free(names);
 }
 
-static void put_text(Writing *writing, const char *key, const char *text) { gguf_writer_string(writing->gguf, key, hd_str(text ? text : "")); }
+static void put_text(Writing *writing, const char *key, const char *text)
+{
+    gguf_writer_string(writing->gguf, key, hd_str(text ? text : ""));
+}
 
 static const char *hex_of(Writing *writing, HdDigest digest)
 {
@@ -95,9 +98,11 @@ static HdStatus *put_tensors(Writing *writing)
     HdStatus *status = NULL;
     for (size_t i = 0; i < writing->tensors.len && !status; i++) {
         const CgWeight *weight = writing->tensors.data[i];
-        const GgmlTypeInfo *type = ir_dtype_info(weight->type.dtype)->ggml < 0 ? NULL : ggml_type_info((uint32_t)ir_dtype_info(weight->type.dtype)->ggml);
+        const IrDtypeInfo *dtype = ir_dtype_info(weight->type.dtype);
+        const GgmlTypeInfo *type = dtype->ggml < 0 ? NULL : ggml_type_info((uint32_t)dtype->ggml);
         int64_t ne[4];
-        status = type ? weight_ne(weight, ne) : hd_error(HD_INTERNAL, "weight %s: type %s is none of a file", weight->name, ir_dtype_info(weight->type.dtype)->name);
+        if (type) status = weight_ne(weight, ne);
+        else status = hd_error(HD_INTERNAL, "weight %s: type %s is none of a file", weight->name, dtype->name);
         if (status) break;
         hd_vec_push(&names, hd_str(weight->name));
         hd_vec_push(&types, hd_str(type->name));
@@ -132,7 +137,8 @@ static HdStatus *put_context(Writing *writing)
     const char *text = ir_module_key(writing->ir, "context_length");
     uint64_t context;
     if (!text || !hd_parse_u64(hd_str(text), &context) || context < 1 || context > INT32_MAX)
-        return hd_error(HD_INTERNAL, "module \"%s\": key \"context_length\" is \"%s\"; it has to be a number from 1 to 2^31 - 1", writing->ir->name, text ? text : "missing");
+        return hd_error(HD_INTERNAL, "module \"%s\": key \"context_length\" is \"%s\"; it has to be a number from 1 to 2^31 - 1",
+                        writing->ir->name, text ? text : "missing");
     gguf_writer_u32(writing->gguf, RT_KEY_CONTEXT, (uint32_t)context);
     return NULL;
 }
@@ -150,7 +156,8 @@ static HdStatus *put_rope(Writing *writing)
                 return hd_error(HD_UNSUPPORTED, "module \"%s\": graphs with different rotary tables", writing->ir->name);
             width = ir_type_last(&value->type), theta = value->theta;
         }
-    if (width < 0 || width > 65536) return hd_error(HD_INTERNAL, "module \"%s\": a rotary table of no fixed width", writing->ir->name);
+    if (width < 0 || width > 65536)
+        return hd_error(HD_INTERNAL, "module \"%s\": a rotary table of no fixed width", writing->ir->name);
     gguf_writer_f32(writing->gguf, RT_KEY_ROPE_THETA, theta);
     gguf_writer_u32(writing->gguf, RT_KEY_ROPE_N, (uint32_t)width);
     return NULL;
@@ -164,7 +171,9 @@ static HdStatus *result_columns(const CgResult *result, int64_t *out_columns)
         if (ir_dim_is_sym(result->type.dims[i]) || __builtin_mul_overflow(columns, result->type.dims[i], &columns))
             return hd_error(HD_INTERNAL, "result %s: a row of no fixed size", result->name);
     }
-    if (result->type.dtype != IR_F32) return hd_error(HD_INTERNAL, "result %s: of type %s; results are f32", result->name, ir_dtype_info(result->type.dtype)->name);
+    if (result->type.dtype != IR_F32)
+        return hd_error(HD_INTERNAL, "result %s: of type %s; results are f32", result->name,
+                        ir_dtype_info(result->type.dtype)->name);
     *out_columns = columns;
     return NULL;
 }
@@ -177,7 +186,8 @@ static HdStatus *put_vocab(Writing *writing)
             const CgResult *result = &writing->program->classes.data[c].results.data[r];
             if (!strcmp(result->name, "logits")) HD_TRY(result_columns(result, &vocab));
         }
-    if (vocab < 1 || vocab > INT32_MAX) return hd_error(HD_INTERNAL, "module \"%s\": no step class has a result \"logits\"", writing->ir->name);
+    if (vocab < 1 || vocab > INT32_MAX)
+        return hd_error(HD_INTERNAL, "module \"%s\": no step class has a result \"logits\"", writing->ir->name);
     gguf_writer_u32(writing->gguf, RT_KEY_VOCAB, (uint32_t)vocab);
     return NULL;
 }
@@ -208,7 +218,8 @@ static void put_args(Writing *writing)
 static void put_exprs(Writing *writing)
 {
     Cells cells = {0};
-    _Static_assert((int)IR_SYM_T == (int)RT_T && (int)IR_SYM_S == (int)RT_S && (int)IR_SYM_C == (int)RT_C && (int)IR_SYM_R == (int)RT_R, "one order of symbols");
+    _Static_assert((int)IR_SYM_T == (int)RT_T && (int)IR_SYM_S == (int)RT_S && (int)IR_SYM_C == (int)RT_C
+                   && (int)IR_SYM_R == (int)RT_R, "one order of symbols");
     for (size_t i = 0; i < writing->program->exprs.len; i++) {
         const IrExpr *expr = &writing->program->exprs.data[i];
         int64_t row[RT_EXPR_COLUMNS] = {[RT_EXPR_CONSTANT] = expr->constant, [RT_EXPR_CEILS] = expr->ceils};
@@ -247,7 +258,8 @@ static void put_weights(Writing *writing)
 
 static void put_states(Writing *writing)
 {
-    static const char *const kinds[IR_STATE_COUNT] = {[IR_STATE_KV] = RT_STATE_APPEND, [IR_STATE_CONV] = "conv", [IR_STATE_DELTA] = "delta"};
+    static const char *const kinds[IR_STATE_COUNT] = {[IR_STATE_KV] = RT_STATE_APPEND, [IR_STATE_CONV] = "conv",
+                                                      [IR_STATE_DELTA] = "delta"};
     Names names = {0}, kind_names = {0}, types = {0};
     Cells cells = {0};
     for (size_t i = 0; i < writing->program->states.len; i++) {
@@ -265,9 +277,10 @@ static void put_states(Writing *writing)
 
 static void push_launch(Cells *cells, const CgLaunch *launch)
 {
-    const int64_t row[RT_LAUNCH_COLUMNS] = {[RT_LAUNCH_KERNEL] = launch->kernel, [RT_LAUNCH_STAGE] = launch->stage,       [RT_LAUNCH_LAYER] = launch->layer,
-                                            [RT_LAUNCH_FIRST_ARG] = launch->first_arg, [RT_LAUNCH_ARGS] = launch->arg_count, [RT_LAUNCH_UNITS] = launch->units,
-                                            [RT_LAUNCH_SCRATCH] = launch->scratch, [RT_LAUNCH_BYTES] = launch->bytes,     [RT_LAUNCH_FLOPS] = launch->flops};
+    const int64_t row[RT_LAUNCH_COLUMNS] = {
+        [RT_LAUNCH_KERNEL] = launch->kernel,       [RT_LAUNCH_STAGE] = launch->stage,    [RT_LAUNCH_LAYER] = launch->layer,
+        [RT_LAUNCH_FIRST_ARG] = launch->first_arg, [RT_LAUNCH_ARGS] = launch->arg_count, [RT_LAUNCH_UNITS] = launch->units,
+        [RT_LAUNCH_SCRATCH] = launch->scratch,     [RT_LAUNCH_BYTES] = launch->bytes,    [RT_LAUNCH_FLOPS] = launch->flops};
     for (int c = 0; c < RT_LAUNCH_COLUMNS; c++) hd_vec_push(cells, row[c]);
 }
 
@@ -326,7 +339,8 @@ static void put_head(Writing *writing)
         if (ir_target_has(writing->target, (IrFeature)i)) hd_vec_push(&features, hd_str(ir_feature_name((IrFeature)i)));
     put_names(writing, RT_KEY_FEATURES, &features);
     put_text(writing, RT_KEY_NUMERICS, writing->info->numerics ? writing->info->numerics : "ordered");
-    put_text(writing, RT_KEY_PIPELINE, writing->info->pipeline ? writing->info->pipeline : ir_module_key(writing->ir, "pipeline"));
+    const char *pipeline = writing->info->pipeline ? writing->info->pipeline : ir_module_key(writing->ir, "pipeline");
+    put_text(writing, RT_KEY_PIPELINE, pipeline);
 }
 
 static void put_bytes(Writing *writing, const char *name, const HdBuf *bytes)
@@ -356,7 +370,8 @@ static HdStatus *write_all(Writing *writing, HdBuf *out_bytes)
     return NULL;
 }
 
-HdStatus *cg_module_write(const CgProgram *program, const IrModule *final_ir, const IrTarget *target, const CgModuleInfo *info, HdBuf *out_bytes)
+HdStatus *cg_module_write(const CgProgram *program, const IrModule *final_ir, const IrTarget *target, const CgModuleInfo *info,
+                          HdBuf *out_bytes)
 {
     static const CgModuleInfo defaults;
     Writing writing = {.program = program, .ir = final_ir, .target = target, .info = info ? info : &defaults};

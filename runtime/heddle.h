@@ -2,14 +2,16 @@
 // Heddle's runtime: runs a compiled module (.hdl) over the weights of a GGUF file. Needs libc and pthread only.
 //
 //   HeddleWeights ─┐
-//                  ├─► HeddleModel (packed weights, kernels) ─► HeddleSession (state of some slots, threads) ─► logits
+//                  ├─► HeddleModel (packed weights, kernels) ─► HeddleSession (state of slots, threads) ─► logits
 //   HeddleModule ──┘
 //
-// Handles are opaque and there are no globals. What stands further left must outlive what stands further right. Weights, module and model do
-// not change after they were made: any number of sessions in any threads may share them. One session belongs to one thread at a time.
+// Handles are opaque and there are no globals. What stands further left must outlive what stands further right. Weights, module
+// and model do not change after they were made: any number of sessions in any threads may share them. One session belongs to
+// one thread at a time.
 //
-// Every function that can fail returns a HeddleStatus *: NULL is success, anything else belongs to the caller (heddle_status_free) and is one line
-// of text that names the file, key, tensor or option that is wrong and what would be right. Out-parameters are untouched after an error.
+// Every function that can fail returns a HeddleStatus *: NULL is success, anything else belongs to the caller
+// (heddle_status_free) and is one line of text that names the file, key, tensor or option that is wrong and what would be
+// right. Out-parameters are untouched after an error.
 #ifndef HEDDLE_H
 #define HEDDLE_H
 
@@ -59,11 +61,12 @@ HEDDLE_API const char *heddle_version(void);                                   /
 
 typedef struct HeddleWeights HeddleWeights;
 
-// Opens `path`. `strict`: the identity covers every byte of every tensor, not only samples; pack files and saved slots must then carry it too.
+// Opens `path`. `strict`: the identity covers every byte of every tensor, not only samples; pack files and saved slots must
+// then carry it too.
 HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_weights_open(const char *path, bool strict, HeddleWeights **out_weights);
 HEDDLE_API void heddle_weights_close(HeddleWeights *weights);                  // NULL is fine
-// Digest of the header, of all tensors up to 64 KiB and of samples of the larger ones: 32 hexadecimal digits and a NUL. Computed when first asked for.
-// Two files with equal shapes and other weights (a fine-tune) differ in it.
+// Digest of the header, of all tensors up to 64 KiB and of samples of the larger ones: 32 hexadecimal digits and a NUL.
+// Computed when first asked for. Two files with equal shapes and other weights (a fine-tune) differ in it.
 HEDDLE_API void heddle_weights_identity(HeddleWeights *weights, char out_hex[33]);
 HEDDLE_API const char *heddle_weights_path(const HeddleWeights *weights);
 // The opened file for those who read its metadata (runtime/gguf.h); belongs to the handle.
@@ -76,7 +79,8 @@ typedef struct HeddleModule HeddleModule;
 // Reads and checks a module. It is untrusted input: its digest is compared first, then every count, index and offset.
 HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_module_open(const char *path, HeddleModule **out_module);
 // The same from memory; the bytes are copied. `name` stands for the path in messages.
-HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_module_open_memory(const char *name, const void *data, size_t len, HeddleModule **out_module);
+HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_module_open_memory(const char *name, const void *data, size_t len,
+                                                                   HeddleModule **out_module);
 HEDDLE_API void heddle_module_close(HeddleModule *module);                     // NULL is fine
 
 typedef struct HeddleModuleInfo {
@@ -89,7 +93,8 @@ typedef struct HeddleModuleInfo {
     uint32_t vocab;                                // entries of a logits row
     uint32_t context_length;                       // the model's
     uint32_t tokens_per_step, slots_per_step, rows_per_step;   // bounds of the largest step class
-    uint64_t packed_bytes;                         // memory for weights that are repacked when a model is made; 0: all are used as they lie in the file
+    // memory for weights that are repacked when a model is made; 0: all are used as they lie in the file
+    uint64_t packed_bytes;
     uint32_t kernels, weights, states;
     uint64_t object_bytes;
 } HeddleModuleInfo;
@@ -97,8 +102,8 @@ typedef struct HeddleModuleInfo {
 HEDDLE_API void heddle_module_info(const HeddleModule *module, HeddleModuleInfo *out_info);
 // Does this machine have every feature the module needs? MISMATCH lists the missing ones and the command that mends it.
 HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_module_check_machine(const HeddleModule *module);
-// Was the module made for these weights (architecture, hyperparameters, tensor names, types, shapes)? MISMATCH names the first difference:
-// "blk.3.ffn_down.weight: module Q4_K, file Q6_K".
+// Was the module made for these weights (architecture, hyperparameters, tensor names, types, shapes)? MISMATCH names the first
+// difference: "blk.3.ffn_down.weight: module Q4_K, file Q6_K".
 HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_module_check_weights(const HeddleModule *module, const HeddleWeights *weights);
 
 // ---- model ---------------------------------------------------------------------------------------------------
@@ -107,7 +112,8 @@ HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_module_check_weights(const Heddl
 typedef struct HeddleModel HeddleModel;
 
 typedef enum HeddleLayout {
-    HEDDLE_LAYOUT_AUTO,      // packed copies are made when they fit in the memory that is free now, else NO_MEMORY says what to do
+    // packed copies are made when they fit in the memory that is free now, else NO_MEMORY says what to do
+    HEDDLE_LAYOUT_AUTO,
     HEDDLE_LAYOUT_PACKED,    // packed copies are made without asking how much memory is free
     HEDDLE_LAYOUT_NATIVE     // a demand: a module that needs packed copies is refused
 } HeddleLayout;
@@ -124,18 +130,21 @@ typedef struct HeddleModelOptions {
     void *log_user;
 } HeddleModelOptions;
 
-// Checks machine and weights, loads the kernels, runs the module's @load once (or maps the pack file). Source pages of a packed tensor are released while it
-// is packed, so that peak memory holds weights once. `options` may be NULL. `weights` may be NULL for the null device.
-HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_model_create(HeddleModule *module, HeddleWeights *weights, const HeddleModelOptions *options,
+// Checks machine and weights, loads the kernels, runs the module's @load once (or maps the pack file). Source pages of a packed
+// tensor are released while it is packed, so that peak memory holds weights once. `options` may be NULL. `weights` may be NULL
+// for the null device.
+HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_model_create(HeddleModule *module, HeddleWeights *weights,
+                                                             const HeddleModelOptions *options,
                                                              HeddleModel **out_model);
 HEDDLE_API void heddle_model_free(HeddleModel *model);                         // NULL is fine; after its sessions
 HEDDLE_API const HeddleModule *heddle_model_module(const HeddleModel *model);
-// Writes the packed weights to `path`, bound to the module's layout and the identity of the weights. A module without packed weights is USAGE.
+// Writes the packed weights to `path`, bound to the module's layout and the identity of the weights. A module without packed
+// weights is USAGE.
 HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_pack_save(const HeddleModel *model, const char *path);
 
 // ---- session -------------------------------------------------------------------------------------------------
-// State for some slots. A slot holds one sequence: an append-only part (KV cache, a row per position) and a recurrent part (convolution window, delta
-// matrix) in one or more planes. A call reads one plane and writes one (the same: in place).
+// State for some slots. A slot holds one sequence: an append-only part (KV cache, a row per position) and a recurrent part
+// (convolution window, delta matrix) in one or more planes. A call reads one plane and writes one (the same: in place).
 
 typedef struct HeddleSession HeddleSession;
 
@@ -151,7 +160,8 @@ typedef struct HeddleSessionOptions {
 } HeddleSessionOptions;
 
 // `options` may be NULL. All state is zero, all slots are empty.
-HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_session_create(HeddleModel *model, const HeddleSessionOptions *options, HeddleSession **out_session);
+HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_session_create(HeddleModel *model, const HeddleSessionOptions *options,
+                                                               HeddleSession **out_session);
 HEDDLE_API void heddle_session_free(HeddleSession *session);                   // NULL is fine
 HEDDLE_API uint32_t heddle_session_context(const HeddleSession *session);      // positions per slot
 HEDDLE_API uint32_t heddle_session_slots(const HeddleSession *session);
@@ -170,7 +180,8 @@ typedef struct HeddleMemory {
     uint64_t total;            // of the above, weights_mapped included
 } HeddleMemory;
 // What a model and a session with these options take; before either is made.
-HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_memory_plan(const HeddleModule *module, const HeddleSessionOptions *options, HeddleMemory *out_memory);
+HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_memory_plan(const HeddleModule *module, const HeddleSessionOptions *options,
+                                                            HeddleMemory *out_memory);
 HEDDLE_API void heddle_session_memory(const HeddleSession *session, HeddleMemory *out_memory);
 // Bytes that can be allocated now without swapping: available memory, reduced by the limits of the control group.
 HEDDLE_API uint64_t heddle_memory_available(void);
@@ -191,19 +202,23 @@ typedef struct HeddlePiece {
     uint32_t plane_out;      // the plane that holds the state afterwards; equal: in place
 } HeddlePiece;
 
-// Appends the tokens of every piece to its slot and computes the wanted logits; pieces name different slots. Any length: the input is split into steps that
-// keep within the module's bounds, which changes no bit of the results where numerics are "ordered". Everything that can be known before is checked before
-// anything is computed: a slot that would grow beyond the context is LIMIT and no slot has changed. A value that becomes infinite or not a number is
-// NOT_FINITE with position and layer; slots of that step then refuse further tokens until they are reset or restored.
+// Appends the tokens of every piece to its slot and computes the wanted logits; pieces name different slots. Any length: the
+// input is split into steps that keep within the module's bounds, which changes no bit of the results where numerics are
+// "ordered". Everything that can be known before is checked before anything is computed: a slot that would grow beyond the
+// context is LIMIT and no slot has changed. A value that becomes infinite or not a number is NOT_FINITE with position and
+// layer; slots of that step then refuse further tokens until they are reset or restored.
 HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_eval(HeddleSession *session, const HeddlePiece *pieces, uint32_t piece_count);
-// Rows of the last heddle_eval, in the order of the pieces and their tokens: [rows][vocab]. Valid until the next evaluation. NULL when there are none.
+// Rows of the last heddle_eval, in the order of the pieces and their tokens: [rows][vocab]. Valid until the next evaluation.
+// NULL when there are none.
 HEDDLE_API const float *heddle_logits(const HeddleSession *session, uint64_t *out_rows);
-// The same without keeping the rows: `sink` is called for each wanted row with the piece's number, the token's index in it and the row [vocab], in rising order
-// within a piece. It must not use the session.
+// The same without keeping the rows: `sink` is called for each wanted row with the piece's number, the token's index in it and
+// the row [vocab], in rising order within a piece. It must not use the session.
 typedef void (*HeddleRowSink)(void *user, uint32_t piece, uint32_t index, const float *logits);
-HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_eval_rows(HeddleSession *session, const HeddlePiece *pieces, uint32_t piece_count, HeddleRowSink sink, void *user);
+HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_eval_rows(HeddleSession *session, const HeddlePiece *pieces,
+                                                          uint32_t piece_count, HeddleRowSink sink, void *user);
 
-// Asks for another result of the graph by name ("hidden.3": the residual stream before layer 3) from the next evaluation on. NOT_FOUND when the module has none.
+// Asks for another result of the graph by name ("hidden.3": the residual stream before layer 3) from the next evaluation on.
+// NOT_FOUND when the module has none.
 HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_keep_result(HeddleSession *session, const char *name);
 // Rows of the last evaluation: one per token, or one per wanted logits row. NULL when it was not asked for.
 HEDDLE_API const float *heddle_result(const HeddleSession *session, const char *name, uint64_t *out_rows, uint64_t *out_columns);
@@ -212,33 +227,40 @@ HEDDLE_API const float *heddle_result(const HeddleSession *session, const char *
 HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_argmax(const float *logits, uint32_t count, int32_t *out_id);
 
 // Counts since the session was made.
-typedef struct HeddleCounters { uint64_t steps, tokens, rows; } HeddleCounters;   // steps: passes over the weights; rows: logits rows computed
+// steps: passes over the weights; rows: logits rows computed
+typedef struct HeddleCounters { uint64_t steps, tokens, rows; } HeddleCounters;
 HEDDLE_API void heddle_session_counters(const HeddleSession *session, HeddleCounters *out_counters);
 
 // ---- slots ---------------------------------------------------------------------------------------------------
 
-// Tokens that the slot's state has absorbed (that of the plane written last); count is the next position. Valid until the slot changes.
+// Tokens that the slot's state has absorbed (that of the plane written last); count is the next position. Valid until the slot
+// changes.
 HEDDLE_API const int32_t *heddle_slot_tokens(const HeddleSession *session, uint32_t slot, uint32_t *out_count);
 // Empties the slot: cache, convolution window and delta matrix.
 HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_slot_reset(HeddleSession *session, uint32_t slot);
 // Makes `to` equal to `from`; continues independently afterwards.
 HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_slot_fork(HeddleSession *session, uint32_t from, uint32_t to);
 
-// A copy of the recurrent state at the slot's present position. The cache is not copied: it is append-only, so restoring means shortening it. A slot cannot be
-// rewound without a snapshot (or an older plane), because the recurrent part has no inverse.
+// A copy of the recurrent state at the slot's present position. The cache is not copied: it is append-only, so restoring means
+// shortening it. A slot cannot be rewound without a snapshot (or an older plane), because the recurrent part has no inverse.
 typedef struct HeddleSnapshot HeddleSnapshot;
-HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_snapshot_take(const HeddleSession *session, uint32_t slot, HeddleSnapshot **out_snapshot);
-// Puts the slot back to the snapshot's position. MISMATCH, with the slot unchanged, when its cache no longer holds the tokens the snapshot was taken after.
-HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_snapshot_restore(HeddleSession *session, uint32_t slot, const HeddleSnapshot *snapshot);
+HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_snapshot_take(const HeddleSession *session, uint32_t slot,
+                                                              HeddleSnapshot **out_snapshot);
+// Puts the slot back to the snapshot's position. MISMATCH, with the slot unchanged, when its cache no longer holds the tokens
+// the snapshot was taken after.
+HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_snapshot_restore(HeddleSession *session, uint32_t slot,
+                                                                 const HeddleSnapshot *snapshot);
 HEDDLE_API uint32_t heddle_snapshot_position(const HeddleSnapshot *snapshot);
 HEDDLE_API uint64_t heddle_snapshot_bytes(const HeddleSnapshot *snapshot);
 HEDDLE_API void heddle_snapshot_free(HeddleSnapshot *snapshot);                // NULL is fine
 
 // Writes the slot (tokens, cache, recurrent state) to a file bound to the module, the identity of the weights and the tokens.
 HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_slot_save(HeddleSession *session, uint32_t slot, const char *path);
-// Reads it back into any slot of any session of the same module and weights. `prefix`: the tokens the caller is about to continue with; the saved ones must be the
-// beginning of these (NULL: any). MISMATCH names what differs; the slot is then unchanged.
-HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_slot_load(HeddleSession *session, uint32_t slot, const char *path, const int32_t *prefix, uint32_t prefix_count);
+// Reads it back into any slot of any session of the same module and weights. `prefix`: the tokens the caller is about to
+// continue with; the saved ones must be the beginning of these (NULL: any). MISMATCH names what differs; the slot is then
+// unchanged.
+HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_slot_load(HeddleSession *session, uint32_t slot, const char *path,
+                                                          const int32_t *prefix, uint32_t prefix_count);
 
 #ifdef __cplusplus
 }

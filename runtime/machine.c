@@ -69,7 +69,8 @@ static void lower_by_group(const char *folder, void *user)
 {
     double limit, used, *available = user;
     bool unified = read_number(folder, "memory.max", &limit) && read_number(folder, "memory.current", &used);
-    if (!unified && !(read_number(folder, "memory.limit_in_bytes", &limit) && read_number(folder, "memory.usage_in_bytes", &used))) return;
+    if (!unified && !(read_number(folder, "memory.limit_in_bytes", &limit) && read_number(folder, "memory.usage_in_bytes",
+        &used))) return;
     *available = HD_MIN(*available, HD_MAX(limit - used, 0));
 }
 

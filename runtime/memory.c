@@ -58,7 +58,8 @@ void rt_zero(const RtBuffer *buffer, uint64_t offset, uint64_t bytes)
 void rt_release_pages(const void *data, uint64_t bytes)
 {
     uint64_t page = page_bytes(), at = (uint64_t)(uintptr_t)data, begin = hd_align_up(at, page), end = (at + bytes) & ~(page - 1);
-    if (begin < end) (void)madvise((void *)(uintptr_t)begin, end - begin, MADV_DONTNEED);   // advice: without it only more memory is resident
+    // advice: without it only more memory is resident
+    if (begin < end) (void)madvise((void *)(uintptr_t)begin, end - begin, MADV_DONTNEED);
 }
 
 // ---- the shape of a session ----------------------------------------------------------------------------------
@@ -68,7 +69,8 @@ static HdStatus *choose_context(const HeddleModule *module, int64_t asked, uint3
     enum { DEFAULT = 8192 };
     int64_t limit = module->info.context_length;         // a plan does not depend on C
     if (asked < HEDDLE_CONTEXT_MODEL || asked > limit)
-        return hd_error(asked < 0 ? HD_USAGE : HD_LIMIT, "context of %" PRId64 " tokens: %s takes 1 to %" PRId64 " (0: the default)", asked, module->path, limit);
+        return hd_error(asked < 0 ? HD_USAGE : HD_LIMIT,
+                        "context of %" PRId64 " tokens: %s takes 1 to %" PRId64 " (0: the default)", asked, module->path, limit);
     *out_context = (uint32_t)(asked > 0 ? asked : asked == 0 ? HD_MIN(limit, DEFAULT) : limit);
     return NULL;
 }
@@ -80,7 +82,8 @@ HdStatus *rt_shape(const HeddleModule *module, const HeddleSessionOptions *optio
     if (!options) options = &defaults;
     if (!module->largest) return hd_error(HD_BAD_DATA, "%s: has no step class, so it can evaluate nothing", module->path);
     HD_TRY(choose_context(module, options->context, &shape.context));
-    if (options->threads > HEDDLE_MAX_THREADS) return hd_error(HD_USAGE, "%" PRIu32 " threads: 1 to %d are possible", options->threads, HEDDLE_MAX_THREADS);
+    if (options->threads > HEDDLE_MAX_THREADS)
+        return hd_error(HD_USAGE, "%" PRIu32 " threads: 1 to %d are possible", options->threads, HEDDLE_MAX_THREADS);
     shape.slots = HD_MAX(options->slots, 1);
     shape.planes = HD_MAX(options->planes, 1);
     if (shape.slots > INT32_MAX || shape.planes > INT32_MAX) return hd_error(HD_USAGE, "slots and planes have to be below 2^31");
@@ -94,7 +97,8 @@ HdStatus *rt_shape(const HeddleModule *module, const HeddleSessionOptions *optio
 
 uint64_t rt_state_plane_bytes(const RtState *state, const RtShape *shape)
 {
-    return hd_align_up(state->row_bytes * (state->append_only ? shape->context : 1), RT_ALIGN);   // row_bytes <= 2^40, context < 2^31
+    // row_bytes <= 2^40, context < 2^31
+    return hd_align_up(state->row_bytes * (state->append_only ? shape->context : 1), RT_ALIGN);
 }
 
 uint64_t rt_state_slot_bytes(const RtState *state, const RtShape *shape)
@@ -105,7 +109,8 @@ uint64_t rt_state_slot_bytes(const RtState *state, const RtShape *shape)
 
 void rt_input_layout(const HeddleModule *module, const RtShape *shape, uint64_t out_offsets[HEDDLE_INPUT_COUNT + 1])
 {
-    uint64_t tokens = shape->tokens, segments = (uint64_t)module->info.slots_per_step, rows = (uint64_t)module->info.rows_per_step, at = 0;
+    const uint64_t tokens = shape->tokens, segments = module->info.slots_per_step, rows = module->info.rows_per_step;
+    uint64_t at = 0;
     const uint64_t bytes[HEDDLE_INPUT_COUNT] = {[HEDDLE_INPUT_TOKENS] = tokens * 4,
                                                 [HEDDLE_INPUT_SEGMENTS] = segments * 32,
                                                 [HEDDLE_INPUT_ROWS] = rows * 4,
@@ -155,9 +160,11 @@ static HdStatus *state_bytes(const HeddleModule *module, const RtShape *shape, H
         uint64_t *sum = module->states[i].append_only ? &memory->append_per_slot : &memory->recurrent_per_slot;
         fits = fits && hd_add_u64(*sum, rt_state_slot_bytes(&module->states[i], shape), sum);
     }
-    fits = fits && hd_mul_u64(memory->append_per_slot + memory->recurrent_per_slot, shape->slots, &memory->state) && memory->state < INT64_MAX;
-    return fits ? NULL : hd_error(HD_NO_MEMORY, "the state of %" PRIu32 " slots with %" PRIu32 " planes and %" PRIu32 " positions does not fit any memory", shape->slots, shape->planes,
-                                  shape->context);
+    fits = fits && hd_mul_u64(memory->append_per_slot + memory->recurrent_per_slot, shape->slots, &memory->state)
+        && memory->state < INT64_MAX;
+    if (fits) return NULL;
+    return hd_error(HD_NO_MEMORY, "the state of %" PRIu32 " slots with %" PRIu32 " planes and %" PRIu32 " positions does not fit "
+                    "any memory", shape->slots, shape->planes, shape->context);
 }
 
 HdStatus *rt_memory(const HeddleModule *module, const RtShape *shape, HeddleMemory *out_memory)

@@ -8,8 +8,9 @@
 #include "runtime/runtime.h"
 
 // ---- packing -------------------------------------------------------------------------------------------------
-// @load runs launch by launch, each in pieces of its units: after a piece the source pages it has read are given back, so that memory holds the packed copy
-// and a small window of the source. That units run through the source in order is only an assumption about speed: a page given back too early is read again.
+// @load runs launch by launch, each in pieces of its units: after a piece the source pages it has read are given back, so that
+// memory holds the packed copy and a small window of the source. That units run through the source in order is only an
+// assumption about speed: a page given back too early is read again.
 
 enum { PIECE_BYTES = 32 << 20 };
 
@@ -18,7 +19,8 @@ static const RtTensor *source_of(const HeddleModule *module, const RtLaunch *lau
 {
     for (uint32_t i = 0; i < launch->arg_count; i++) {
         const RtArg *arg = &module->args[launch->first_arg + i];
-        if (arg->kind == HEDDLE_ARG_WEIGHT && !module->weights[arg->index].packed_bytes) return &module->tensors[module->weights[arg->index].tensor];
+        if (arg->kind == HEDDLE_ARG_WEIGHT && !module->weights[arg->index].packed_bytes)
+            return &module->tensors[module->weights[arg->index].tensor];
     }
     return NULL;
 }
@@ -29,11 +31,13 @@ static HdStatus *pack_launch(HeddleModel *model, RtQueue *queue, const RtClass *
     const GgufTensor *tensor = source ? gguf_find_tensor(model->weights->file, source->name) : NULL;
     uint64_t bytes = tensor ? tensor->bytes : 0;
     int64_t units = 0, pieces = (int64_t)(bytes / PIECE_BYTES) + 1;
-    if (!rt_expr_eval(&model->module->exprs[load->launches[index].units], &load->bound, &units)) units = 0;   // was checked when the module was read
+    // was checked when the module was read
+    if (!rt_expr_eval(&model->module->exprs[load->launches[index].units], &load->bound, &units)) units = 0;
     pieces = HD_MAX(1, HD_MIN(pieces, units));
     uint64_t released = 0;
     for (int64_t i = 0; i < pieces; i++) {
-        int64_t end = units / pieces * (i + 1) + HD_MIN(units % pieces, i + 1), begin = units / pieces * i + HD_MIN(units % pieces, i);
+        int64_t begin = units / pieces * i + HD_MIN(units % pieces, i);
+        int64_t end = units / pieces * (i + 1) + HD_MIN(units % pieces, i + 1);
         HD_TRY(model->device->type->launch(queue, load, index, begin, end));
         uint64_t done = i + 1 == pieces ? bytes : bytes / (uint64_t)pieces * (uint64_t)(i + 1);
         if (tensor) rt_release_pages(tensor->data + released, done - released);
@@ -64,9 +68,12 @@ static HdStatus *pack(HeddleModel *model, uint32_t threads)
 static void place_native(HeddleModel *model)
 {
     const HeddleModule *module = model->module;
-    for (uint32_t i = 0; i < module->weight_count && model->weights; i++)
-        if (!module->weights[i].packed_bytes)
-            model->addresses[i] = (uint64_t)(uintptr_t)gguf_find_tensor(model->weights->file, module->tensors[module->weights[i].tensor].name)->data;
+    for (uint32_t i = 0; i < module->weight_count && model->weights; i++) {
+        const char *name = module->tensors[module->weights[i].tensor].name;
+        if (module->weights[i].packed_bytes) continue;
+        const GgufTensor *tensor = gguf_find_tensor(model->weights->file, name);   // is there: that was checked
+        model->addresses[i] = (uint64_t)(uintptr_t)tensor->data;
+    }
 }
 
 static HdStatus *check_room(const HeddleModel *model)
@@ -76,8 +83,8 @@ static HdStatus *check_room(const HeddleModel *model)
     if (need <= have) return NULL;
     rt_size_text(need, need_text);
     rt_size_text(have, have_text);
-    return hd_error(HD_NO_MEMORY, "packed weights need %" PRIu64 " bytes (%s), %s are free: use the weights as they are mapped (heddle compile --layout native) or a pack file (--pack-weights)",
-                    need, need_text, have_text);
+    return hd_error(HD_NO_MEMORY, "packed weights need %" PRIu64 " bytes (%s), %s are free: use the weights as they are mapped "
+                    "(heddle compile --layout native) or a pack file (--pack-weights)", need, need_text, have_text);
 }
 
 static HdStatus *place_packed(HeddleModel *model)
@@ -99,11 +106,13 @@ static HdStatus *prepare_weights(HeddleModel *model, const HeddleModelOptions *o
     const HeddleModule *module = model->module;
     place_native(model);
     if (!module->info.packed_bytes) {
-        if (options->pack_path) return hd_error(HD_USAGE, "%s: module %s packs no weights, so no pack file belongs to it", options->pack_path, module->path);
-        return NULL;
+        if (!options->pack_path) return NULL;
+        return hd_error(HD_USAGE, "%s: module %s packs no weights, so no pack file belongs to it", options->pack_path,
+                        module->path);
     }
     if (options->layout == HEDDLE_LAYOUT_NATIVE)
-        return hd_error(HD_MISMATCH, "%s: compiled for packed weights, native layout is asked for: heddle compile MODEL.gguf --layout native -o %s", module->path, module->path);
+        return hd_error(HD_MISMATCH, "%s: compiled for packed weights, native layout is asked for: heddle compile MODEL.gguf "
+                        "--layout native -o %s", module->path, module->path);
     if (options->pack_path) return rt_pack_open(model, options->pack_path);
     if (!model->device->type->runs_kernels) return NULL;
     if (options->layout == HEDDLE_LAYOUT_AUTO) HD_TRY(check_room(model));
@@ -126,7 +135,8 @@ static HdStatus *build(HeddleModel *model, const HeddleModelOptions *options)
 {
     const RtDeviceType *type;
     HD_TRY(rt_device_type(model->module, options->device, &type));
-    if (options->threads > HEDDLE_MAX_THREADS) return hd_error(HD_USAGE, "%" PRIu32 " threads: 1 to %d are possible", options->threads, HEDDLE_MAX_THREADS);
+    if (options->threads > HEDDLE_MAX_THREADS)
+        return hd_error(HD_USAGE, "%" PRIu32 " threads: 1 to %d are possible", options->threads, HEDDLE_MAX_THREADS);
     if (type->runs_kernels) {
         if (!model->weights) return hd_error(HD_USAGE, "device %s needs a weight file", type->name);
         HD_TRY(heddle_module_check_machine(model->module));
@@ -136,7 +146,8 @@ static HdStatus *build(HeddleModel *model, const HeddleModelOptions *options)
     return prepare_weights(model, options);
 }
 
-HeddleStatus *heddle_model_create(HeddleModule *module, HeddleWeights *weights, const HeddleModelOptions *options, HeddleModel **out_model)
+HeddleStatus *heddle_model_create(HeddleModule *module, HeddleWeights *weights, const HeddleModelOptions *options,
+                                  HeddleModel **out_model)
 {
     static const HeddleModelOptions defaults;
     if (!options) options = &defaults;

@@ -54,14 +54,16 @@ static HdStatus *check_kind(const HeddleModule *module)
     uint32_t format, abi;
     HD_TRY(gguf_get_string(module->gguf, "general.architecture", &architecture));
     if (!hd_str_is(architecture, RT_ARCHITECTURE))
-        return hd_error(HD_BAD_DATA, "%s: a GGUF file of architecture '" HD_STR_FMT "', not a compiled module; make one: heddle compile MODEL.gguf -o MODULE.hdl", module->path,
-                        HD_STR_ARG(architecture));
+        return hd_error(HD_BAD_DATA, "%s: a GGUF file of architecture '" HD_STR_FMT "', not a compiled module; "
+                        "make one: heddle compile MODEL.gguf -o MODULE.hdl", module->path, HD_STR_ARG(architecture));
     HD_TRY(gguf_get_u32(module->gguf, RT_KEY_FORMAT, &format));
     if (format != RT_MODULE_FORMAT)
-        return hd_error(HD_UNSUPPORTED, "%s: module format %" PRIu32 ", this program reads format %d; compile the module again with this version", module->path, format, RT_MODULE_FORMAT);
+        return hd_error(HD_UNSUPPORTED, "%s: module format %" PRIu32 ", this program reads format %d; compile the module again "
+                        "with this version", module->path, format, RT_MODULE_FORMAT);
     HD_TRY(gguf_get_u32(module->gguf, RT_KEY_ABI, &abi));
     if (abi != HEDDLE_ABI_VERSION)
-        return hd_error(HD_UNSUPPORTED, "%s: kernel interface %" PRIu32 ", this program has %d; compile the module again with this version", module->path, abi, HEDDLE_ABI_VERSION);
+        return hd_error(HD_UNSUPPORTED, "%s: kernel interface %" PRIu32 ", this program has %d; compile the module again with "
+                        "this version", module->path, abi, HEDDLE_ABI_VERSION);
     return NULL;
 }
 
@@ -82,7 +84,8 @@ static HdStatus *read_features(HeddleModule *module)
     uint64_t count;
     HD_TRY(gguf_get_strings(module->gguf, RT_KEY_FEATURES, &module->arena, &features, &count));
     module->features = HD_NEW_ARRAY(&module->arena, const char *, count);
-    for (uint64_t i = 0; i < count; i++) module->features[i] = hd_arena_strndup(&module->arena, features[i].data, features[i].len);
+    for (uint64_t i = 0; i < count; i++)
+        module->features[i] = hd_arena_strndup(&module->arena, features[i].data, features[i].len);
     module->feature_count = (uint32_t)count;
     return NULL;
 }
@@ -108,9 +111,11 @@ static HdStatus *read_header(HeddleModule *module)
     HD_TRY(gguf_get_u32(module->gguf, RT_KEY_ROPE_N, &module->rope_n));
     module->rope_theta = (double)theta;
     if (info->vocab < 1 || info->vocab > INT32_MAX || info->context_length < 1 || info->context_length > INT32_MAX)
-        return hd_error(HD_BAD_DATA, "%s: keys '%s' and '%s' have to be from 1 to 2^31 - 1", module->path, RT_KEY_VOCAB, RT_KEY_CONTEXT);
+        return hd_error(HD_BAD_DATA, "%s: keys '%s' and '%s' have to be from 1 to 2^31 - 1", module->path, RT_KEY_VOCAB,
+                        RT_KEY_CONTEXT);
     if (module->rope_n % 2 || module->rope_n > 65536 || (module->rope_n && !(isfinite(theta) && theta > 0)))
-        return hd_error(HD_BAD_DATA, "%s: keys '%s' and '%s' have to be an even number and a base above 0", module->path, RT_KEY_ROPE_N, RT_KEY_ROPE_THETA);
+        return hd_error(HD_BAD_DATA, "%s: keys '%s' and '%s' have to be an even number and a base above 0", module->path,
+                        RT_KEY_ROPE_N, RT_KEY_ROPE_THETA);
     return NULL;
 }
 
@@ -188,16 +193,22 @@ void heddle_module_info(const HeddleModule *module, HeddleModuleInfo *out_info) 
 
 // ---- does it belong here? ------------------------------------------------------------------------------------
 
+HdStatus *rt_other_target(const HeddleModule *module)
+{
+    return hd_error(HD_UNSUPPORTED, "%s: compiled for %s; this program runs cpu modules: heddle compile MODEL.gguf --target "
+                    "cpu:native -o %s", module->path, module->info.target, module->path);
+}
+
 HeddleStatus *heddle_module_check_machine(const HeddleModule *module)
 {
-    if (!hd_str_starts(hd_str(module->info.target), "cpu:"))
-        return hd_error(HD_UNSUPPORTED, "%s: compiled for %s; this program runs cpu modules: heddle compile MODEL.gguf --target cpu:native -o %s", module->path, module->info.target, module->path);
+    if (!hd_str_starts(hd_str(module->info.target), "cpu:")) return rt_other_target(module);
     HdBuf missing = {0};
     for (uint32_t i = 0; i < module->feature_count; i++)
         if (!hd_cpu_has(module->features[i])) hd_buf_printf(&missing, "%s%s", missing.len ? ", " : "", module->features[i]);
     if (!missing.len) return NULL;
-    HdStatus *status = hd_error(HD_MISMATCH, "%s: compiled for %s, which needs %s: this machine does not have that; compile for it: heddle compile MODEL.gguf --target cpu:native -o %s",
-                                module->path, module->info.target, missing.data, module->path);
+    HdStatus *status = hd_error(HD_MISMATCH, "%s: compiled for %s, which needs %s: this machine does not have that; compile for "
+                                "it: heddle compile MODEL.gguf --target cpu:native -o %s", module->path, module->info.target,
+                                missing.data, module->path);
     hd_buf_free(&missing);
     return status;
 }
@@ -205,7 +216,8 @@ HeddleStatus *heddle_module_check_machine(const HeddleModule *module)
 // All refusals end with the command that mends them.
 static HdStatus *other_model(const HeddleModule *module, const GgufFile *file, const char *difference)
 {
-    return hd_error(HD_MISMATCH, "%s was not made for %s: %s; make it again: heddle compile %s --target %s -o %s", module->path, gguf_path(file), difference, gguf_path(file),
+    return hd_error(HD_MISMATCH, "%s was not made for %s: %s; make it again: heddle compile %s --target %s -o %s", module->path,
+                    gguf_path(file), difference, gguf_path(file),
                     module->info.target, module->path);
 }
 
@@ -242,7 +254,8 @@ static void compare_key(const RtModelKey *want, const GgufFile *file, HdBuf *out
     }
     HdBuf value = {0};
     rt_model_value_text(have, &value);
-    if (!hd_str_is((HdStr){value.data, value.len}, want->value)) hd_buf_printf(out_text, "%s: module %s, file %s", want->key, want->value, value.data);
+    if (!hd_str_is((HdStr){value.data, value.len}, want->value))
+        hd_buf_printf(out_text, "%s: module %s, file %s", want->key, want->value, value.data);
     hd_buf_free(&value);
 }
 
@@ -255,7 +268,8 @@ static void compare_extra_keys(const HeddleModule *module, const GgufFile *file,
     for (size_t i = 0; i < gguf_key_count(file) && !out_text->len; i++) {
         HdStr key = gguf_key_at(file, i)->key;
         uint32_t found;
-        if (rt_is_model_key(key, module->info.architecture) && !hd_map_get(&known, key, &found)) hd_buf_printf(out_text, HD_STR_FMT ": the module was made without it", HD_STR_ARG(key));
+        if (rt_is_model_key(key, module->info.architecture) && !hd_map_get(&known, key, &found))
+            hd_buf_printf(out_text, HD_STR_FMT ": the module was made without it", HD_STR_ARG(key));
     }
     hd_map_free(&known);
 }
@@ -264,7 +278,8 @@ static void compare_architecture(const HeddleModule *module, const GgufFile *fil
 {
     HdStr have = {"", 0};
     hd_status_free(gguf_get_string(file, "general.architecture", &have));
-    if (!hd_str_is(have, module->info.architecture)) hd_buf_printf(out_text, "general.architecture: module %s, file " HD_STR_FMT, module->info.architecture, HD_STR_ARG(have));
+    if (!hd_str_is(have, module->info.architecture))
+        hd_buf_printf(out_text, "general.architecture: module %s, file " HD_STR_FMT, module->info.architecture, HD_STR_ARG(have));
 }
 
 HeddleStatus *heddle_module_check_weights(const HeddleModule *module, const HeddleWeights *weights)
@@ -273,7 +288,8 @@ HeddleStatus *heddle_module_check_weights(const HeddleModule *module, const Hedd
     HdBuf difference = {0};
     compare_architecture(module, file, &difference);
     for (uint32_t i = 0; i < module->tensor_count && !difference.len; i++) compare_tensor(&module->tensors[i], file, &difference);
-    for (uint32_t i = 0; i < module->model_key_count && !difference.len; i++) compare_key(&module->model_keys[i], file, &difference);
+    for (uint32_t i = 0; i < module->model_key_count && !difference.len; i++)
+        compare_key(&module->model_keys[i], file, &difference);
     if (!difference.len) compare_extra_keys(module, file, &difference);
     HdStatus *status = difference.len ? other_model(module, file, difference.data) : NULL;
     hd_buf_free(&difference);

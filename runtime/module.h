@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The module file (.hdl): what it holds and its reader. The writer is codegen/module.c; both use the names below.
 //
-// A module is a GGUF file of architecture "heddle". Metadata holds texts and integer tables, two byte tensors hold the shared object with the kernels and
-// the final graph. The second key, "heddle.digest", stands at a fixed place and covers every other byte, so that damage is noticed before anything is parsed.
+// A module is a GGUF file of architecture "heddle". Metadata holds texts and integer tables, two byte tensors hold the shared
+// object with the kernels and the final graph. The second key, "heddle.digest", stands at a fixed place and covers every other
+// byte, so that damage is noticed before anything is parsed.
 //
 //   general.architecture  "heddle"             heddle.features       strings: LLVM's names of what the kernels use
 //   heddle.digest         32 hex digits        heddle.numerics       "ordered" or "bounded"
@@ -11,10 +12,11 @@
 //   heddle.producer       compiler version     heddle.vocab, .context_length, .rope.theta, .rope.n
 //   heddle.target         "cpu:znver4"
 //   heddle.model.name, .architecture                    of the model it was made for
-//   heddle.model.keys, .values     strings              its hyperparameters: every key with the architecture's prefix, and its value as text
-//   heddle.model.tensors, .types   strings              the tensors it reads; .ne: their shapes, fastest dimension first, four numbers each
-//   heddle.kernels, heddle.kernel_digests, heddle.states, heddle.state_kinds, heddle.state_types, heddle.weight_layouts, heddle.classes, heddle.results: strings
-//   heddle.table.*                 i64                  tables: rows of the columns below, one after another
+//   heddle.model.keys, .values      strings   its hyperparameters: every key with the architecture's prefix, its value as text
+//   heddle.model.tensors, .types    strings   the tensors it reads
+//   heddle.model.ne                 i64       their shapes, fastest dimension first, four numbers each
+//   heddle.kernels, .kernel_digests, .states, .state_kinds, .state_types, .weight_layouts, .classes, .results: strings
+//   heddle.table.*                  i64       tables: rows of the columns below, one after another
 #ifndef HEDDLE_MODULE_H
 #define HEDDLE_MODULE_H
 
@@ -59,12 +61,14 @@ enum { RT_MODULE_FORMAT = 1 };
 
 // Columns of the integer tables, key "heddle.table." and the lower-case name.
 enum { RT_ARG_KIND, RT_ARG_INDEX, RT_ARG_COLUMNS };
-enum { RT_EXPR_CONSTANT, RT_EXPR_T, RT_EXPR_S, RT_EXPR_C, RT_EXPR_R, RT_EXPR_CEILS, RT_EXPR_CEIL0, RT_EXPR_COLUMNS = RT_EXPR_CEIL0 + 6 };   // 2 x (coef, div, sym)
+enum { RT_EXPR_CONSTANT, RT_EXPR_T, RT_EXPR_S, RT_EXPR_C, RT_EXPR_R, RT_EXPR_CEILS, RT_EXPR_CEIL0,
+       RT_EXPR_COLUMNS = RT_EXPR_CEIL0 + 6 };            // twice coef, div, sym
 enum { RT_WEIGHT_TENSOR, RT_WEIGHT_PACKED_BYTES, RT_WEIGHT_COLUMNS };
 enum { RT_STATE_ROW_BYTES, RT_STATE_COLUMNS };
-enum { RT_CLASS_T, RT_CLASS_S, RT_CLASS_C, RT_CLASS_R, RT_CLASS_ARENA, RT_CLASS_LAUNCHES, RT_CLASS_RESULTS, RT_CLASS_COLUMNS };   // the last two: how many
-enum { RT_LAUNCH_KERNEL, RT_LAUNCH_STAGE, RT_LAUNCH_LAYER, RT_LAUNCH_FIRST_ARG, RT_LAUNCH_ARGS, RT_LAUNCH_UNITS, RT_LAUNCH_SCRATCH, RT_LAUNCH_BYTES,
-       RT_LAUNCH_FLOPS, RT_LAUNCH_COLUMNS };
+// RT_CLASS_LAUNCHES, RT_CLASS_RESULTS: how many
+enum { RT_CLASS_T, RT_CLASS_S, RT_CLASS_C, RT_CLASS_R, RT_CLASS_ARENA, RT_CLASS_LAUNCHES, RT_CLASS_RESULTS, RT_CLASS_COLUMNS };
+enum { RT_LAUNCH_KERNEL, RT_LAUNCH_STAGE, RT_LAUNCH_LAYER, RT_LAUNCH_FIRST_ARG, RT_LAUNCH_ARGS, RT_LAUNCH_UNITS,
+       RT_LAUNCH_SCRATCH, RT_LAUNCH_BYTES, RT_LAUNCH_FLOPS, RT_LAUNCH_COLUMNS };
 enum { RT_RESULT_OFFSET, RT_RESULT_ROWS, RT_RESULT_COLUMNS_OF_ROW, RT_RESULT_COLUMNS };
 #define RT_TABLE_ARGS "heddle.table.args"
 #define RT_TABLE_EXPRS "heddle.table.exprs"
@@ -75,8 +79,8 @@ enum { RT_RESULT_OFFSET, RT_RESULT_ROWS, RT_RESULT_COLUMNS_OF_ROW, RT_RESULT_COL
 #define RT_TABLE_RESULTS "heddle.table.results"
 
 // ---- the module in memory ------------------------------------------------------------------------------------
-// Everything an index points to has been checked: argument indices lie in their tables, arena offsets in the class's arena, results inside it at the
-// class's bounds; expressions the schedule uses evaluate without overflow there.
+// Everything an index points to has been checked: argument indices lie in their tables, arena offsets in the class's arena,
+// results inside it at the class's bounds; expressions the schedule uses evaluate without overflow there.
 
 enum { RT_T, RT_S, RT_C, RT_R, RT_SYMS };
 
@@ -90,11 +94,18 @@ typedef struct RtExpr {
 typedef struct RtArg { HeddleArgKind kind; int64_t index; } RtArg;
 typedef struct RtKernel { const char *name, *digest; } RtKernel;
 typedef struct RtTensor { const char *name; const GgmlTypeInfo *type; uint64_t ne[4], bytes; } RtTensor;
-typedef struct RtWeight { uint32_t tensor; const char *layout; uint64_t packed_bytes; } RtWeight;   // packed_bytes 0: used as it lies in the file
-typedef struct RtState { const char *name, *kind, *type; bool append_only; uint64_t row_bytes; } RtState;   // row: one position, or a whole plane
+// packed_bytes 0: used as it lies in the file
+typedef struct RtWeight { uint32_t tensor; const char *layout; uint64_t packed_bytes; } RtWeight;
+// row: one position, or a whole plane
+typedef struct RtState { const char *name, *kind, *type; bool append_only; uint64_t row_bytes; } RtState;
 typedef enum RtRows { RT_ROWS_TOKENS, RT_ROWS_WANTED } RtRows;       // a result row per token, or per wanted logits row
 typedef struct RtResult { const char *name; uint64_t offset, columns; RtRows rows; } RtResult;      // float32
-typedef struct RtLaunch { uint32_t kernel; int32_t stage, layer; uint32_t first_arg, arg_count, units, scratch, bytes, flops; } RtLaunch;
+typedef struct RtLaunch {
+    uint32_t kernel;
+    int32_t stage, layer;            // layer -1: none
+    uint32_t first_arg, arg_count, scratch;
+    uint32_t units, bytes, flops;    // rows of exprs
+} RtLaunch;
 typedef struct RtClass {
     const char *name;
     RtBinding bound;
@@ -137,12 +148,17 @@ HD_MUST_USE bool rt_expr_eval(const RtExpr *expr, const RtBinding *binding, int6
 
 // Fills in heddle.digest over a finished file. `bytes` must begin as a module does.
 void rt_module_seal(void *bytes, size_t len);
-// Compares it. BAD_DATA when the content was damaged. A file that does not even begin like a module passes: the parser says what it is.
+// Compares it. BAD_DATA when the content was damaged. A file that does not even begin like a module passes: the parser says
+// what it is.
 HD_MUST_USE HdStatus *rt_module_check_seal(const char *name, const void *bytes, size_t len);
 // A hyperparameter as text, the same for writer and reader: "24", "1e-06", "[true, true, false]"; long ones by count and digest.
 void rt_model_value_text(const GgufValue *value, HdBuf *out_text);
 // Does this key of a model file belong to its fingerprint (prefix "<architecture>.")?
 bool rt_is_model_key(HdStr key, const char *architecture);
+
+// ---- module.c ------------------------------------------------------------------------------------------------
+// The error for a module of a target that no device here runs.
+HD_MUST_USE HD_NONNULL HdStatus *rt_other_target(const HeddleModule *module);
 
 // ---- module_tables.c -----------------------------------------------------------------------------------------
 // Reads and checks all tables of module->gguf into the module.

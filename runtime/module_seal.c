@@ -6,8 +6,8 @@
 #include "runtime/module.h"
 
 // ---- the seal ------------------------------------------------------------------------------------------------
-// A module begins: magic, version, two counts (24 bytes), then key general.architecture = "heddle", then key heddle.digest with 32 digits. The digest is
-// that of the file with these digits written as zeros.
+// A module begins: magic, version, two counts (24 bytes), then key general.architecture = "heddle", then key heddle.digest with
+// 32 digits. The digest is that of the file with these digits written as zeros.
 
 enum { FIXED = 24, DIGITS = 32 };
 
@@ -85,8 +85,9 @@ static void scalar_text(GgufValueType type, const uint8_t *data, HdBuf *out_text
 
 static size_t scalar_bytes(GgufValueType type)
 {
-    static const uint8_t bytes[GGUF_VALUE_TYPE_COUNT] = {[GGUF_U8] = 1,  [GGUF_I8] = 1,  [GGUF_BOOL] = 1, [GGUF_U16] = 2, [GGUF_I16] = 2, [GGUF_U32] = 4,
-                                                         [GGUF_I32] = 4, [GGUF_F32] = 4, [GGUF_U64] = 8,  [GGUF_I64] = 8, [GGUF_F64] = 8};
+    static const uint8_t bytes[GGUF_VALUE_TYPE_COUNT] = {
+        [GGUF_U8] = 1,  [GGUF_I8] = 1,  [GGUF_BOOL] = 1, [GGUF_U16] = 2, [GGUF_I16] = 2, [GGUF_U32] = 4,
+        [GGUF_I32] = 4, [GGUF_F32] = 4, [GGUF_U64] = 8,  [GGUF_I64] = 8, [GGUF_F64] = 8};
     return bytes[type];
 }
 

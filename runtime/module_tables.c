@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads the tables of a module. A module is untrusted input: here every count, index and offset is compared with what it points into, so that nothing
-// later needs to. Rows that a table's strings and numbers describe together must be equally many.
+// Reads the tables of a module. A module is untrusted input: here every count, index and offset is compared with what it points
+// into, so that nothing later needs to. Rows that a table's strings and numbers describe together must be equally many.
 #include <inttypes.h>
 #include <string.h>
 
@@ -25,7 +25,8 @@ static HdStatus *read_table(HeddleModule *module, const char *key, uint64_t colu
     uint64_t count;
     HD_TRY(gguf_get_ints(module->gguf, key, &module->arena, &cells, &count));
     if (count % columns || count / columns > UINT32_MAX)
-        return hd_error(HD_BAD_DATA, "%s: key '%s': %" PRIu64 " numbers are not rows of %" PRIu64, module->path, key, count, columns);
+        return hd_error(HD_BAD_DATA, "%s: key '%s': %" PRIu64 " numbers are not rows of %" PRIu64, module->path, key, count,
+                        columns);
     *out_table = (Table){key, cells, count / columns, columns};
     return NULL;
 }
@@ -34,14 +35,16 @@ static const int64_t *row_of(const Table *table, uint64_t row) { return table->c
 
 static bool within(int64_t value, int64_t low, int64_t high) { return value >= low && value <= high; }
 
-// Strings as NUL-terminated copies; names may hold no control characters. `want`: how many there have to be, UINT64_MAX: any number.
+// Strings as NUL-terminated copies; names may hold no control characters. `want`: how many there have to be, UINT64_MAX: any
+// number.
 static HdStatus *read_names(HeddleModule *module, const char *key, uint64_t want, const char ***out_names, uint64_t *out_count)
 {
     HdStr *strings;
     uint64_t count;
     HD_TRY(gguf_get_strings(module->gguf, key, &module->arena, &strings, &count));
     if ((want != UINT64_MAX && count != want) || count > UINT32_MAX)
-        return hd_error(HD_BAD_DATA, "%s: key '%s' has %" PRIu64 " entries; the table it names has %" PRIu64, module->path, key, count, want);
+        return hd_error(HD_BAD_DATA, "%s: key '%s' has %" PRIu64 " entries; the table it names has %" PRIu64, module->path, key,
+                        count, want);
     const char **names = HD_NEW_ARRAY(&module->arena, const char *, count);
     for (uint64_t i = 0; i < count; i++) {
         for (size_t c = 0; c < strings[i].len; c++)
@@ -55,7 +58,8 @@ static HdStatus *read_names(HeddleModule *module, const char *key, uint64_t want
 
 // ---- the model it was made for -------------------------------------------------------------------------------
 
-static HdStatus *read_tensor(HeddleModule *module, const char *name, const char *type, const int64_t *ne, uint64_t row, RtTensor *out_tensor)
+static HdStatus *read_tensor(HeddleModule *module, const char *name, const char *type, const int64_t *ne, uint64_t row,
+                             RtTensor *out_tensor)
 {
     RtTensor tensor = {.name = name, .type = ggml_type_named(hd_str(type))};
     if (!tensor.type) return bad(module, RT_KEY_MODEL_TYPES, row, "an unknown tensor type");
@@ -63,7 +67,8 @@ static HdStatus *read_tensor(HeddleModule *module, const char *name, const char 
         if (ne[i] < 1) return bad(module, RT_KEY_MODEL_NE, row, "a dimension below 1");
         tensor.ne[i] = (uint64_t)ne[i];
     }
-    if (tensor.ne[0] % tensor.type->block) return bad(module, RT_KEY_MODEL_NE, row, "the first dimension is not a multiple of the type's block");
+    if (tensor.ne[0] % tensor.type->block)
+        return bad(module, RT_KEY_MODEL_NE, row, "the first dimension is not a multiple of the type's block");
     bool fits = hd_mul_u64(tensor.ne[0] / tensor.type->block, tensor.type->block_bytes, &tensor.bytes);
     for (int i = 1; i < 4; i++) fits = fits && hd_mul_u64(tensor.bytes, tensor.ne[i], &tensor.bytes);
     if (!fits || tensor.bytes > INT64_MAX) return bad(module, RT_KEY_MODEL_NE, row, "the tensor's size does not fit 63 bits");
@@ -138,10 +143,12 @@ static HdStatus *read_weights(HeddleModule *module)
     uint64_t total = 0;
     for (uint64_t i = 0; i < table.rows; i++) {
         const int64_t *row = row_of(&table, i);
-        if (!within(row[RT_WEIGHT_TENSOR], 0, (int64_t)module->tensor_count - 1)) return bad(module, table.key, i, "an unknown tensor");
+        if (!within(row[RT_WEIGHT_TENSOR], 0, (int64_t)module->tensor_count - 1))
+            return bad(module, table.key, i, "an unknown tensor");
         if (!within(row[RT_WEIGHT_PACKED_BYTES], 0, INT64_MAX - ALIGN)) return bad(module, table.key, i, "a size below 0");
         weights[i] = (RtWeight){(uint32_t)row[RT_WEIGHT_TENSOR], layouts[i], (uint64_t)row[RT_WEIGHT_PACKED_BYTES]};
-        if (!hd_add_u64(total, hd_align_up(weights[i].packed_bytes, ALIGN), &total)) return bad(module, table.key, i, "packed weights do not fit 64 bits");
+        if (!hd_add_u64(total, hd_align_up(weights[i].packed_bytes, ALIGN), &total))
+            return bad(module, table.key, i, "packed weights do not fit 64 bits");
     }
     module->weights = weights, module->weight_count = (uint32_t)table.rows;
     module->info.packed_bytes = total;
@@ -182,7 +189,8 @@ static HdStatus *check_arg(const HeddleModule *module, const RtClass *class, uin
     case HEDDLE_ARG_CONST: case HEDDLE_ARG_STATUS: return NULL;
     case HEDDLE_ARG_KIND_COUNT: break;
     }
-    if (arg->index < 0 || arg->index >= limit) return bad(module, RT_TABLE_ARGS, row, "an index outside its table, or an offset outside the arena");
+    if (arg->index < 0 || arg->index >= limit)
+        return bad(module, RT_TABLE_ARGS, row, "an index outside its table, or an offset outside the arena");
     return NULL;
 }
 
@@ -193,7 +201,8 @@ static HdStatus *read_args(HeddleModule *module)
     RtArg *args = HD_NEW_ARRAY(&module->arena, RtArg, table.rows);
     for (uint64_t i = 0; i < table.rows; i++) {
         const int64_t *row = row_of(&table, i);
-        if (!within(row[RT_ARG_KIND], 0, HEDDLE_ARG_KIND_COUNT - 1)) return bad(module, table.key, i, "an unknown kind of argument");
+        if (!within(row[RT_ARG_KIND], 0, HEDDLE_ARG_KIND_COUNT - 1))
+            return bad(module, table.key, i, "an unknown kind of argument");
         args[i] = (RtArg){(HeddleArgKind)row[RT_ARG_KIND], row[RT_ARG_INDEX]};
     }
     module->args = args, module->arg_count = (uint32_t)table.rows;
@@ -203,22 +212,29 @@ static HdStatus *read_args(HeddleModule *module)
 static bool good_expr(const HeddleModule *module, const RtClass *class, int64_t row)
 {
     int64_t value;
-    return within(row, 0, (int64_t)module->expr_count - 1) && rt_expr_eval(&module->exprs[row], &class->bound, &value) && value >= 0;
+    return within(row, 0, (int64_t)module->expr_count - 1) && rt_expr_eval(&module->exprs[row], &class->bound, &value)
+        && value >= 0;
 }
 
 static HdStatus *read_launch(const HeddleModule *module, const Table *table, uint64_t index, RtClass *class, RtLaunch *out_launch)
 {
     const int64_t *row = row_of(table, index);
-    if (!within(row[RT_LAUNCH_KERNEL], 0, (int64_t)module->kernel_count - 1)) return bad(module, table->key, index, "an unknown kernel");
-    if (!within(row[RT_LAUNCH_STAGE], 0, INT32_MAX) || !within(row[RT_LAUNCH_LAYER], -1, INT32_MAX)) return bad(module, table->key, index, "a stage or layer out of range");
-    if (!within(row[RT_LAUNCH_ARGS], 0, MAX_ARGS) || !within(row[RT_LAUNCH_FIRST_ARG], 0, (int64_t)module->arg_count - row[RT_LAUNCH_ARGS]))
+    if (!within(row[RT_LAUNCH_KERNEL], 0, (int64_t)module->kernel_count - 1))
+        return bad(module, table->key, index, "an unknown kernel");
+    if (!within(row[RT_LAUNCH_STAGE], 0, INT32_MAX) || !within(row[RT_LAUNCH_LAYER], -1, INT32_MAX))
+        return bad(module, table->key, index, "a stage or layer out of range");
+    int64_t last_first = (int64_t)module->arg_count - row[RT_LAUNCH_ARGS];
+    if (!within(row[RT_LAUNCH_ARGS], 0, MAX_ARGS) || !within(row[RT_LAUNCH_FIRST_ARG], 0, last_first))
         return bad(module, table->key, index, "arguments outside their table");
     if (!within(row[RT_LAUNCH_SCRATCH], 0, INT32_MAX)) return bad(module, table->key, index, "a scratch size out of range");
     for (int column = RT_LAUNCH_UNITS; column < RT_LAUNCH_COLUMNS; column++)
-        if (column != RT_LAUNCH_SCRATCH && !good_expr(module, class, row[column])) return bad(module, table->key, index, "an expression that is unknown, negative or too large");
-    *out_launch = (RtLaunch){(uint32_t)row[RT_LAUNCH_KERNEL], (int32_t)row[RT_LAUNCH_STAGE], (int32_t)row[RT_LAUNCH_LAYER], (uint32_t)row[RT_LAUNCH_FIRST_ARG],
-                             (uint32_t)row[RT_LAUNCH_ARGS], (uint32_t)row[RT_LAUNCH_UNITS], (uint32_t)row[RT_LAUNCH_SCRATCH], (uint32_t)row[RT_LAUNCH_BYTES],
-                             (uint32_t)row[RT_LAUNCH_FLOPS]};
+        if (column != RT_LAUNCH_SCRATCH && !good_expr(module, class, row[column]))
+            return bad(module, table->key, index, "an expression that is unknown, negative or too large");
+    *out_launch = (RtLaunch){
+        .kernel = (uint32_t)row[RT_LAUNCH_KERNEL], .stage = (int32_t)row[RT_LAUNCH_STAGE], .layer = (int32_t)row[RT_LAUNCH_LAYER],
+        .first_arg = (uint32_t)row[RT_LAUNCH_FIRST_ARG], .arg_count = (uint32_t)row[RT_LAUNCH_ARGS],
+        .units = (uint32_t)row[RT_LAUNCH_UNITS], .scratch = (uint32_t)row[RT_LAUNCH_SCRATCH],
+        .bytes = (uint32_t)row[RT_LAUNCH_BYTES], .flops = (uint32_t)row[RT_LAUNCH_FLOPS]};
     for (uint32_t i = 0; i < out_launch->arg_count; i++) HD_TRY(check_arg(module, class, out_launch->first_arg + i));
     class->arg_slots += out_launch->arg_count;
     class->scratch = HD_MAX(class->scratch, out_launch->scratch);
@@ -230,7 +246,8 @@ static HdStatus *read_launches(HeddleModule *module, const Table *table, uint64_
     RtLaunch *launches = HD_NEW_ARRAY(&module->arena, RtLaunch, count);
     for (uint64_t i = 0; i < count; i++) {
         HD_TRY(read_launch(module, table, first + i, class, &launches[i]));
-        if (i && launches[i].stage < launches[i - 1].stage) return bad(module, table->key, first + i, "an earlier stage than the launch before it");
+        if (i && launches[i].stage < launches[i - 1].stage)
+            return bad(module, table->key, first + i, "an earlier stage than the launch before it");
     }
     class->launches = launches, class->launch_count = (uint32_t)count;
     return NULL;
@@ -239,33 +256,40 @@ static HdStatus *read_launches(HeddleModule *module, const Table *table, uint64_
 // A result has a row per token or a row per wanted logits row: nothing else can be told apart when input is split.
 static bool rows_kind(const RtExpr *expr, RtRows *out_rows)
 {
-    if (expr->constant || expr->ceils || expr->coef[RT_S] || expr->coef[RT_C] || expr->coef[RT_T] + expr->coef[RT_R] != 1) return false;
+    if (expr->constant || expr->ceils || expr->coef[RT_S] || expr->coef[RT_C] || expr->coef[RT_T] + expr->coef[RT_R] != 1)
+        return false;
     *out_rows = expr->coef[RT_T] ? RT_ROWS_TOKENS : RT_ROWS_WANTED;
     return (expr->coef[RT_T] | expr->coef[RT_R]) == 1;
 }
 
-static HdStatus *read_result(const HeddleModule *module, const Table *table, const char *name, uint64_t index, const RtClass *class, RtResult *out_result)
+static HdStatus *read_result(const HeddleModule *module, const Table *table, const char *name, uint64_t index,
+                             const RtClass *class, RtResult *out_result)
 {
     const int64_t *row = row_of(table, index);
     RtResult result = {.name = name};
-    if (!within(row[RT_RESULT_ROWS], 0, (int64_t)module->expr_count - 1) || !rows_kind(&module->exprs[row[RT_RESULT_ROWS]], &result.rows))
+    bool known = within(row[RT_RESULT_ROWS], 0, (int64_t)module->expr_count - 1);
+    if (!known || !rows_kind(&module->exprs[row[RT_RESULT_ROWS]], &result.rows))
         return bad(module, table->key, index, "a result needs T or R rows");
-    if (!within(row[RT_RESULT_COLUMNS_OF_ROW], 1, INT32_MAX) || row[RT_RESULT_OFFSET] < 0 || row[RT_RESULT_OFFSET] % 4) return bad(module, table->key, index, "a size or an offset out of range");
+    if (!within(row[RT_RESULT_COLUMNS_OF_ROW], 1, INT32_MAX) || row[RT_RESULT_OFFSET] < 0 || row[RT_RESULT_OFFSET] % 4)
+        return bad(module, table->key, index, "a size or an offset out of range");
     result.columns = (uint64_t)row[RT_RESULT_COLUMNS_OF_ROW];
     result.offset = (uint64_t)row[RT_RESULT_OFFSET];
     uint64_t rows = (uint64_t)class->bound.value[result.rows == RT_ROWS_TOKENS ? RT_T : RT_R];
-    if (result.offset > class->arena_bytes || rows * result.columns * sizeof(float) > class->arena_bytes - result.offset) return bad(module, table->key, index, "the result ends outside the arena");
+    if (result.offset > class->arena_bytes || rows * result.columns * sizeof(float) > class->arena_bytes - result.offset)
+        return bad(module, table->key, index, "the result ends outside the arena");
     *out_result = result;
     return NULL;
 }
 
-static HdStatus *read_results(HeddleModule *module, const Table *table, const char *const *names, uint64_t first, uint64_t count, RtClass *class)
+static HdStatus *read_results(HeddleModule *module, const Table *table, const char *const *names, uint64_t first,
+                              uint64_t count, RtClass *class)
 {
     RtResult *results = HD_NEW_ARRAY(&module->arena, RtResult, count);
     for (uint64_t i = 0; i < count; i++) {
         HD_TRY(read_result(module, table, names[first + i], first + i, class, &results[i]));
         if (strcmp(results[i].name, "logits")) continue;
-        if (results[i].rows != RT_ROWS_WANTED || results[i].columns != module->info.vocab) return bad(module, table->key, first + i, "logits need R rows of the vocabulary");
+        if (results[i].rows != RT_ROWS_WANTED || results[i].columns != module->info.vocab)
+            return bad(module, table->key, first + i, "logits need R rows of the vocabulary");
     }
     class->results = results, class->result_count = (uint32_t)count;
     return NULL;
@@ -277,7 +301,8 @@ static HdStatus *read_class(HeddleModule *module, const Table *table, uint64_t i
     RtClass class = {.name = name};
     for (int i = 0; i < RT_SYMS; i++) {
         class.bound.value[i] = row[RT_CLASS_T + i];
-        if (!within(row[RT_CLASS_T + i], 1, i == RT_C ? INT32_MAX : MAX_BOUND)) return bad(module, table->key, index, "a bound out of range");
+        if (!within(row[RT_CLASS_T + i], 1, i == RT_C ? INT32_MAX : MAX_BOUND))
+            return bad(module, table->key, index, "a bound out of range");
     }
     if (!within(row[RT_CLASS_ARENA], 0, (int64_t)1 << 46)) return bad(module, table->key, index, "an arena size out of range");
     class.arena_bytes = (uint64_t)row[RT_CLASS_ARENA];
@@ -298,7 +323,8 @@ static HdStatus *read_classes(HeddleModule *module)
     uint64_t launch = 0, result = 0;
     for (uint64_t i = 0; i < table.rows; i++) {
         const int64_t *row = row_of(&table, i);
-        if (!within(row[RT_CLASS_LAUNCHES], 0, (int64_t)(launches.rows - launch)) || !within(row[RT_CLASS_RESULTS], 0, (int64_t)(results.rows - result)))
+        if (!within(row[RT_CLASS_LAUNCHES], 0, (int64_t)(launches.rows - launch))
+            || !within(row[RT_CLASS_RESULTS], 0, (int64_t)(results.rows - result)))
             return bad(module, table.key, i, "more launches or results than there are");
         HD_TRY(read_class(module, &table, i, names[i], &classes[i]));
         HD_TRY(read_launches(module, &launches, launch, (uint64_t)row[RT_CLASS_LAUNCHES], &classes[i]));
@@ -306,9 +332,11 @@ static HdStatus *read_classes(HeddleModule *module)
         launch += (uint64_t)row[RT_CLASS_LAUNCHES], result += (uint64_t)row[RT_CLASS_RESULTS];
         for (uint64_t k = 0; k < i; k++)
             if (!strcmp(names[k], names[i])) return bad(module, table.key, i, "a class of this name exists");
-        if (rt_class_is_step(&classes[i]) && (!module->largest || classes[i].bound.value[RT_T] > module->largest->bound.value[RT_T])) module->largest = &classes[i];
+        if (!rt_class_is_step(&classes[i])) continue;
+        if (!module->largest || classes[i].bound.value[RT_T] > module->largest->bound.value[RT_T]) module->largest = &classes[i];
     }
-    if (launch != launches.rows || result != results.rows) return bad(module, table.key, table.rows, "launches or results that belong to no class");
+    if (launch != launches.rows || result != results.rows)
+        return bad(module, table.key, table.rows, "launches or results that belong to no class");
     module->classes = classes, module->class_count = (uint32_t)table.rows;
     return NULL;
 }

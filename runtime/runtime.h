@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside of the runtime: what its files share. The public side is heddle.h, the module's tables are in module.h, devices in device/device.h.
+// Inside of the runtime: what its files share. The public side is heddle.h, the module's tables are in module.h, devices in
+// device/device.h.
 //
-//   weights.c ─► model.c (packing) ─► session.c (state, plans) ─► session_eval.c (splits input into steps) ─► device/
+//   weights.c ─► model.c (packing) ─► session.c (state) ─► session_eval.c (splits input into steps) ─► device/
 //                pack.c (pack files)   session_state.c (snapshots, forks), session_file.c (saved slots)
 #ifndef HEDDLE_RUNTIME_H
 #define HEDDLE_RUNTIME_H
@@ -15,7 +16,8 @@
 
 enum { RT_ALIGN = 64 };
 
-// `bytes` of zeroed, page-aligned memory whose pages are taken when first touched. NO_MEMORY names `what` and the size. 0 bytes: one page.
+// `bytes` of zeroed, page-aligned memory whose pages are taken when first touched. NO_MEMORY names `what` and the size. 0
+// bytes: one page.
 HD_MUST_USE HdStatus *rt_alloc(uint64_t bytes, const char *what, RtBuffer *out_buffer);
 void rt_free(RtBuffer *buffer);
 HD_MUST_USE HdStatus *rt_no_memory(uint64_t bytes, const char *what);
@@ -73,7 +75,8 @@ HD_MUST_USE HdStatus *rt_pack_open(HeddleModel *model, const char *path);
 
 // ---- session.c -----------------------------------------------------------------------------------------------
 
-// What a slot holds. Tokens 0..filled-1 have valid cache rows; a plane's position says after how many of them its recurrent state stands.
+// What a slot holds. Tokens 0..filled-1 have valid cache rows; a plane's position says after how many of them its recurrent
+// state stands.
 typedef struct RtSlot {
     int32_t *tokens;                 // [context]
     uint32_t filled;
@@ -110,6 +113,8 @@ struct HeddleSession {
 
 // Bounds-checks a slot number; USAGE names it.
 HD_MUST_USE HdStatus *rt_slot(const HeddleSession *session, uint32_t slot, RtSlot **out_slot);
+// The same for a slot whose state is to be read: not one that a failed step has left unusable.
+HD_MUST_USE HdStatus *rt_whole_slot(const HeddleSession *session, uint32_t slot, RtSlot **out_slot);
 // The bytes of one plane of state `index` of a slot; for an append-only state all its rows (plane is ignored).
 uint64_t rt_plane_offset(const HeddleSession *session, uint32_t index, uint32_t slot, uint32_t plane);
 // The rotary table row of a position: cosines, then sines.

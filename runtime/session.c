@@ -17,8 +17,11 @@ static HdStatus *create_states(HeddleSession *session)
     for (uint32_t i = 0; i < module->state_count; i++) {
         const RtState *state = &module->states[i];
         uint64_t slot = rt_state_slot_bytes(state, &session->shape);
-        HdStatus *status = rt_alloc(slot * session->shape.slots, state->name, &session->states[i]);   // rt_memory has checked the product
-        if (status) return hd_annotate(status, "state of %" PRIu32 " slots with %" PRIu32 " positions", session->shape.slots, session->shape.context);
+        // rt_memory has checked the product
+        HdStatus *status = rt_alloc(slot * session->shape.slots, state->name, &session->states[i]);
+        if (status)
+            return hd_annotate(status, "state of %" PRIu32 " slots with %" PRIu32 " positions", session->shape.slots,
+                               session->shape.context);
         session->views[i] = (RtStateView){session->states[i].address, slot, rt_state_plane_bytes(state, &session->shape)};
     }
     return NULL;
@@ -84,8 +87,10 @@ static HdStatus *create(HeddleSession *session)
     HD_TRY(create_states(session));
     HD_TRY(create_slots(session));
     HD_TRY(create_inputs(session));
-    RtBindings bindings = {session->model->addresses, session->views, session->input, session->shape.threads, session->shape.poison};
-    return session->model->device->type->queue_new(session->model->device, &bindings, memory.arena, rt_step_scratch(module), &session->queue);
+    RtBindings bindings = {session->model->addresses, session->views, session->input, session->shape.threads,
+                           session->shape.poison};
+    return session->model->device->type->queue_new(session->model->device, &bindings, memory.arena, rt_step_scratch(module),
+                                                   &session->queue);
 }
 
 HeddleStatus *heddle_session_create(HeddleModel *model, const HeddleSessionOptions *options, HeddleSession **out_session)
@@ -138,9 +143,18 @@ void heddle_session_memory(const HeddleSession *session, HeddleMemory *out_memor
 
 HdStatus *rt_slot(const HeddleSession *session, uint32_t slot, RtSlot **out_slot)
 {
-    if (slot >= session->shape.slots) return hd_error(HD_USAGE, "slot %" PRIu32 ": this session has slots 0 to %" PRIu32, slot, session->shape.slots - 1);
+    if (slot >= session->shape.slots)
+        return hd_error(HD_USAGE, "slot %" PRIu32 ": this session has slots 0 to %" PRIu32, slot, session->shape.slots - 1);
     *out_slot = &session->slots[slot];
     return NULL;
+}
+
+HdStatus *rt_whole_slot(const HeddleSession *session, uint32_t slot, RtSlot **out_slot)
+{
+    HD_TRY(rt_slot(session, slot, out_slot));
+    if (!(*out_slot)->broken) return NULL;
+    return hd_error(HD_NOT_FINITE, "slot %" PRIu32 ": an earlier step failed and left its state unusable; reset it or restore a "
+                    "snapshot", slot);
 }
 
 uint64_t rt_plane_offset(const HeddleSession *session, uint32_t index, uint32_t slot, uint32_t plane)

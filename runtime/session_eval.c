@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Evaluation: input of any length is cut into steps within the module's bounds, each step runs the smallest step class that holds it.
+// Evaluation: input of any length is cut into steps within the module's bounds, each step runs the smallest step class that
+// holds it.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,8 @@ typedef struct Progress {
 } Progress;
 
 // What one step does with one piece.
-typedef struct Segment { uint32_t progress, first, count, begin, rows; } Segment;   // first: token of the step; begin: token of the piece; rows: wanted
+// first: token of the step; begin: token of the piece; rows: wanted
+typedef struct Segment { uint32_t progress, first, count, begin, rows; } Segment;
 
 typedef struct Step {
     Segment *segments;                   // [bound S]
@@ -41,23 +43,27 @@ static HdStatus *check_tokens(const HeddleSession *session, const HeddlePiece *p
     if (piece->count && !piece->tokens) return hd_error(HD_USAGE, "slot %" PRIu32 ": no tokens are given", piece->slot);
     for (uint32_t i = 0; i < piece->count; i++)
         if (piece->tokens[i] < 0 || (uint32_t)piece->tokens[i] >= session->module->info.vocab)
-            return hd_error(HD_USAGE, "slot %" PRIu32 ": token %" PRIu32 " is %" PRId32 "; the vocabulary has 0 to %" PRIu32, piece->slot, i, piece->tokens[i], session->module->info.vocab - 1);
+            return hd_error(HD_USAGE, "slot %" PRIu32 ": token %" PRIu32 " is %" PRId32 "; the vocabulary has 0 to %" PRIu32,
+                            piece->slot, i, piece->tokens[i], session->module->info.vocab - 1);
     return NULL;
 }
 
 static HdStatus *check_piece(const HeddleSession *session, const HeddlePiece *piece, RtSlot **out_slot)
 {
     RtSlot *slot;
-    HD_TRY(rt_slot(session, piece->slot, &slot));
+    HD_TRY(rt_whole_slot(session, piece->slot, &slot));
     if (piece->plane_in >= session->shape.planes || piece->plane_out >= session->shape.planes)
-        return hd_error(HD_USAGE, "slot %" PRIu32 ": planes %" PRIu32 " and %" PRIu32 " asked for, this session has %" PRIu32, piece->slot, piece->plane_in, piece->plane_out, session->shape.planes);
-    if ((unsigned)piece->logits > HEDDLE_LOGITS_ALL) return hd_error(HD_USAGE, "slot %" PRIu32 ": unknown kind of logits", piece->slot);
-    if (slot->broken) return hd_error(HD_NOT_FINITE, "slot %" PRIu32 ": an earlier step failed and left its state unusable; reset it or restore a snapshot", piece->slot);
+        return hd_error(HD_USAGE, "slot %" PRIu32 ": planes %" PRIu32 " and %" PRIu32 " asked for, this session has %" PRIu32,
+                        piece->slot, piece->plane_in, piece->plane_out, session->shape.planes);
+    if ((unsigned)piece->logits > HEDDLE_LOGITS_ALL)
+        return hd_error(HD_USAGE, "slot %" PRIu32 ": unknown kind of logits", piece->slot);
     uint32_t position = slot->positions[piece->plane_in];
-    if (position == RT_NO_POSITION) return hd_error(HD_USAGE, "slot %" PRIu32 ": plane %" PRIu32 " holds no state of the present sequence", piece->slot, piece->plane_in);
+    if (position == RT_NO_POSITION)
+        return hd_error(HD_USAGE, "slot %" PRIu32 ": plane %" PRIu32 " holds no state of the present sequence", piece->slot,
+                        piece->plane_in);
     if (piece->count > session->shape.context - position)
-        return hd_error(HD_LIMIT, "slot %" PRIu32 ": context full: %" PRIu32 " tokens and %" PRIu32 " more do not fit %" PRIu32 "; use a larger context (-c)", piece->slot, position, piece->count,
-                        session->shape.context);
+        return hd_error(HD_LIMIT, "slot %" PRIu32 ": context full: %" PRIu32 " tokens and %" PRIu32 " more do not fit %" PRIu32
+                        "; use a larger context (-c)", piece->slot, position, piece->count, session->shape.context);
     *out_slot = slot;
     return check_tokens(session, piece);
 }
@@ -74,7 +80,8 @@ static HdStatus *check_pieces(Eval *eval, const HeddlePiece *pieces)
     for (uint32_t i = 0; i < eval->piece_count && !status; i++) {
         eval->pieces[i].piece = &pieces[i];
         status = check_piece(eval->session, &pieces[i], &eval->pieces[i].slot);
-        if (!status && seen[pieces[i].slot]++) status = hd_error(HD_USAGE, "slot %" PRIu32 " is named by two pieces of one evaluation", pieces[i].slot);
+        if (!status && seen[pieces[i].slot]++)
+            status = hd_error(HD_USAGE, "slot %" PRIu32 " is named by two pieces of one evaluation", pieces[i].slot);
     }
     free(seen);
     return status;
@@ -87,8 +94,11 @@ static HdStatus *reserve(RtKept *kept, uint64_t rows)
     kept->row_count = 0;
     if (rows <= kept->cap) return NULL;
     uint64_t bytes;
-    float *data = hd_mul_u64(rows, kept->columns * sizeof(float), &bytes) && bytes < SIZE_MAX / 2 ? realloc(kept->data, bytes) : NULL;
-    if (!data) return hd_annotate(rt_no_memory(rows * kept->columns * sizeof(float), "result rows"), "%s, %" PRIu64 " rows", kept->name, rows);
+    bool fits = hd_mul_u64(rows, kept->columns * sizeof(float), &bytes) && bytes < SIZE_MAX / 2;
+    float *data = fits ? realloc(kept->data, bytes) : NULL;
+    if (!data)
+        return hd_annotate(rt_no_memory(rows * kept->columns * sizeof(float), "results"), "%s, %" PRIu64 " rows", kept->name,
+                           rows);
     kept->data = data;
     kept->cap = rows;
     return NULL;
@@ -130,7 +140,8 @@ static uint32_t take(const Progress *progress, uint32_t room, uint32_t rows_left
     return count;
 }
 
-// The slot's sequence ends at `position` from now on: planes that stand beyond it, and cache rows, belong to a continuation that no longer exists.
+// The slot's sequence ends at `position` from now on: planes that stand beyond it, and cache rows, belong to a continuation
+// that no longer exists.
 static void cut_slot(RtSlot *slot, uint32_t position, uint32_t planes)
 {
     slot->filled = position;
@@ -138,26 +149,32 @@ static void cut_slot(RtSlot *slot, uint32_t position, uint32_t planes)
         if (slot->positions[p] != RT_NO_POSITION && slot->positions[p] > position) slot->positions[p] = RT_NO_POSITION;
 }
 
+// What kernels read about a token: its segment, slot, position and index in the segment, and the rotary row of its position.
+static void write_token(HeddleSession *session, size_t token, uint32_t segment, uint32_t slot, uint32_t position, uint32_t index)
+{
+    const int32_t info[4] = {(int32_t)segment, (int32_t)slot, (int32_t)position, (int32_t)index};
+    uint32_t n = session->module->rope_n;
+    memcpy(input_i32(session, HEDDLE_INPUT_TOKEN_INFO) + 4 * token, info, sizeof info);
+    if (n) memcpy((float *)session->input[HEDDLE_INPUT_ROPE] + token * n, rt_rope_row(session, position), n * sizeof(float));
+}
+
 static void write_segment(Eval *eval, const Segment *segment, uint32_t index)
 {
     HeddleSession *session = eval->session;
     const Progress *progress = &eval->pieces[segment->progress];
     const HeddlePiece *piece = progress->piece;
-    uint32_t plane_in = progress->done ? piece->plane_out : piece->plane_in, position = progress->slot->positions[plane_in], n = session->module->rope_n;
-    int32_t *out = input_i32(session, HEDDLE_INPUT_SEGMENTS) + 8 * (size_t)index, *info = input_i32(session, HEDDLE_INPUT_TOKEN_INFO);
-    const int32_t row[8] = {(int32_t)piece->slot, (int32_t)position, (int32_t)segment->first, (int32_t)segment->count, (int32_t)plane_in, (int32_t)piece->plane_out};
+    uint32_t plane_in = progress->done ? piece->plane_out : piece->plane_in, position = progress->slot->positions[plane_in];
+    int32_t *out = input_i32(session, HEDDLE_INPUT_SEGMENTS) + 8 * (size_t)index;
+    const int32_t row[8] = {(int32_t)piece->slot, (int32_t)position, (int32_t)segment->first, (int32_t)segment->count,
+                            (int32_t)plane_in, (int32_t)piece->plane_out};
     memcpy(out, row, sizeof row);
     cut_slot(progress->slot, position, session->shape.planes);
-    memcpy(input_i32(session, HEDDLE_INPUT_TOKENS) + segment->first, piece->tokens + segment->begin, segment->count * sizeof(int32_t));
+    memcpy(input_i32(session, HEDDLE_INPUT_TOKENS) + segment->first, piece->tokens + segment->begin,
+           segment->count * sizeof(int32_t));
     memcpy(progress->slot->tokens + position, piece->tokens + segment->begin, segment->count * sizeof(int32_t));
-    for (uint32_t i = 0; i < segment->count; i++) {
-        size_t token = segment->first + i;
-        const int32_t of_token[4] = {(int32_t)index, (int32_t)piece->slot, (int32_t)(position + i), (int32_t)i};
-        memcpy(info + 4 * token, of_token, sizeof of_token);
-        if (n) memcpy((float *)session->input[HEDDLE_INPUT_ROPE] + token * n, rt_rope_row(session, position + i), n * sizeof(float));
-    }
-    for (uint32_t r = 0; r < segment->rows; r++)
-        input_i32(session, HEDDLE_INPUT_ROWS)[eval->step.row_count + r] = (int32_t)(segment->first + segment->count - segment->rows + r);
+    for (uint32_t i = 0; i < segment->count; i++) write_token(session, segment->first + i, index, piece->slot, position + i, i);
+    int32_t *rows = input_i32(session, HEDDLE_INPUT_ROWS) + eval->step.row_count;
+    for (uint32_t r = 0; r < segment->rows; r++) rows[r] = (int32_t)(segment->first + segment->count - segment->rows + r);
 }
 
 // Takes tokens from the pieces in order until the step is full. False when none are left.
@@ -169,7 +186,8 @@ static bool fill_step(Eval *eval)
     for (uint32_t i = 0; i < eval->piece_count && step->segment_count < bound->value[RT_S]; i++) {
         Progress *progress = &eval->pieces[i];
         Segment segment = {.progress = i, .first = step->token_count, .begin = progress->done};
-        segment.count = take(progress, eval->session->shape.tokens - step->token_count, (uint32_t)bound->value[RT_R] - step->row_count, &segment.rows);
+        segment.count = take(progress, eval->session->shape.tokens - step->token_count,
+                             (uint32_t)bound->value[RT_R] - step->row_count, &segment.rows);
         if (!segment.count) continue;
         write_segment(eval, &segment, step->segment_count);
         step->segments[step->segment_count++] = segment;
@@ -185,7 +203,8 @@ static const RtClass *choose_class(const HeddleModule *module, const Step *step)
     for (uint32_t i = 0; i < module->class_count; i++) {
         const RtClass *class = &module->classes[i];
         const int64_t *bound = class->bound.value;
-        if (rt_class_is_step(class) && bound[RT_T] >= step->token_count && bound[RT_S] >= step->segment_count && bound[RT_R] >= step->row_count && bound[RT_T] < best->bound.value[RT_T])
+        if (rt_class_is_step(class) && bound[RT_T] >= step->token_count && bound[RT_S] >= step->segment_count
+            && bound[RT_R] >= step->row_count && bound[RT_T] < best->bound.value[RT_T])
             best = class;
     }
     return best;
@@ -217,7 +236,8 @@ static HdStatus *not_finite(Eval *eval, int32_t token, int32_t layer, const char
     const int32_t *info = input_i32(eval->session, HEDDLE_INPUT_TOKEN_INFO) + 4 * (size_t)safe;
     break_slots(eval);
     if (layer < 0) return hd_error(HD_NOT_FINITE, "%s at position %" PRId32 " of slot %" PRId32, what, info[2], info[1]);
-    return hd_error(HD_NOT_FINITE, "%s at position %" PRId32 " of slot %" PRId32 ", layer %" PRId32, what, info[2], info[1], layer);
+    return hd_error(HD_NOT_FINITE, "%s at position %" PRId32 " of slot %" PRId32 ", layer %" PRId32, what, info[2], info[1],
+                    layer);
 }
 
 // By the exponent's bits, without a branch: a row has as many numbers as the vocabulary.
@@ -234,9 +254,9 @@ static bool all_finite(const float *row, uint64_t count)
 
 static const float *result_rows(const Eval *eval, const RtClass *class, const RtKept *kept)
 {
+    const uint8_t *arena = eval->session->model->device->type->arena(eval->session->queue);
     for (uint32_t i = 0; i < class->result_count; i++)
-        if (!strcmp(class->results[i].name, kept->name))
-            return (const float *)(const void *)(eval->session->model->device->type->arena(eval->session->queue) + class->results[i].offset);
+        if (!strcmp(class->results[i].name, kept->name)) return (const float *)(const void *)(arena + class->results[i].offset);
     return NULL;                                         // cannot happen: heddle_keep_result has looked
 }
 
@@ -247,7 +267,8 @@ static void keep_rows(const Eval *eval, const RtClass *class, RtKept *kept)
         const Segment *segment = &eval->step.segments[s];
         const Progress *progress = &eval->pieces[segment->progress];
         bool per_token = kept->rows == RT_ROWS_TOKENS;
-        uint64_t to = per_token ? progress->first_token + segment->begin : progress->first_row + progress->rows_done, count = per_token ? segment->count : segment->rows;
+        uint64_t to = per_token ? progress->first_token + segment->begin : progress->first_row + progress->rows_done;
+        uint64_t count = per_token ? segment->count : segment->rows;
         if (count) memcpy(kept->data + to * kept->columns, rows + row * kept->columns, count * kept->columns * sizeof(float));
         row += (uint32_t)count;
     }
@@ -257,7 +278,8 @@ static HdStatus *check_logits(Eval *eval, const float *logits)
 {
     const RtKept *kept = &eval->session->kept.data[0];
     for (uint32_t r = 0; r < eval->step.row_count; r++)
-        if (!all_finite(logits + r * kept->columns, kept->columns)) return not_finite(eval, input_i32(eval->session, HEDDLE_INPUT_ROWS)[r], -1, "non-finite logits");
+        if (!all_finite(logits + r * kept->columns, kept->columns))
+            return not_finite(eval, input_i32(eval->session, HEDDLE_INPUT_ROWS)[r], -1, "non-finite logits");
     return NULL;
 }
 
@@ -266,7 +288,8 @@ static void sink_rows(const Eval *eval, const float *logits)
     uint64_t columns = eval->session->kept.data[0].columns;
     for (uint32_t s = 0, row = 0; s < eval->step.segment_count; s++) {
         const Segment *segment = &eval->step.segments[s];
-        for (uint32_t r = 0; r < segment->rows; r++, row++) eval->sink(eval->user, segment->progress, segment->begin + segment->count - segment->rows + r, logits + row * columns);
+        for (uint32_t r = 0; r < segment->rows; r++, row++) eval->sink(eval->user, segment->progress,
+            segment->begin + segment->count - segment->rows + r, logits + row * columns);
     }
 }
 
@@ -277,7 +300,10 @@ static HdStatus *deliver(Eval *eval, const RtClass *class)
     HD_TRY(check_logits(eval, logits));
     if (eval->sink) sink_rows(eval, logits);
     for (size_t i = eval->sink ? 1 : 0; i < session->kept.len; i++) keep_rows(eval, class, &session->kept.data[i]);
-    for (uint32_t s = 0; s < eval->step.segment_count; s++) eval->pieces[eval->step.segments[s].progress].rows_done += eval->step.segments[s].rows;
+    for (uint32_t s = 0; s < eval->step.segment_count; s++) {
+        const Segment *segment = &eval->step.segments[s];
+        eval->pieces[segment->progress].rows_done += segment->rows;
+    }
     return NULL;
 }
 
@@ -312,7 +338,8 @@ static HdStatus *evaluate(Eval *eval, const HeddlePiece *pieces)
     return status;
 }
 
-HeddleStatus *heddle_eval_rows(HeddleSession *session, const HeddlePiece *pieces, uint32_t piece_count, HeddleRowSink sink, void *user)
+HeddleStatus *heddle_eval_rows(HeddleSession *session, const HeddlePiece *pieces, uint32_t piece_count, HeddleRowSink sink,
+                               void *user)
 {
     Eval eval = {.session = session, .piece_count = piece_count, .sink = sink, .user = user};
     eval.pieces = hd_xcalloc(piece_count, sizeof *eval.pieces);
@@ -323,7 +350,8 @@ HeddleStatus *heddle_eval_rows(HeddleSession *session, const HeddlePiece *pieces
     return status;
 }
 
-HeddleStatus *heddle_eval(HeddleSession *session, const HeddlePiece *pieces, uint32_t piece_count) { return heddle_eval_rows(session, pieces, piece_count, NULL, NULL); }
+HeddleStatus *heddle_eval(HeddleSession *session, const HeddlePiece *pieces,
+                          uint32_t piece_count) { return heddle_eval_rows(session, pieces, piece_count, NULL, NULL); }
 
 const float *heddle_result(const HeddleSession *session, const char *name, uint64_t *out_rows, uint64_t *out_columns)
 {
@@ -339,4 +367,5 @@ const float *heddle_result(const HeddleSession *session, const char *name, uint6
     return NULL;
 }
 
-const float *heddle_logits(const HeddleSession *session, uint64_t *out_rows) { return heddle_result(session, "logits", out_rows, NULL); }
+const float *heddle_logits(const HeddleSession *session, uint64_t *out_rows) { return heddle_result(session, "logits", out_rows,
+    NULL); }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A slot in a file: GGUF of architecture "heddle-slot". Bound to the module's digest, to the identity of the weights and to the tokens; a digest over all of its
-// content finds damage. Tensor "tokens" holds the ids; "state.N" row N of the state table: the cache's rows, or the plane written last.
+// A slot in a file: GGUF of architecture "heddle-slot". Bound to the module's digest, to the identity of the weights and to the
+// tokens; a digest over all of its content finds damage. Tensor "tokens" holds the ids; "state.N" row N of the state table: the
+// cache's rows, or the plane written last.
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/runtime.h"
@@ -16,7 +18,8 @@
 
 enum { FORMAT = 1 };
 
-static uint64_t state_bytes(const RtState *state, uint32_t tokens) { return state->append_only ? state->row_bytes * tokens : state->row_bytes; }
+static uint64_t state_bytes(const RtState *state, uint32_t tokens) { return state->append_only ? state->row_bytes * tokens
+                                                                    : state->row_bytes; }
 
 static uint8_t *state_data(const HeddleSession *session, uint32_t state, uint32_t slot)
 {
@@ -31,7 +34,8 @@ static void content_of_slot(const HeddleSession *session, uint32_t slot, uint32_
 {
     HdHasher *hasher = hd_hasher_new();
     hd_hasher_add(hasher, session->slots[slot].tokens, count * sizeof(int32_t));
-    for (uint32_t i = 0; i < session->module->state_count; i++) hd_hasher_add(hasher, state_data(session, i, slot), (size_t)state_bytes(&session->module->states[i], count));
+    for (uint32_t i = 0; i < session->module->state_count; i++)
+        hd_hasher_add(hasher, state_data(session, i, slot), (size_t)state_bytes(&session->module->states[i], count));
     hd_digest_hex(hd_hasher_finish(hasher), out_hex);
 }
 
@@ -51,8 +55,7 @@ static void add_keys(GgufWriter *writer, const HeddleSession *session, uint32_t 
 HeddleStatus *heddle_slot_save(HeddleSession *session, uint32_t slot, const char *path)
 {
     RtSlot *row;
-    HD_TRY(rt_slot(session, slot, &row));
-    if (row->broken) return hd_error(HD_NOT_FINITE, "slot %" PRIu32 ": an earlier step failed and left its state unusable: it is not saved", slot);
+    HD_TRY(rt_whole_slot(session, slot, &row));
     uint32_t count = rt_slot_position(row);
     GgufWriter *writer = gguf_writer_new(SLOT_ARCHITECTURE);
     add_keys(writer, session, slot, count);
@@ -77,28 +80,35 @@ static HdStatus *check_owner(HeddleSession *session, const GgufFile *file)
     uint32_t format;
     HD_TRY(gguf_get_string(file, "general.architecture", &architecture));
     if (!hd_str_is(architecture, SLOT_ARCHITECTURE))
-        return hd_error(HD_BAD_DATA, "%s: a GGUF file of architecture '" HD_STR_FMT "', not a saved slot", gguf_path(file), HD_STR_ARG(architecture));
+        return hd_error(HD_BAD_DATA, "%s: a GGUF file of architecture '" HD_STR_FMT "', not a saved slot", gguf_path(file),
+                        HD_STR_ARG(architecture));
     HD_TRY(gguf_get_u32(file, SLOT_FORMAT, &format));
-    if (format != FORMAT) return hd_error(HD_UNSUPPORTED, "%s: slot format %" PRIu32 ", this program reads format %d; %s", gguf_path(file), format, FORMAT, mend);
+    if (format != FORMAT) return hd_error(HD_UNSUPPORTED, "%s: slot format %" PRIu32 ", this program reads format %d; %s",
+                                          gguf_path(file), format, FORMAT, mend);
     HD_TRY(gguf_get_string(file, SLOT_MODULE, &module));
     if (!hd_str_is(module, session->module->info.digest))
-        return hd_error(HD_MISMATCH, "%s: saved with another module (digest " HD_STR_FMT ") than %s (%s); %s", gguf_path(file), HD_STR_ARG(module), session->module->path,
+        return hd_error(HD_MISMATCH, "%s: saved with another module (digest " HD_STR_FMT ") than %s (%s); %s", gguf_path(file),
+                        HD_STR_ARG(module), session->module->path,
                         session->module->info.digest, mend);
     HD_TRY(gguf_get_string(file, SLOT_IDENTITY, &identity));
     HD_TRY(gguf_get_string(file, SLOT_FULL, &full));
     return session->model->weights ? rt_weights_check(session->model->weights, identity, full, gguf_path(file), mend) : NULL;
 }
 
-static HdStatus *check_tensor(const GgufFile *file, const char *name, GgmlType type, uint64_t bytes, HdHasher *hasher, const uint8_t **out_data)
+static HdStatus *check_tensor(const GgufFile *file, const char *name, GgmlType type, uint64_t bytes, HdHasher *hasher,
+                              const uint8_t **out_data)
 {
     const GgufTensor *tensor = gguf_find_tensor(file, name);
-    if (!tensor || tensor->type->id != (uint32_t)type || tensor->bytes != bytes) return hd_error(HD_BAD_DATA, "%s: tensor %s has to be %" PRIu64 " bytes of %s", gguf_path(file), name, bytes, ggml_type_info(type)->name);
+    if (!tensor || tensor->type->id != (uint32_t)type || tensor->bytes != bytes)
+        return hd_error(HD_BAD_DATA, "%s: tensor %s has to be %" PRIu64 " bytes of %s", gguf_path(file), name, bytes,
+                        ggml_type_info(type)->name);
     hd_hasher_add(hasher, tensor->data, (size_t)bytes);
     *out_data = tensor->data;
     return NULL;
 }
 
-static HdStatus *check_tensors(const HeddleSession *session, const GgufFile *file, uint32_t count, HdHasher *hasher, const uint8_t **out_tokens, const uint8_t **out_states)
+static HdStatus *check_tensors(const HeddleSession *session, const GgufFile *file, uint32_t count, HdHasher *hasher,
+                               const uint8_t **out_tokens, const uint8_t **out_states)
 {
     HD_TRY(check_tensor(file, "tokens", GGML_I32, (uint64_t)count * sizeof(int32_t), hasher, out_tokens));
     for (uint32_t i = 0; i < session->module->state_count; i++) {
@@ -109,53 +119,69 @@ static HdStatus *check_tensors(const HeddleSession *session, const GgufFile *fil
     return NULL;
 }
 
-static HdStatus *check_tokens(const HeddleSession *session, const GgufFile *file, const uint8_t *tokens, uint32_t count, const int32_t *prefix, uint32_t prefix_count)
+static HdStatus *check_tokens(const HeddleSession *session, const GgufFile *file, const uint8_t *tokens, uint32_t count,
+                              const int32_t *prefix, uint32_t prefix_count)
 {
     for (uint32_t i = 0; i < count; i++) {
         int32_t token;
         memcpy(&token, tokens + i * sizeof token, sizeof token);
-        if (token < 0 || (uint32_t)token >= session->module->info.vocab) return hd_error(HD_BAD_DATA, "%s: token %" PRIu32 " is %" PRId32 ", outside the vocabulary", gguf_path(file), i, token);
+        if (token < 0 || (uint32_t)token >= session->module->info.vocab)
+            return hd_error(HD_BAD_DATA, "%s: token %" PRIu32 " is %" PRId32 ", outside the vocabulary", gguf_path(file), i,
+                            token);
         if (prefix && (i >= prefix_count || prefix[i] != token))
-            return hd_error(HD_MISMATCH, "%s: the saved slot continues differently from token %" PRIu32 " of %" PRIu32 " on", gguf_path(file), i, count);
+            return hd_error(HD_MISMATCH, "%s: the saved slot continues differently from token %" PRIu32 " of %" PRIu32 " on",
+                            gguf_path(file), i, count);
     }
     return NULL;
 }
 
-static HdStatus *load(HeddleSession *session, uint32_t slot, const GgufFile *file, const int32_t *prefix, uint32_t prefix_count, HdArena *arena)
+// What a checked file says: views into its mapping. `states` has a row per state.
+typedef struct Saved { uint32_t count; const uint8_t *tokens, **states; } Saved;
+
+static HdStatus *check(HeddleSession *session, const GgufFile *file, Saved *saved)
 {
-    const uint8_t *tokens = NULL, **states = HD_NEW_ARRAY(arena, const uint8_t *, session->module->state_count);
-    uint32_t count;
     HdStr content;
     char hex[33];
     HD_TRY(check_owner(session, file));
-    HD_TRY(gguf_get_u32(file, SLOT_TOKENS, &count));
+    HD_TRY(gguf_get_u32(file, SLOT_TOKENS, &saved->count));
     HD_TRY(gguf_get_string(file, SLOT_CONTENT, &content));
-    if (count > session->shape.context) return hd_error(HD_LIMIT, "%s: holds %" PRIu32 " tokens, this session's context is %" PRIu32 "; use a larger context (-c)", gguf_path(file), count, session->shape.context);
-    if (!count) return heddle_slot_reset(session, slot);
+    if (saved->count > session->shape.context)
+        return hd_error(HD_LIMIT, "%s: holds %" PRIu32 " tokens, this session's context is %" PRIu32 "; use a larger context (-c)",
+                        gguf_path(file), saved->count, session->shape.context);
+    if (!saved->count) return NULL;
     HdHasher *hasher = hd_hasher_new();
-    HdStatus *status = check_tensors(session, file, count, hasher, &tokens, states);
+    HdStatus *status = check_tensors(session, file, saved->count, hasher, &saved->tokens, saved->states);
     hd_digest_hex(hd_hasher_finish(hasher), hex);
-    HD_TRY(status);
-    if (!hd_str_is(content, hex)) return hd_error(HD_BAD_DATA, "%s: damaged: its content does not match its digest", gguf_path(file));
-    HD_TRY(check_tokens(session, file, tokens, count, prefix, prefix_count));
+    if (status || hd_str_is(content, hex)) return status;
+    return hd_error(HD_BAD_DATA, "%s: damaged: its content does not match its digest", gguf_path(file));
+}
+
+static HdStatus *fill_slot(HeddleSession *session, uint32_t slot, const Saved *saved)
+{
     HD_TRY(heddle_slot_reset(session, slot));
     RtSlot *row = &session->slots[slot];
-    memcpy(row->tokens, tokens, count * sizeof(int32_t));
-    for (uint32_t i = 0; i < session->module->state_count; i++) memcpy(state_data(session, i, slot), states[i], state_bytes(&session->module->states[i], count));
+    if (!saved->count) return NULL;
+    memcpy(row->tokens, saved->tokens, saved->count * sizeof(int32_t));
+    for (uint32_t i = 0; i < session->module->state_count; i++)
+        memcpy(state_data(session, i, slot), saved->states[i], state_bytes(&session->module->states[i], saved->count));
     for (uint32_t p = 1; p < session->shape.planes; p++) row->positions[p] = RT_NO_POSITION;
-    row->positions[0] = row->filled = count;
+    row->positions[0] = row->filled = saved->count;
     return NULL;
 }
 
-HeddleStatus *heddle_slot_load(HeddleSession *session, uint32_t slot, const char *path, const int32_t *prefix, uint32_t prefix_count)
+HeddleStatus *heddle_slot_load(HeddleSession *session, uint32_t slot, const char *path, const int32_t *prefix,
+                               uint32_t prefix_count)
 {
     RtSlot *row;
     GgufFile *file;
-    HdArena arena = {0};
+    Saved saved = {0};
     HD_TRY(rt_slot(session, slot, &row));
     HD_TRY(gguf_open(path, NULL, &file));
-    HdStatus *status = load(session, slot, file, prefix, prefix_count, &arena);
-    hd_arena_free(&arena);
+    saved.states = hd_xcalloc(session->module->state_count, sizeof *saved.states);
+    HdStatus *status = check(session, file, &saved);
+    if (!status) status = check_tokens(session, file, saved.tokens, saved.count, prefix, prefix_count);
+    if (!status) status = fill_slot(session, slot, &saved);
+    free(saved.states);
     gguf_close(file);
     return status;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Slots: reset, fork, snapshots. The cache is append-only, so a snapshot needs none of it: going back means forgetting its later rows. What a snapshot does
-// need is proof that the earlier rows are still those it was taken after; it keeps a digest of the tokens.
+// Slots: reset, fork, snapshots. The cache is append-only, so a snapshot needs none of it: going back means forgetting its
+// later rows. What a snapshot does need is proof that the earlier rows are still those it was taken after; it keeps a digest of
+// the tokens.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,9 +47,8 @@ HeddleStatus *heddle_slot_reset(HeddleSession *session, uint32_t slot)
 HeddleStatus *heddle_slot_fork(HeddleSession *session, uint32_t from, uint32_t to)
 {
     RtSlot *source, *target;
-    HD_TRY(rt_slot(session, from, &source));
+    HD_TRY(rt_whole_slot(session, from, &source));
     HD_TRY(rt_slot(session, to, &target));
-    if (source->broken) return hd_error(HD_NOT_FINITE, "slot %" PRIu32 ": an earlier step failed and left its state unusable: it cannot be forked", from);
     if (from == to) return NULL;
     for (uint32_t i = 0; i < session->module->state_count; i++) {
         const RtState *state = &session->module->states[i];
@@ -88,8 +88,7 @@ HeddleStatus *heddle_snapshot_take(const HeddleSession *session, uint32_t slot, 
 {
     RtSlot *row;
     RtBuffer recurrent;
-    HD_TRY(rt_slot(session, slot, &row));
-    if (row->broken) return hd_error(HD_NOT_FINITE, "slot %" PRIu32 ": an earlier step failed and left its state unusable: no snapshot is taken", slot);
+    HD_TRY(rt_whole_slot(session, slot, &row));
     HD_TRY(rt_alloc(recurrent_bytes(session->module), "a snapshot", &recurrent));
     HeddleSnapshot *snapshot = hd_xcalloc(1, sizeof *snapshot);
     snapshot->module = session->module;
@@ -105,11 +104,13 @@ HeddleStatus *heddle_snapshot_restore(HeddleSession *session, uint32_t slot, con
 {
     RtSlot *row;
     HD_TRY(rt_slot(session, slot, &row));
-    if (snapshot->module != session->module) return hd_error(HD_MISMATCH, "slot %" PRIu32 ": the snapshot was taken with another module", slot);
+    if (snapshot->module != session->module)
+        return hd_error(HD_MISMATCH, "slot %" PRIu32 ": the snapshot was taken with another module", slot);
     HdDigest have = {0, 0};
     if (snapshot->position <= row->filled) have = prefix_digest(row, snapshot->position);
     if (have.lo != snapshot->prefix.lo || have.hi != snapshot->prefix.hi)
-        return hd_error(HD_MISMATCH, "slot %" PRIu32 ": its cache no longer begins with the %" PRIu32 " tokens after which the snapshot was taken", slot, snapshot->position);
+        return hd_error(HD_MISMATCH, "slot %" PRIu32 ": its cache no longer begins with the %" PRIu32 " tokens after which the "
+                        "snapshot was taken", slot, snapshot->position);
     copy_recurrent(session, slot, row->plane, rt_host(&snapshot->recurrent), true);
     row->positions[row->plane] = snapshot->position;
     row->broken = false;

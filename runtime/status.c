@@ -4,7 +4,8 @@
 
 #include "runtime/base/base.h"
 
-#define HD_STATUS(name, exit_code, doc) _Static_assert((int)HEDDLE_##name == (int)HD_##name, "heddle.h lists the codes in the order of status.def");
+#define HD_STATUS(name, exit_code, doc) \
+    _Static_assert((int)HEDDLE_##name == (int)HD_##name, "heddle.h lists the codes in the order of status.def");
 #include "runtime/base/status.def"
 #undef HD_STATUS
 _Static_assert((int)HEDDLE_INTERNAL + 1 == (int)HD_CODE_COUNT, "heddle.h lists all codes of status.def");

@@ -63,7 +63,8 @@ static HdDigest digest_of(const GgufFile *file, void (*add)(HdHasher *, const Gg
     HdHasher *hasher = hd_hasher_new();
     hd_hasher_add(hasher, gguf_header_data(file), (size_t)gguf_header_bytes(file));
     for (size_t i = 0; i < gguf_tensor_count(file); i++) {
-        const GgufTensor *tensor = gguf_tensor_at(file, i);   // name and shape too: later parts of a split model have headers of their own
+        // name and shape too: later parts of a split model have headers of their own
+        const GgufTensor *tensor = gguf_tensor_at(file, i);
         hd_hasher_add(hasher, tensor->name.data, tensor->name.len);
         hd_hasher_add(hasher, &tensor->type->id, sizeof tensor->type->id);
         hd_hasher_add(hasher, tensor->ne, sizeof tensor->ne);
@@ -98,11 +99,13 @@ HdStatus *rt_weights_check(HeddleWeights *weights, HdStr identity, HdStr full, c
     char have[33], have_full[33];
     rt_weights_identity(weights, have, have_full);
     if (!hd_str_is(identity, have))
-        return hd_error(HD_MISMATCH, "%s: made from other weights (identity " HD_STR_FMT ") than %s (identity %s); %s", what, HD_STR_ARG(identity), heddle_weights_path(weights), have, mend);
+        return hd_error(HD_MISMATCH, "%s: made from other weights (identity " HD_STR_FMT ") than %s (identity %s); %s", what,
+                        HD_STR_ARG(identity), heddle_weights_path(weights), have, mend);
     if (!weights->strict) return NULL;
-    if (!full.len) return hd_error(HD_MISMATCH, "%s: holds no digest of every weight, which strict checking asks for; %s", what, mend);
+    if (!full.len) return hd_error(HD_MISMATCH, "%s: holds no digest of every weight, which strict checking asks for; %s", what,
+                                   mend);
     if (!hd_str_is(full, have_full))
-        return hd_error(HD_MISMATCH, "%s: made from weights that differ somewhere from %s (digest of all " HD_STR_FMT ", here %s); %s", what, heddle_weights_path(weights), HD_STR_ARG(full),
-                        have_full, mend);
+        return hd_error(HD_MISMATCH, "%s: made from weights that differ somewhere from %s (digest of all " HD_STR_FMT
+                        ", here %s); %s", what, heddle_weights_path(weights), HD_STR_ARG(full), have_full, mend);
     return NULL;
 }

@@ -62,7 +62,8 @@ static void *open_as_file(const HeddleModule *module)
     const char *folder = getenv("TMPDIR");
     char path[4096];
     void *library = NULL;
-    if (snprintf(path, sizeof path, "%s/heddle-kernels-XXXXXX", folder && *folder ? folder : "/tmp") >= (int)sizeof path) return NULL;
+    if (snprintf(path, sizeof path, "%s/heddle-kernels-XXXXXX", folder && *folder ? folder : "/tmp") >= (int)sizeof path)
+        return NULL;
     int fd = mkstemp(path);
     if (fd < 0) return NULL;
     if (write_all(fd, module->object, module->object_len)) library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -87,7 +88,8 @@ static HdStatus *load(CpuDevice *cpu, const HeddleModule *module)
     if (!cpu->library) cpu->library = open_as_file(module);
     if (!cpu->library) {
         const char *reason = dlerror();
-        return hd_error(HD_BAD_DATA, "%s: its kernels cannot be loaded: %s", module->path, reason ? reason : "no room for a temporary file");
+        return hd_error(HD_BAD_DATA, "%s: its kernels cannot be loaded: %s", module->path,
+                        reason ? reason : "no room for a temporary file");
     }
     for (uint32_t i = 0; i < module->kernel_count; i++) {
         void *symbol = dlsym(cpu->library, module->kernels[i].name);
@@ -124,13 +126,15 @@ static void cpu_queue_free(RtQueue *queue)
 
 static HdStatus *allocate(CpuQueue *queue, uint64_t arena_bytes, uint32_t scratch_bytes)
 {
-    queue->scratch_stride = hd_align_up(scratch_bytes, RT_ALIGN) + RT_ALIGN;   // the gap keeps threads out of each other's cache lines
+    // the gap keeps threads out of each other's cache lines
+    queue->scratch_stride = hd_align_up(scratch_bytes, RT_ALIGN) + RT_ALIGN;
     HD_TRY(rt_alloc(arena_bytes, "intermediate values", &queue->arena));
     HD_TRY(rt_alloc(queue->bindings.threads * queue->scratch_stride, "scratch of the threads", &queue->scratch));
     return rt_pool_new(queue->bindings.threads, &queue->pool);
 }
 
-static HdStatus *cpu_queue_new(RtDevice *device, const RtBindings *bindings, uint64_t arena_bytes, uint32_t scratch_bytes, RtQueue **out_queue)
+static HdStatus *cpu_queue_new(RtDevice *device, const RtBindings *bindings, uint64_t arena_bytes, uint32_t scratch_bytes,
+                               RtQueue **out_queue)
 {
     CpuQueue *queue = aligned_alloc(64, hd_align_up(sizeof *queue, 64));
     if (!queue) return rt_no_memory(sizeof *queue, "a queue");
@@ -148,7 +152,8 @@ static HdStatus *cpu_plan(CpuQueue *queue, const RtClass *class, const RtBinding
 {
     const HeddleModule *module = queue->base.device->module;
     RtPlan **plan = &queue->plans[class - module->classes];
-    if (!*plan) HD_TRY(rt_plan_new(module, class, &queue->bindings, queue->arena.address, (uint64_t)(uintptr_t)&queue->status, plan));
+    uint64_t status = (uint64_t)(uintptr_t)&queue->status;
+    if (!*plan) HD_TRY(rt_plan_new(module, class, &queue->bindings, queue->arena.address, status, plan));
     *out_plan = *plan;
     return rt_plan_bind(*plan, binding);
 }
@@ -176,7 +181,10 @@ static void leave_kernels(unsigned int saved)
 #endif
 }
 
-static uint8_t *scratch_of(const CpuQueue *queue, uint32_t thread) { return (uint8_t *)rt_host(&queue->scratch) + thread * queue->scratch_stride; }
+static uint8_t *scratch_of(const CpuQueue *queue, uint32_t thread)
+{
+    return (uint8_t *)rt_host(&queue->scratch) + thread * queue->scratch_stride;
+}
 
 static void run_units(const CpuQueue *queue, const RtPlan *plan, uint32_t l, int64_t begin, int64_t end, uint32_t thread)
 {
@@ -219,7 +227,8 @@ static void run_piece(void *user, uint32_t phase, uint32_t chunk, uint32_t threa
     int64_t units = queue->piece.end - queue->piece.begin, chunks = queue->bindings.threads, begin = queue->piece.begin;
     (void)phase;
     unsigned int saved = enter_kernels();
-    run_units(queue, queue->running, queue->piece.launch, begin + units * chunk / chunks, begin + units * (chunk + 1) / chunks, thread);
+    run_units(queue, queue->running, queue->piece.launch, begin + units * chunk / chunks, begin + units * (chunk + 1) / chunks,
+              thread);
     leave_kernels(saved);
 }
 
@@ -236,4 +245,5 @@ static HdStatus *cpu_launch(RtQueue *base, const RtClass *class, uint32_t launch
 
 static const uint8_t *cpu_arena(const RtQueue *queue) { return rt_host(&((const CpuQueue *)queue)->arena); }
 
-const RtDeviceType rt_device_cpu = {"cpu", true, cpu_open, cpu_close, cpu_queue_new, cpu_queue_free, cpu_step, cpu_launch, cpu_arena};
+const RtDeviceType rt_device_cpu = {"cpu", true, cpu_open, cpu_close, cpu_queue_new, cpu_queue_free, cpu_step, cpu_launch,
+                                    cpu_arena};

@@ -9,12 +9,13 @@ static const RtDeviceType *const types[] = {&rt_device_cpu, &rt_device_null};
 HdStatus *rt_device_type(const HeddleModule *module, const char *name, const RtDeviceType **out_type)
 {
     const char *colon = strchr(module->info.target, ':');
-    HdStr wanted = name ? hd_str(name) : (HdStr){module->info.target, colon ? (size_t)(colon - module->info.target) : strlen(module->info.target)};
+    size_t kind = colon ? (size_t)(colon - module->info.target) : strlen(module->info.target);
+    HdStr wanted = name ? hd_str(name) : (HdStr){module->info.target, kind};
     for (size_t i = 0; i < HD_COUNT(types); i++)
         if (hd_str_is(wanted, types[i]->name)) {
             *out_type = types[i];
             return NULL;
         }
     if (name) return hd_error(HD_USAGE, "device '%s': this program has cpu and null", name);
-    return hd_error(HD_UNSUPPORTED, "%s: compiled for %s; this program runs cpu modules: heddle compile MODEL.gguf --target cpu:native -o %s", module->path, module->info.target, module->path);
+    return rt_other_target(module);
 }

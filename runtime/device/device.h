@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Devices: what carries out the steps of a schedule. A device holds the loaded kernels of one module and is shared by sessions; a queue belongs to one session and
-// holds what a running step needs (threads, arena, scratch).
+// Devices: what carries out the steps of a schedule. A device holds the loaded kernels of one module and is shared by sessions;
+// a queue belongs to one session and holds what a running step needs (threads, arena, scratch).
 //
 //   null    walks the whole schedule and checks every launch, computes nothing; results are zero
 //   cpu     calls the kernels of the module's shared object from a pool of threads
@@ -35,7 +35,8 @@ typedef struct RtDeviceType {
     bool runs_kernels;                           // false: needs neither weights nor this machine's features
     HdStatus *(*open)(const HeddleModule *module, RtDevice **out_device);
     void (*close)(RtDevice *device);
-    HdStatus *(*queue_new)(RtDevice *device, const RtBindings *bindings, uint64_t arena_bytes, uint32_t scratch_bytes, RtQueue **out_queue);
+    HdStatus *(*queue_new)(RtDevice *device, const RtBindings *bindings, uint64_t arena_bytes, uint32_t scratch_bytes,
+                           RtQueue **out_queue);
     void (*queue_free)(RtQueue *queue);
     // Runs every stage of a class for T, S, C, R; returns when all is done. The status word is reset before.
     HdStatus *(*step)(RtQueue *queue, const RtClass *class, const RtBinding *binding, HeddleStepStatus *out_status);
@@ -53,9 +54,10 @@ HD_MUST_USE HdStatus *rt_device_type(const HeddleModule *module, const char *nam
 extern const RtDeviceType rt_device_null, rt_device_cpu;
 
 // ---- plan.c: a class of the schedule, bound to addresses ---------------------------------------------------------
-// Argument slots hold addresses for good; only expressions change with T, S, C, R, and only when these do. The units of a stage are cut into contiguous chunks
-// of about equal cost, over all of its launches; which thread does a chunk changes no bit of a result. Stages with too little work for a second thread are joined:
-// a phase is either one stage of several chunks, or a run of stages that one thread does in order.
+// Argument slots hold addresses for good; only expressions change with T, S, C, R, and only when these do. The units of a stage
+// are cut into contiguous chunks of about equal cost, over all of its launches; which thread does a chunk changes no bit of a
+// result. Stages with too little work for a second thread are joined: a phase is either one stage of several chunks, or a run
+// of stages that one thread does in order.
 
 typedef struct RtPhase { uint32_t first, count; } RtPhase;   // launches
 
@@ -74,11 +76,15 @@ typedef struct RtPlan {
 } RtPlan;
 
 // Resolves everything that does not change. `arena` and `status` are addresses.
-HD_MUST_USE HdStatus *rt_plan_new(const HeddleModule *module, const RtClass *class, const RtBindings *bindings, uint64_t arena, uint64_t status, RtPlan **out_plan);
+HD_MUST_USE HdStatus *rt_plan_new(const HeddleModule *module, const RtClass *class, const RtBindings *bindings, uint64_t arena,
+                                  uint64_t status, RtPlan **out_plan);
 void rt_plan_free(RtPlan *plan);                 // NULL is fine
 // Evaluates expressions and cuts units. BAD_DATA names the launch whose units are negative or overflow.
 HD_MUST_USE HdStatus *rt_plan_bind(RtPlan *plan, const RtBinding *binding);
-static inline const int64_t *rt_plan_cuts(const RtPlan *plan, uint32_t launch) { return plan->cuts + (size_t)launch * (plan->most_chunks + 1); }
+static inline const int64_t *rt_plan_cuts(const RtPlan *plan, uint32_t launch)
+{
+    return plan->cuts + (size_t)launch * (plan->most_chunks + 1);
+}
 
 // ---- pool.c: threads that work together ------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The null device: a complete device that computes nothing. It walks the schedule as a real one does and checks every launch; results are zero. Used to test everything
-// around the kernels, to plan memory for machines that are not at hand, and as the skeleton of a new device.
+// The null device: a complete device that computes nothing. It walks the schedule as a real one does and checks every launch;
+// results are zero. Used to test everything around the kernels, to plan memory for machines that are not at hand, and as the
+// skeleton of a new device.
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -35,7 +36,8 @@ static void null_queue_free(RtQueue *queue)
     free(null);
 }
 
-static HdStatus *null_queue_new(RtDevice *device, const RtBindings *bindings, uint64_t arena_bytes, uint32_t scratch_bytes, RtQueue **out_queue)
+static HdStatus *null_queue_new(RtDevice *device, const RtBindings *bindings, uint64_t arena_bytes, uint32_t scratch_bytes,
+                                RtQueue **out_queue)
 {
     NullQueue *queue = hd_xcalloc(1, sizeof *queue);
     queue->base.device = device;
@@ -51,7 +53,8 @@ static HdStatus *null_queue_new(RtDevice *device, const RtBindings *bindings, ui
 static HdStatus *bad(const NullQueue *queue, const RtClass *class, const RtLaunch *launch, uint32_t arg, const char *what)
 {
     const HeddleModule *module = queue->base.device->module;
-    return hd_error(HD_INTERNAL, "%s: class %s, stage %" PRId32 ", kernel %s, argument %" PRIu32 ": %s", module->path, class->name, launch->stage, module->kernels[launch->kernel].name,
+    return hd_error(HD_INTERNAL, "%s: class %s, stage %" PRId32 ", kernel %s, argument %" PRIu32 ": %s", module->path,
+                    class->name, launch->stage, module->kernels[launch->kernel].name,
                     arg, what);
 }
 
@@ -62,11 +65,13 @@ static HdStatus *check_slot(const NullQueue *queue, const RtClass *class, const 
     const RtBuffer *arena = &queue->arena;
     switch (arg->kind) {
     case HEDDLE_ARG_ARENA:
-        return slot >= arena->address && slot - arena->address < arena->bytes ? NULL : bad(queue, class, launch, a, "an address outside the arena");
+        if (slot >= arena->address && slot - arena->address < arena->bytes) return NULL;
+        return bad(queue, class, launch, a, "an address outside the arena");
     case HEDDLE_ARG_STATE: case HEDDLE_ARG_INPUT: case HEDDLE_ARG_STATUS:
         return slot && slot % 4 == 0 ? NULL : bad(queue, class, launch, a, "no address, or one that is not aligned");
     case HEDDLE_ARG_STATE_SLOT: case HEDDLE_ARG_STATE_PLANE:
-        return slot && slot % RT_ALIGN == 0 ? NULL : bad(queue, class, launch, a, "a stride of state that is not a multiple of 64");
+        if (slot && slot % RT_ALIGN == 0) return NULL;
+        return bad(queue, class, launch, a, "a stride of state that is not a multiple of 64");
     default:
         return NULL;
     }
@@ -76,7 +81,8 @@ static HdStatus *check_launch(const NullQueue *queue, const RtPlan *plan, uint32
 {
     const RtLaunch *launch = &plan->class->launches[l];
     if (launch->scratch > queue->scratch_bytes) return bad(queue, plan->class, launch, 0, "needs more scratch than a thread has");
-    for (uint32_t a = 0; a < launch->arg_count; a++) HD_TRY(check_slot(queue, plan->class, launch, a, plan->slots[plan->first_slot[l] + a]));
+    const uint64_t *slots = plan->slots + plan->first_slot[l];
+    for (uint32_t a = 0; a < launch->arg_count; a++) HD_TRY(check_slot(queue, plan->class, launch, a, slots[a]));
     return NULL;
 }
 
@@ -88,7 +94,8 @@ static HdStatus *check_phase(const NullQueue *queue, const RtPlan *plan, uint32_
         const RtLaunch *launch = &plan->class->launches[l];
         for (uint32_t i = 0; i < plan->chunks[phase]; i++)
             if (cuts[i] > cuts[i + 1]) return bad(queue, plan->class, launch, 0, "its chunks overlap");
-        if (cuts[0] || cuts[plan->chunks[phase]] != plan->units[l]) return bad(queue, plan->class, launch, 0, "its chunks leave units out");
+        if (cuts[0] || cuts[plan->chunks[phase]] != plan->units[l])
+            return bad(queue, plan->class, launch, 0, "its chunks leave units out");
         HD_TRY(check_launch(queue, plan, l));
     }
     return NULL;
@@ -118,10 +125,12 @@ static HdStatus *null_launch(RtQueue *queue, const RtClass *class, uint32_t laun
 {
     RtPlan *plan;
     HD_TRY(null_plan((NullQueue *)queue, class, &class->bound, &plan));
-    if (begin < 0 || end > plan->units[launch]) return bad((NullQueue *)queue, class, &class->launches[launch], 0, "units out of range");
+    if (begin < 0 || end > plan->units[launch])
+        return bad((NullQueue *)queue, class, &class->launches[launch], 0, "units out of range");
     return check_launch((NullQueue *)queue, plan, launch);
 }
 
 static const uint8_t *null_arena(const RtQueue *queue) { return rt_host(&((const NullQueue *)queue)->arena); }
 
-const RtDeviceType rt_device_null = {"null", false, null_open, null_close, null_queue_new, null_queue_free, null_step, null_launch, null_arena};
+const RtDeviceType rt_device_null = {"null", false, null_open, null_close, null_queue_new, null_queue_free, null_step,
+                                     null_launch, null_arena};

@@ -6,9 +6,10 @@
 
 #include "runtime/device/device.h"
 
-// Cost of a launch is about the bytes it moves; a thread does some four operations in the time of one byte from memory. A second thread is worth waking and
-// waiting for from THREAD_COST on: at 10 GB/s that is two microseconds, the price of a barrier. Beyond one chunk per thread (which evens out cores of
-// unequal speed) a chunk has to be worth a call of the kernel, which may begin with work of its own.
+// Cost of a launch is about the bytes it moves; a thread does some four operations in the time of one byte from memory. A
+// second thread is worth waking and waiting for from THREAD_COST on: at 10 GB/s that is two microseconds, the price of a
+// barrier. Beyond one chunk per thread (which evens out cores of unequal speed) a chunk has to be worth a call of the kernel,
+// which may begin with work of its own.
 enum { FLOPS_PER_BYTE = 4, THREAD_COST = 16 * 1024, CHUNK_COST = 64 * 1024, CHUNKS_PER_THREAD = 2 };
 
 // ---- argument slots ------------------------------------------------------------------------------------------
@@ -32,7 +33,8 @@ static uint64_t resolve(const RtBindings *bindings, const RtArg *arg, uint64_t a
 
 static bool needs_session(HeddleArgKind kind)
 {
-    return kind == HEDDLE_ARG_STATE || kind == HEDDLE_ARG_STATE_SLOT || kind == HEDDLE_ARG_STATE_PLANE || kind == HEDDLE_ARG_INPUT;
+    return kind == HEDDLE_ARG_STATE || kind == HEDDLE_ARG_STATE_SLOT || kind == HEDDLE_ARG_STATE_PLANE
+        || kind == HEDDLE_ARG_INPUT;
 }
 
 static HdStatus *resolve_all(RtPlan *plan, const RtBindings *bindings, uint64_t arena, uint64_t status)
@@ -44,14 +46,16 @@ static HdStatus *resolve_all(RtPlan *plan, const RtBindings *bindings, uint64_t 
         for (uint32_t a = 0; a < launch->arg_count; a++) {
             const RtArg *arg = &plan->module->args[launch->first_arg + a];
             if (needs_session(arg->kind) && !bindings->states)
-                return hd_error(HD_BAD_DATA, "%s: class %s, launch %" PRIu32 ": reads state or input, which packing has none of", plan->module->path, plan->class->name, l);
+                return hd_error(HD_BAD_DATA, "%s: class %s, launch %" PRIu32 ": reads state or input, which packing has none of",
+                                plan->module->path, plan->class->name, l);
             plan->slots[slot++] = resolve(bindings, arg, arena, status);
         }
     }
     return NULL;
 }
 
-HdStatus *rt_plan_new(const HeddleModule *module, const RtClass *class, const RtBindings *bindings, uint64_t arena, uint64_t status, RtPlan **out_plan)
+HdStatus *rt_plan_new(const HeddleModule *module, const RtClass *class, const RtBindings *bindings, uint64_t arena,
+                      uint64_t status, RtPlan **out_plan)
 {
     RtPlan *plan = hd_xcalloc(1, sizeof *plan);
     uint32_t launches = class->launch_count;
@@ -86,7 +90,8 @@ void rt_plan_free(RtPlan *plan)
 static HdStatus *bad_launch(const RtPlan *plan, uint32_t launch, const char *what)
 {
     const RtLaunch *row = &plan->class->launches[launch];
-    return hd_error(HD_BAD_DATA, "%s: class %s, stage %" PRId32 ", kernel %s: %s", plan->module->path, plan->class->name, row->stage, plan->module->kernels[row->kernel].name, what);
+    return hd_error(HD_BAD_DATA, "%s: class %s, stage %" PRId32 ", kernel %s: %s", plan->module->path, plan->class->name,
+                    row->stage, plan->module->kernels[row->kernel].name, what);
 }
 
 static HdStatus *bind_launch(RtPlan *plan, const RtBinding *binding, uint32_t l)
@@ -96,10 +101,12 @@ static HdStatus *bind_launch(RtPlan *plan, const RtBinding *binding, uint32_t l)
         const RtArg *arg = &plan->module->args[launch->first_arg + a];
         int64_t value = 0;
         if (arg->kind != HEDDLE_ARG_EXPR) continue;
-        if (!rt_expr_eval(&plan->module->exprs[arg->index], binding, &value)) return bad_launch(plan, l, "an argument does not fit 64 bits");
+        if (!rt_expr_eval(&plan->module->exprs[arg->index], binding, &value))
+            return bad_launch(plan, l, "an argument does not fit 64 bits");
         plan->slots[plan->first_slot[l] + a] = (uint64_t)value;
     }
-    if (!rt_expr_eval(&plan->module->exprs[launch->units], binding, &plan->units[l]) || plan->units[l] < 0 || plan->units[l] > (int64_t)1 << 40)
+    if (!rt_expr_eval(&plan->module->exprs[launch->units], binding, &plan->units[l]) || plan->units[l] < 0
+        || plan->units[l] > (int64_t)1 << 40)
         return bad_launch(plan, l, "the number of work units is negative or too large");
     return NULL;
 }
@@ -110,14 +117,16 @@ static double launch_cost(const RtPlan *plan, const RtBinding *binding, uint32_t
     const RtLaunch *launch = &plan->class->launches[l];
     int64_t bytes = 0, flops = 0;
     if (plan->units[l] == 0) return 0;
-    bool known = rt_expr_eval(&plan->module->exprs[launch->bytes], binding, &bytes) && rt_expr_eval(&plan->module->exprs[launch->flops], binding, &flops) && bytes >= 0 && flops >= 0;
+    bool known = rt_expr_eval(&plan->module->exprs[launch->bytes], binding, &bytes)
+        && rt_expr_eval(&plan->module->exprs[launch->flops], binding, &flops) && bytes >= 0 && flops >= 0;
     double cost = known ? (double)bytes + (double)flops / FLOPS_PER_BYTE : 0;
     return cost > 0 ? cost : (double)plan->units[l] * THREAD_COST;
 }
 
 static uint32_t chunk_count(const RtPlan *plan, double cost, int64_t units)
 {
-    double chunks = HD_MIN(cost / THREAD_COST, (double)plan->threads), more = HD_MIN(cost / CHUNK_COST, (double)plan->most_chunks);
+    double chunks = HD_MIN(cost / THREAD_COST, (double)plan->threads);
+    double more = HD_MIN(cost / CHUNK_COST, (double)plan->most_chunks);
     chunks = HD_MAX(HD_MAX(chunks, more), 1);
     if (chunks > plan->threads) chunks -= (uint32_t)chunks % plan->threads;   // so that threads of equal speed finish together
     return (uint32_t)HD_MIN(chunks, (double)units);

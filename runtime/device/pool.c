@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Threads that carry out a job together.
 //
-// Chunks are claimed, not assigned: a thread that the system has pushed aside for a busy neighbour before it claimed something keeps nobody waiting, the others do
-// its share. Claiming is one addition to `claims`, which holds how many chunks the present phase has and how many are taken; a claim at or beyond the end claims
-// nothing, and needs to look at nothing else, so that a thread may come late, even after the job. Whoever completes the last chunk of a phase opens the next one:
+// Chunks are claimed, not assigned: a thread that the system has pushed aside for a busy neighbour before it claimed something
+// keeps nobody waiting, the others do its share. Claiming is one addition to `claims`, which holds how many chunks the present
+// phase has and how many are taken; a claim at or beyond the end claims nothing, and needs to look at nothing else, so that a
+// thread may come late, even after the job. Whoever completes the last chunk of a phase opens the next one:
 //
 //      present = next phase; done = 0; claims = {chunks, 0}; opened += 1, wake sleepers
 //
-// Nothing of a phase changes while a chunk of it is claimed and not done; that is what makes plain reads of `job` and `present` safe after a claim.
+// Nothing of a phase changes while a chunk of it is claimed and not done; that is what makes plain reads of `job` and `present`
+// safe after a claim.
 //
-// Who finds nothing to claim waits for `opened` to change: it spins for a moment, because the next phase usually begins within microseconds, then sleeps in the kernel.
-// A pool without work burns nothing. The waker asks the kernel only when somebody sleeps; both sides use sequentially consistent operations, so that either the
-// waker sees the sleeper or the sleeper the change.
+// Who finds nothing to claim waits for `opened` to change: it spins for a moment, because the next phase usually begins within
+// microseconds, then sleeps in the kernel. A pool without work burns nothing. The waker asks the kernel only when somebody
+// sleeps; both sides use sequentially consistent operations, so that either the waker sees the sleeper or the sleeper the
+// change.
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -34,7 +37,8 @@
 #endif
 
 enum {
-    SPINS = 2000,                    // pauses before sleeping: some fifty microseconds, a few times what a phase of a small model takes
+    // pauses before sleeping: some fifty microseconds, a few times what a phase of a small model takes
+    SPINS = 2000,
     CACHE_LINE = 64,
 };
 
@@ -53,7 +57,10 @@ struct RtPool {
 
 // ---- waiting -------------------------------------------------------------------------------------------------
 
-static void futex(_Atomic uint32_t *word, int operation, uint32_t value) { syscall(SYS_futex, (uint32_t *)word, operation, value, NULL, NULL, 0); }
+static void futex(_Atomic uint32_t *word, int operation, uint32_t value)
+{
+    syscall(SYS_futex, (uint32_t *)word, operation, value, NULL, NULL, 0);
+}
 
 // Returns once something was opened since `opened` was `old`.
 static void await_change(RtPool *pool, uint32_t old)
@@ -108,7 +115,8 @@ static void *worker_main(void *user)
     struct Worker *worker = user;
     RtPool *pool = worker->pool;
     while (!atomic_load(&pool->stop)) {
-        uint32_t opened = atomic_load_explicit(&pool->opened, memory_order_acquire);   // before looking for a chunk, so that none can be missed
+        // before looking for a chunk, so that none can be missed
+        uint32_t opened = atomic_load_explicit(&pool->opened, memory_order_acquire);
         if (!do_chunk(pool, worker->number)) await_change(pool, opened);
     }
     return NULL;
@@ -156,7 +164,8 @@ static HdStatus *start_workers(RtPool *pool)
         *worker = (struct Worker){pool, i, 0};
         int error = pthread_create(&worker->thread, NULL, worker_main, worker);
         if (error) {
-            status = hd_error(HD_LIMIT, "cannot start thread %u of %u: %s; ask for fewer threads", i + 1, pool->threads, strerror(error));
+            status = hd_error(HD_LIMIT, "cannot start thread %u of %u: %s; ask for fewer threads", i + 1, pool->threads,
+                              strerror(error));
             pool->threads = i;
         }
     }

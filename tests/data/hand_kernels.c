@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kernels written by hand for tests of the module and the runtime: a tiny model whose answers tests/support/hand_program.h computes in another way.
-// Built without libc and without sanitizers into a shared object, as the compiler's own output is.
+// Kernels written by hand for tests of the module and the runtime: a tiny model whose answers tests/support/hand_program.h
+// computes in another way. Built without libc and without sanitizers into a shared object, as the compiler's own output is.
 #include "runtime/abi.h"
 
 #define PTR(type, i) ((type *)(uintptr_t)args[i])
@@ -57,8 +57,8 @@ void hand_recur(const uint64_t *args, int64_t begin, int64_t end, uint8_t *scrat
     }
 }
 
-// z[t] = sum over positions p of cache[p] / (1 + position - p), + y[t] + rope[t]; reports a sum of squares that is not finite as layer 2; unit: token.
-// args: cache, slot bytes, token info, y, rope, z, status
+// z[t] = sum over positions p of cache[p] / (1 + position - p), + y[t] + rope[t]; reports a sum of squares that is not finite
+// as layer 2; unit: token. args: cache, slot bytes, token info, y, rope, z, status
 void hand_mix(const uint64_t *args, int64_t begin, int64_t end, uint8_t *scratch)
 {
     double *sum = (double *)scratch;
@@ -70,7 +70,8 @@ void hand_mix(const uint64_t *args, int64_t begin, int64_t end, uint8_t *scratch
         for (int64_t p = 0; p <= info[2]; p++)
             for (int64_t d = 0; d < DIM; d++) sum[d] += (double)rows[p * DIM + d] / (double)(1 + info[2] - p);
         for (int64_t d = 0; d < DIM; d++) {
-            PTR(float, 5)[t * DIM + d] = (float)sum[d] + PTR(const float, 3)[t * DIM + d] + PTR(const float, 4)[t * ROPE + d % ROPE];
+            PTR(float, 5)[t * DIM + d] = (float)sum[d] + PTR(const float, 3)[t * DIM + d] + PTR(const float,
+                4)[t * ROPE + d % ROPE];
             squares += sum[d] * sum[d];
         }
         if (!(squares <= 1e300)) *PTR(HeddleStepStatus, 6) = (HeddleStepStatus){3, (int32_t)t};
@@ -84,7 +85,8 @@ void hand_head(const uint64_t *args, int64_t begin, int64_t end, uint8_t *scratc
     for (int64_t u = begin; u < end; u++) {
         int64_t r = u / PANEL, v = u % PANEL;
         float sum = 0;
-        for (int64_t k = 0; k < DIM; k++) sum += PTR(const float, 0)[PTR(const int32_t, 2)[r] * DIM + k] * PTR(const float, 1)[k * PANEL + v];
+        for (int64_t k = 0; k < DIM; k++) sum += PTR(const float, 0)[PTR(const int32_t, 2)[r] * DIM + k] * PTR(const float,
+            1)[k * PANEL + v];
         PTR(float, 3)[u] = sum;
     }
 }
@@ -96,7 +98,8 @@ void hand_seed(const uint64_t *args, int64_t begin, int64_t end, uint8_t *scratc
     for (int64_t u = begin; u < end; u++) PTR(float, 1)[u] = (float)(PTR(const int32_t, 0)[u / WIDE] + u % WIDE);
 }
 
-// out[t][u] = (in[t][u] + in[t][(u + 1) % n]) / 2: every element needs one that another thread made; unit: element.  args: in, out, n (= WIDE)
+// out[t][u] = (in[t][u] + in[t][(u + 1) % n]) / 2: every element needs one that another thread made; unit: element.  args: in,
+// out, n (= WIDE)
 void hand_chain(const uint64_t *args, int64_t begin, int64_t end, uint8_t *scratch)
 {
     (void)scratch;

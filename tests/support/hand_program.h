@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program made by hand over tests/data/hand_kernels.c: a tiny model with everything a module can hold (a cache, a recurrent state with planes, a packed weight,
-// a rotary table, three step classes, a result per token, stages that need barriers), and its answers computed by plain C in another order of work.
+// A program made by hand over tests/data/hand_kernels.c: a tiny model with everything a module can hold (a cache, a recurrent
+// state with planes, a packed weight, a rotary table, three step classes, a result per token, stages that need barriers), and
+// its answers computed by plain C in another order of work.
 #ifndef HEDDLE_TESTS_HAND_PROGRAM_H
 #define HEDDLE_TESTS_HAND_PROGRAM_H
 
@@ -13,7 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { HAND_VOCAB = 16, HAND_DIM = 8, HAND_ROPE = 4, HAND_WIDE = 64, HAND_LINKS = 12, HAND_CONTEXT = 64, HAND_T = 8, HAND_S = 3, HAND_R = 4 };
+enum { HAND_VOCAB = 16, HAND_DIM = 8, HAND_ROPE = 4, HAND_WIDE = 64, HAND_LINKS = 12, HAND_CONTEXT = 64, HAND_T = 8, HAND_S = 3,
+      HAND_R = 4 };
 #define HAND_THETA 10000.0f
 
 typedef struct HandOptions {
@@ -23,7 +25,8 @@ typedef struct HandOptions {
 
 // ---- the program -----------------------------------------------------------------------------------------------
 
-enum { HAND_PACK, HAND_COPY, HAND_EMBED, HAND_APPEND, HAND_RECUR, HAND_MIX, HAND_HEAD, HAND_SEED, HAND_CHAIN, HAND_KERNELS_COUNT };
+enum { HAND_PACK, HAND_COPY, HAND_EMBED, HAND_APPEND, HAND_RECUR, HAND_MIX, HAND_HEAD, HAND_SEED, HAND_CHAIN,
+      HAND_KERNELS_COUNT };
 enum { HAND_W_EMBED, HAND_W_OUT, HAND_W_PACKED, HAND_W_BIG, HAND_W_BIG_PACKED };
 enum { HAND_S_CACHE, HAND_S_WINDOW };
 
@@ -33,11 +36,18 @@ static inline uint32_t hand_expr(CgProgram *program, IrExpr expr)
     return (uint32_t)program->exprs.len - 1;
 }
 
-typedef struct HandLaunch { uint32_t kernel; int32_t stage; IrExpr units; uint32_t scratch; CgArg args[8]; uint32_t count; } HandLaunch;
+typedef struct HandLaunch {
+    uint32_t kernel;
+    int32_t stage;
+    IrExpr units;
+    uint32_t scratch;
+    CgArg args[8]; uint32_t count;
+} HandLaunch;
 
 static inline void hand_launch(CgProgram *program, CgClass *class, const HandOptions *options, const HandLaunch *launch)
 {
-    CgLaunch row = {.kernel = launch->kernel, .stage = launch->stage, .layer = launch->stage - 1, .first_arg = (uint32_t)program->args.len, .arg_count = launch->count};
+    CgLaunch row = {.kernel = launch->kernel, .stage = launch->stage, .layer = launch->stage - 1,
+                    .first_arg = (uint32_t)program->args.len, .arg_count = launch->count};
     row.units = hand_expr(program, launch->units);
     row.scratch = launch->scratch;
     row.bytes = hand_expr(program, (IrExpr){.constant = options->cheap ? 64 : 16 << 20});
@@ -54,29 +64,37 @@ static inline void hand_launch(CgProgram *program, CgClass *class, const HandOpt
 static inline void hand_class(CgProgram *program, const HandOptions *options, const char *name, int64_t t, int64_t s, int64_t r)
 {
     CgClass class = {.name = hd_xstrdup(name), .bound = {{t, s, 1, r}}};
-    const int64_t x = 0, y = x + t * HAND_DIM * 4, z = y + t * HAND_DIM * 4, logits = z + t * HAND_DIM * 4, a = logits + r * HAND_VOCAB * 4, b = a + t * HAND_WIDE * 4;
+    const int64_t x = 0, y = x + t * HAND_DIM * 4, z = y + t * HAND_DIM * 4, logits = z + t * HAND_DIM * 4,
+        a = logits + r * HAND_VOCAB * 4, b = a + t * HAND_WIDE * 4;
     class.arena_bytes = (uint64_t)(b + t * HAND_WIDE * 4);
     const IrExpr tokens = {.coef = {1, 0, 0, 0}}, segments = {.coef = {0, 1, 0, 0}}, elements = {.coef = {HAND_WIDE, 0, 0, 0}};
     const IrExpr head = {.constant = 0, .ceils = 1, .ceil = {{HAND_VOCAB, 1, IR_SYM_R}}};
     const HandLaunch launches[] = {
         {HAND_EMBED, 0, tokens, 0, {HAND_INPUT(TOKENS), HAND_WEIGHT(HAND_W_EMBED), HAND_ARENA(x)}, 3},
         {HAND_SEED, 0, elements, 0, {HAND_INPUT(TOKENS), HAND_ARENA(a)}, 2},
-        {HAND_APPEND, 1, tokens, 0, {HAND_ARENA(x), HAND_STATE(STATE, HAND_S_CACHE), HAND_STATE(STATE_SLOT, HAND_S_CACHE), HAND_INPUT(TOKEN_INFO)}, 4},
-        {HAND_RECUR, 1, segments, 64, {HAND_ARENA(x), HAND_STATE(STATE, HAND_S_WINDOW), HAND_STATE(STATE_SLOT, HAND_S_WINDOW), HAND_STATE(STATE_PLANE, HAND_S_WINDOW),
+        {HAND_APPEND, 1, tokens, 0, {HAND_ARENA(x), HAND_STATE(STATE, HAND_S_CACHE), HAND_STATE(STATE_SLOT, HAND_S_CACHE),
+                                     HAND_INPUT(TOKEN_INFO)}, 4},
+        {HAND_RECUR, 1, segments, 64, {HAND_ARENA(x), HAND_STATE(STATE, HAND_S_WINDOW), HAND_STATE(STATE_SLOT, HAND_S_WINDOW),
+                                       HAND_STATE(STATE_PLANE, HAND_S_WINDOW),
                                        HAND_INPUT(SEGMENTS), HAND_ARENA(y)}, 6},
-        {HAND_MIX, 2, tokens, 96, {HAND_STATE(STATE, HAND_S_CACHE), HAND_STATE(STATE_SLOT, HAND_S_CACHE), HAND_INPUT(TOKEN_INFO), HAND_ARENA(y), HAND_INPUT(ROPE),
+        {HAND_MIX, 2, tokens, 96, {HAND_STATE(STATE, HAND_S_CACHE), HAND_STATE(STATE_SLOT, HAND_S_CACHE),
+                                   HAND_INPUT(TOKEN_INFO), HAND_ARENA(y), HAND_INPUT(ROPE),
                                    HAND_ARENA(z), {HEDDLE_ARG_STATUS, 0}}, 7},
         {HAND_HEAD, 3, head, 0, {HAND_ARENA(z), HAND_WEIGHT(HAND_W_PACKED), HAND_INPUT(ROWS), HAND_ARENA(logits)}, 4},
     };
     for (size_t i = 0; i < HD_COUNT(launches); i++) hand_launch(program, &class, options, &launches[i]);
     uint32_t wide = hand_expr(program, (IrExpr){.constant = HAND_WIDE});
     for (int link = 0; link < HAND_LINKS; link++) {
-        HandLaunch launch = {HAND_CHAIN, 4 + link, elements, 0, {HAND_ARENA(link % 2 ? b : a), HAND_ARENA(link % 2 ? a : b), {HEDDLE_ARG_EXPR, wide}}, 3};
+        HandLaunch launch = {HAND_CHAIN, 4 + link, elements, 0, {HAND_ARENA(link % 2 ? b : a), HAND_ARENA(link % 2 ? a : b),
+                                                                 {HEDDLE_ARG_EXPR, wide}}, 3};
         hand_launch(program, &class, options, &launch);
     }
-    const IrType type_logits = {IR_F32, IR_LAYOUT_NATIVE, 2, {IR_DIM_R, HAND_VOCAB}}, type_chain = {IR_F32, IR_LAYOUT_NATIVE, 2, {IR_DIM_T, HAND_WIDE}};
-    hd_vec_push(&class.results, ((CgResult){hd_xstrdup("logits"), logits, type_logits, hand_expr(program, (IrExpr){.coef = {0, 0, 0, 1}})}));
-    hd_vec_push(&class.results, ((CgResult){hd_xstrdup("chain"), HAND_LINKS % 2 ? b : a, type_chain, hand_expr(program, tokens)}));
+    const IrType type_logits = {IR_F32, IR_LAYOUT_NATIVE, 2, {IR_DIM_R, HAND_VOCAB}},
+        type_chain = {IR_F32, IR_LAYOUT_NATIVE, 2, {IR_DIM_T, HAND_WIDE}};
+    hd_vec_push(&class.results, ((CgResult){hd_xstrdup("logits"), logits, type_logits,
+                                            hand_expr(program, (IrExpr){.coef = {0, 0, 0, 1}})}));
+    hd_vec_push(&class.results, ((CgResult){hd_xstrdup("chain"), HAND_LINKS % 2 ? b : a, type_chain,
+                                            hand_expr(program, tokens)}));
     hd_vec_push(&program->classes, class);
 }
 
@@ -85,12 +103,14 @@ static inline void hand_load(CgProgram *program, const HandOptions *options)
     CgClass class = {.name = hd_xstrdup("load"), .bound = {{1, 1, 1, 1}}};
     HandLaunch pack = {HAND_PACK, 0, {.constant = HAND_DIM}, 0, {HAND_WEIGHT(HAND_W_OUT), HAND_WEIGHT(HAND_W_PACKED)}, 2};
     hand_launch(program, &class, options, &pack);
-    HandLaunch copy = {HAND_COPY, 0, {.constant = (int64_t)(options->big_bytes >> 16)}, 0, {HAND_WEIGHT(HAND_W_BIG), HAND_WEIGHT(HAND_W_BIG_PACKED)}, 2};
+    HandLaunch copy = {HAND_COPY, 0, {.constant = (int64_t)(options->big_bytes >> 16)}, 0,
+                       {HAND_WEIGHT(HAND_W_BIG), HAND_WEIGHT(HAND_W_BIG_PACKED)}, 2};
     if (options->big_bytes) hand_launch(program, &class, options, &copy);
     hd_vec_push(&program->classes, class);
 }
 
-static inline void hand_weight(CgProgram *program, const char *name, int64_t rows, int64_t columns, IrLayout layout, uint64_t packed)
+static inline void hand_weight(CgProgram *program, const char *name, int64_t rows, int64_t columns, IrLayout layout,
+                               uint64_t packed)
 {
     CgWeight weight = {hd_xstrdup(name), {IR_F32, layout, 2, {rows, columns}}, layout, packed};
     hd_vec_push(&program->weights, weight);
@@ -98,9 +118,11 @@ static inline void hand_weight(CgProgram *program, const char *name, int64_t row
 
 static inline CgProgram *hand_program(const HandOptions *options)
 {
-    static const char *const kernels[HAND_KERNELS_COUNT] = {"hand_pack", "hand_copy", "hand_embed", "hand_append", "hand_recur", "hand_mix", "hand_head", "hand_seed", "hand_chain"};
+    static const char *const kernels[HAND_KERNELS_COUNT] = {"hand_pack", "hand_copy", "hand_embed", "hand_append", "hand_recur",
+                                                            "hand_mix", "hand_head", "hand_seed", "hand_chain"};
     CgProgram *program = hd_xcalloc(1, sizeof *program);
-    for (int i = 0; i < HAND_KERNELS_COUNT; i++) hd_vec_push(&program->kernels, ((CgKernel){hd_xstrdup(kernels[i]), hd_digest(kernels[i], strlen(kernels[i]))}));
+    for (int i = 0; i < HAND_KERNELS_COUNT; i++)
+        hd_vec_push(&program->kernels, ((CgKernel){hd_xstrdup(kernels[i]), hd_digest(kernels[i], strlen(kernels[i]))}));
     hand_weight(program, "embed", HAND_VOCAB, HAND_DIM, IR_LAYOUT_NATIVE, 0);
     hand_weight(program, "out", HAND_VOCAB, HAND_DIM, IR_LAYOUT_NATIVE, 0);
     hand_weight(program, "out", HAND_VOCAB, HAND_DIM, IR_LAYOUT_R16, HAND_VOCAB * HAND_DIM * 4);

@@ -27,7 +27,8 @@ static inline void expect(HdStatus *status, HdCode code, const char *text)
 {
     if (!status) fail_msg("no error, expected one with \"%s\"", text);
     if (hd_status_code(status) != code || !strstr(hd_status_message(status), text) || strpbrk(hd_status_message(status), "\n\r"))
-        fail_msg("%s: \"%s\", expected %s with \"%s\"", hd_code_name(hd_status_code(status)), hd_status_message(status), hd_code_name(code), text);
+        fail_msg("%s: \"%s\", expected %s with \"%s\"", hd_code_name(hd_status_code(status)), hd_status_message(status),
+                 hd_code_name(code), text);
     hd_status_free(status);
 }
 
@@ -42,7 +43,8 @@ static inline HeddleModule *hand_open_module(const HandOptions *options)
 }
 
 // `values` NULL: random weights of `seed`.
-static inline void hand_open(Hand *hand, uint32_t seed, const HandWeights *values, const HandOptions *options, const HeddleModelOptions *how)
+static inline void hand_open(Hand *hand, uint32_t seed, const HandWeights *values, const HandOptions *options,
+                             const HeddleModelOptions *how)
 {
     *hand = (Hand){.path = "test_hand_XXXXXX"};
     close(mkstemp(hand->path));
@@ -82,7 +84,8 @@ static inline void check_logits(const Hand *hand, const int32_t *tokens, uint32_
 }
 
 // Appends tokens to a slot and compares the logits after the last with a computation from the beginning.
-static inline void append_and_check(const Hand *hand, HeddleSession *session, uint32_t slot, const int32_t *all, uint32_t done, uint32_t count)
+static inline void append_and_check(const Hand *hand, HeddleSession *session, uint32_t slot, const int32_t *all, uint32_t done,
+                                    uint32_t count)
 {
     uint64_t rows;
     OK(heddle_eval(session, &(HeddlePiece){.slot = slot, .tokens = all + done, .count = count, .logits = HEDDLE_LOGITS_LAST}, 1));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The module file: what is written is read back, damage is found, and a module that does not belong to a machine or a weight file says so in one line.
+// The module file: what is written is read back, damage is found, and a module that does not belong to a machine or a weight
+// file says so in one line.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,7 +19,8 @@ static void expect(HdStatus *status, HdCode code, const char *text)
 {
     if (!status) fail_msg("no error, expected one with \"%s\"", text);
     if (hd_status_code(status) != code || !strstr(hd_status_message(status), text) || strpbrk(hd_status_message(status), "\n\r"))
-        fail_msg("%s: \"%s\", expected %s with \"%s\"", hd_code_name(hd_status_code(status)), hd_status_message(status), hd_code_name(code), text);
+        fail_msg("%s: \"%s\", expected %s with \"%s\"", hd_code_name(hd_status_code(status)), hd_status_message(status),
+                 hd_code_name(code), text);
     hd_status_free(status);
 }
 
@@ -55,7 +57,8 @@ static void same_schedule(const HeddleModule *module, const CgProgram *program)
         for (uint32_t l = 0; l < got->launch_count; l++) {
             const RtLaunch *a = &got->launches[l];
             const CgLaunch *b = &want->launches.data[l];
-            assert_true(a->kernel == b->kernel && a->stage == b->stage && a->layer == b->layer && a->first_arg == b->first_arg && a->arg_count == b->arg_count);
+            assert_true(a->kernel == b->kernel && a->stage == b->stage && a->layer == b->layer && a->first_arg == b->first_arg
+                        && a->arg_count == b->arg_count);
             assert_true(a->units == b->units && a->scratch == b->scratch && a->bytes == b->bytes && a->flops == b->flops);
             arg += a->arg_count;
         }
@@ -64,7 +67,8 @@ static void same_schedule(const HeddleModule *module, const CgProgram *program)
             assert_string_equal(got->results[r].name, want->results.data[r].name);
             assert_int_equal(got->results[r].offset, want->results.data[r].arena_offset);
             assert_int_equal(got->results[r].columns, want->results.data[r].type.dims[1]);
-            assert_int_equal(got->results[r].rows, want->results.data[r].type.dims[0] == IR_DIM_T ? RT_ROWS_TOKENS : RT_ROWS_WANTED);
+            assert_int_equal(got->results[r].rows, want->results.data[r].type.dims[0] == IR_DIM_T ? RT_ROWS_TOKENS
+                             : RT_ROWS_WANTED);
         }
     }
     assert_int_equal(arg, module->arg_count);
@@ -73,9 +77,11 @@ static void same_schedule(const HeddleModule *module, const CgProgram *program)
 static void same_tables(const HeddleModule *module, const CgProgram *program)
 {
     assert_int_equal(module->kernel_count, program->kernels.len);
-    for (uint32_t i = 0; i < module->kernel_count; i++) assert_string_equal(module->kernels[i].name, program->kernels.data[i].name);
+    for (uint32_t i = 0; i < module->kernel_count; i++) assert_string_equal(module->kernels[i].name,
+        program->kernels.data[i].name);
     assert_int_equal(module->arg_count, program->args.len);
-    for (uint32_t i = 0; i < module->arg_count; i++) assert_true(module->args[i].kind == program->args.data[i].kind && module->args[i].index == program->args.data[i].index);
+    for (uint32_t i = 0; i < module->arg_count; i++) assert_true(module->args[i].kind == program->args.data[i].kind
+                                                                 && module->args[i].index == program->args.data[i].index);
     assert_int_equal(module->expr_count, program->exprs.len);
     for (uint32_t i = 0; i < module->expr_count; i++)
         for (int64_t t = 1; t < 9; t++) {
@@ -116,7 +122,8 @@ static void what_is_written_is_read(void **state)
     assert_string_equal(info.numerics, "ordered");
     assert_string_equal(info.pipeline, "by hand");
     assert_string_equal(info.kv_type, "f32");
-    assert_true(info.vocab == HAND_VOCAB && info.context_length == HAND_CONTEXT && info.tokens_per_step == HAND_T && info.slots_per_step == HAND_S && info.rows_per_step == HAND_R);
+    assert_true(info.vocab == HAND_VOCAB && info.context_length == HAND_CONTEXT && info.tokens_per_step == HAND_T
+                && info.slots_per_step == HAND_S && info.rows_per_step == HAND_R);
     assert_true(module->rope_n == HAND_ROPE && module->rope_theta == (double)HAND_THETA);
     assert_int_equal(strlen(info.digest), 32);
     hd_buf_free(&text);
@@ -147,7 +154,8 @@ static void any_flipped_byte_is_found(void **state)
         bytes.data[i] ^= (char)(1 << i % 8);
         HdStatus *status = heddle_module_open_memory("m.hdl", bytes.data, bytes.len, &module);
         if (!status) fail_msg("byte %zu: opens", i);
-        if (strncmp(hd_status_message(status), "m.hdl: ", 7) || strpbrk(hd_status_message(status), "\n\r")) fail_msg("byte %zu: %s", i, hd_status_message(status));
+        if (strncmp(hd_status_message(status), "m.hdl: ", 7) || strpbrk(hd_status_message(status),
+            "\n\r")) fail_msg("byte %zu: %s", i, hd_status_message(status));
         hd_status_free(status);
         bytes.data[i] ^= (char)(1 << i % 8);
     }
@@ -237,11 +245,13 @@ static void refuses_another_version(void **state)
     HeddleModule *module;
     HdBuf bytes = module_bytes();
     replace(&bytes, "heddle.format\4\0\0\0\1", "heddle.format\4\0\0\0\2", 18);
-    expect(heddle_module_open_memory("m.hdl", bytes.data, bytes.len, &module), HD_UNSUPPORTED, "m.hdl: module format 2, this program reads format 1");
+    expect(heddle_module_open_memory("m.hdl", bytes.data, bytes.len, &module), HD_UNSUPPORTED,
+           "m.hdl: module format 2, this program reads format 1");
     hd_buf_free(&bytes);
     bytes = module_bytes();
     replace(&bytes, "heddle.abi\4\0\0\0\1", "heddle.abi\4\0\0\0\7", 15);
-    expect(heddle_module_open_memory("m.hdl", bytes.data, bytes.len, &module), HD_UNSUPPORTED, "m.hdl: kernel interface 7, this program has 1");
+    expect(heddle_module_open_memory("m.hdl", bytes.data, bytes.len, &module), HD_UNSUPPORTED,
+           "m.hdl: kernel interface 7, this program has 1");
     hd_buf_free(&bytes);
     expect(heddle_module_open(model_path, &module), HD_BAD_DATA, "architecture 'hand', not a compiled module");
     expect(heddle_module_open("no-such.hdl", &module), HD_NOT_FOUND, "no-such.hdl");
@@ -253,14 +263,16 @@ static void refuses_another_machine(void **state)
     HdBuf bytes = module_bytes();
     replace(&bytes, "sse4.2", "avx999", 6);
     HeddleModule *module = open_bytes(&bytes);
-    expect(heddle_module_check_machine(module), HD_MISMATCH, "compiled for cpu:x86-64-v2, which needs avx999: this machine does not have that; compile for it: heddle compile");
+    expect(heddle_module_check_machine(module), HD_MISMATCH,
+           "compiled for cpu:x86-64-v2, which needs avx999: this machine does not have that; compile for it: heddle compile");
     heddle_module_close(module);
     hd_buf_free(&bytes);
     bytes = module_bytes();
     replace(&bytes, "cpu:x86-64-v2", "cuda:sm_90abc", 13);
     module = open_bytes(&bytes);
     HeddleModel *model;
-    expect(heddle_model_create(module, NULL, NULL, &model), HD_UNSUPPORTED, "compiled for cuda:sm_90abc; this program runs cpu modules");
+    expect(heddle_model_create(module, NULL, NULL, &model), HD_UNSUPPORTED,
+           "compiled for cuda:sm_90abc; this program runs cpu modules");
     expect(heddle_model_create(module, NULL, &(HeddleModelOptions){.device = "vulkan"}, &model), HD_USAGE, "device 'vulkan'");
     expect(heddle_module_check_machine(module), HD_UNSUPPORTED, "cuda:sm_90abc");
     heddle_module_close(module);
@@ -299,12 +311,18 @@ static void refuses_another_model(void **state)
     HdBuf bytes = module_bytes();
     HeddleModule *module = open_bytes(&bytes);
     OK(check_other(module, &(Other){"hand", "out", GGML_F32, HAND_VOCAB, HAND_CONTEXT, false}));
-    expect(check_other(module, &(Other){"hind", "out", GGML_F32, HAND_VOCAB, HAND_CONTEXT, false}), HD_MISMATCH, "general.architecture: module hand, file hind");
-    expect(check_other(module, &(Other){"hand", "oat", GGML_F32, HAND_VOCAB, HAND_CONTEXT, false}), HD_MISMATCH, "out: not in the file");
-    expect(check_other(module, &(Other){"hand", "out", GGML_F16, HAND_VOCAB, HAND_CONTEXT, false}), HD_MISMATCH, "out: module F32, file F16; make it again: heddle compile test_module_other_");
-    expect(check_other(module, &(Other){"hand", "out", GGML_F32, 7, HAND_CONTEXT, false}), HD_MISMATCH, "out: module [8, 16], file [8, 7]");
-    expect(check_other(module, &(Other){"hand", "out", GGML_F32, HAND_VOCAB, 32, false}), HD_MISMATCH, "hand.context_length: module 64, file 32");
-    expect(check_other(module, &(Other){"hand", "out", GGML_F32, HAND_VOCAB, HAND_CONTEXT, true}), HD_MISMATCH, "hand.attention.sinks: the module was made without it");
+    expect(check_other(module, &(Other){"hind", "out", GGML_F32, HAND_VOCAB, HAND_CONTEXT, false}), HD_MISMATCH,
+           "general.architecture: module hand, file hind");
+    expect(check_other(module, &(Other){"hand", "oat", GGML_F32, HAND_VOCAB, HAND_CONTEXT, false}), HD_MISMATCH,
+           "out: not in the file");
+    expect(check_other(module, &(Other){"hand", "out", GGML_F16, HAND_VOCAB, HAND_CONTEXT, false}), HD_MISMATCH,
+           "out: module F32, file F16; make it again: heddle compile test_module_other_");
+    expect(check_other(module, &(Other){"hand", "out", GGML_F32, 7, HAND_CONTEXT, false}), HD_MISMATCH,
+           "out: module [8, 16], file [8, 7]");
+    expect(check_other(module, &(Other){"hand", "out", GGML_F32, HAND_VOCAB, 32, false}), HD_MISMATCH,
+           "hand.context_length: module 64, file 32");
+    expect(check_other(module, &(Other){"hand", "out", GGML_F32, HAND_VOCAB, HAND_CONTEXT, true}), HD_MISMATCH,
+           "hand.attention.sinks: the module was made without it");
     heddle_module_close(module);
     hd_buf_free(&bytes);
 }

@@ -16,7 +16,8 @@ static double seconds(clockid_t clock)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static void sleep_seconds(double time) { nanosleep(&(struct timespec){(time_t)time, (long)((time - (double)(time_t)time) * 1e9)}, NULL); }
+static void sleep_seconds(double time) { nanosleep(&(struct timespec){(time_t)time,
+                                                                      (long)((time - (double)(time_t)time) * 1e9)}, NULL); }
 
 // ---- phases ----------------------------------------------------------------------------------------------------
 
@@ -135,7 +136,8 @@ static double steps_per_second(Work *work, double time)
 {
     double start = seconds(CLOCK_MONOTONIC), now = start;
     uint32_t steps = 0;
-    for (; now - start < time; steps++, now = seconds(CLOCK_MONOTONIC)) rt_pool_run(work->pool, &(RtJob){work->chunks, STEP_PHASES, some_work, work});
+    for (; now - start < time; steps++, now = seconds(CLOCK_MONOTONIC)) rt_pool_run(work->pool,
+        &(RtJob){work->chunks, STEP_PHASES, some_work, work});
     return steps / (now - start);
 }
 
@@ -147,8 +149,8 @@ static pid_t busy_neighbour(void)
     return child;
 }
 
-// A thread that a neighbour has pushed aside must not hold up the others, and who has to wait must give its core away rather than spin. The machine's other
-// load disturbs the measurement, so the best of a few counts.
+// A thread that a neighbour has pushed aside must not hold up the others, and who has to wait must give its core away rather
+// than spin. The machine's other load disturbs the measurement, so the best of a few counts.
 static void neighbours_leave_a_quarter(void **state)
 {
     (void)state;

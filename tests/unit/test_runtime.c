@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Evaluation over the hand-made model: any split, any company, any number of threads give the bits that a computation from the beginning gives; limits and
-// values that are not finite are errors before they do harm.
+// Evaluation over the hand-made model: any split, any company, any number of threads give the bits that a computation from the
+// beginning gives; limits and values that are not finite are errors before they do harm.
 #include "tests/unit/hand_fixture.h"
 
 enum { LENGTH = 61 };                                        // near the context of 64
@@ -101,7 +101,8 @@ static HeddleCounters counters_of(uint32_t count, HeddleLogits logits, uint32_t 
 static void only_wanted_rows_are_computed(void **state)
 {
     (void)state;
-    HeddleCounters none = counters_of(20, HEDDLE_LOGITS_NONE, 0), last = counters_of(20, HEDDLE_LOGITS_LAST, 0), all = counters_of(20, HEDDLE_LOGITS_ALL, 0);
+    HeddleCounters none = counters_of(20, HEDDLE_LOGITS_NONE, 0), last = counters_of(20, HEDDLE_LOGITS_LAST, 0),
+        all = counters_of(20, HEDDLE_LOGITS_ALL, 0);
     assert_true(none.steps == 3 && none.tokens == 20 && none.rows == 0);        // 8, 8, 4
     assert_true(last.steps == 3 && last.tokens == 20 && last.rows == 1);
     assert_true(all.steps == 5 && all.tokens == 20 && all.rows == 20);          // four rows a step
@@ -122,15 +123,18 @@ static void slots_do_not_touch_each_other(void **state)
         memcpy(before, done, sizeof done);
         for (uint32_t slot = 0; slot < 3; slot++) {
             seed = seed * 1664525u + 1013904223u;
-            uint32_t take = HD_MIN((seed >> 16) % 5, LENGTH - done[slot]);        // 0 to 4 tokens, never, or in the middle of others
-            pieces[count++] = (HeddlePiece){.slot = 3 - slot, .tokens = text[slot] + done[slot], .count = take, .logits = (HeddleLogits)(seed >> 24) % 3};
+            // 0 to 4 tokens, never, or in the middle of others
+            uint32_t take = HD_MIN((seed >> 16) % 5, LENGTH - done[slot]);
+            pieces[count++] = (HeddlePiece){.slot = 3 - slot, .tokens = text[slot] + done[slot], .count = take,
+                                            .logits = (HeddleLogits)(seed >> 24) % 3};
             done[slot] += take;
         }
         OK(heddle_eval(session, pieces, count));
         uint64_t rows, row = 0;
         const float *logits = heddle_logits(session, &rows);
         for (uint32_t slot = 0; slot < 3; slot++) {
-            uint32_t wanted = pieces[slot].logits == HEDDLE_LOGITS_ALL ? pieces[slot].count : pieces[slot].logits == HEDDLE_LOGITS_LAST ? pieces[slot].count > 0 : 0;
+            uint32_t wanted = pieces[slot].logits == HEDDLE_LOGITS_ALL ? pieces[slot].count
+                : pieces[slot].logits == HEDDLE_LOGITS_LAST ? pieces[slot].count > 0 : 0;
             if (wanted) check_logits(&hand, text[slot], done[slot], logits + row * HAND_VOCAB, wanted);
             row += wanted;
         }
@@ -160,7 +164,8 @@ static void rows_go_to_a_sink(void **state)
     Seen seen = {0};
     uint64_t rows;
     HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){.slots = 2});
-    const HeddlePiece pieces[] = {{.slot = 0, .tokens = text[0], .count = 9, .logits = HEDDLE_LOGITS_ALL}, {.slot = 1, .tokens = text[1], .count = 5, .logits = HEDDLE_LOGITS_LAST}};
+    const HeddlePiece pieces[] = {{.slot = 0, .tokens = text[0], .count = 9, .logits = HEDDLE_LOGITS_ALL},
+                                  {.slot = 1, .tokens = text[1], .count = 5, .logits = HEDDLE_LOGITS_LAST}};
     OK(heddle_eval_rows(session, pieces, 2, see, &seen));
     assert_int_equal(seen.count, 10);
     uint32_t next = 0;
@@ -181,18 +186,22 @@ static void errors_before_work_change_nothing(void **state)
     (void)state;
     HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){.context = 20, .slots = 2});
     append_and_check(&hand, session, 0, text[0], 0, 15);
-    const HeddlePiece full = {.slot = 0, .tokens = text[0] + 15, .count = 6}, twice[] = {{.slot = 1, .tokens = text[0], .count = 1}, {.slot = 1, .tokens = text[0], .count = 1}};
+    const HeddlePiece full = {.slot = 0, .tokens = text[0] + 15, .count = 6}, twice[] =
+        {{.slot = 1, .tokens = text[0], .count = 1}, {.slot = 1, .tokens = text[0], .count = 1}};
     const HeddlePiece good_and_full[] = {{.slot = 1, .tokens = text[0], .count = 2}, full};
     const int32_t bad[] = {3, HAND_VOCAB}, negative[] = {-1};
     expect(heddle_eval(session, &full, 1), HD_LIMIT, "slot 0: context full: 15 tokens and 6 more do not fit 20");
     expect(heddle_eval(session, good_and_full, 2), HD_LIMIT, "context full");
     expect(heddle_eval(session, &(HeddlePiece){.count = UINT32_MAX, .tokens = text[0]}, 1), HD_LIMIT, "context full");
     expect(heddle_eval(session, twice, 2), HD_USAGE, "slot 1 is named by two pieces");
-    expect(heddle_eval(session, &(HeddlePiece){.slot = 2, .tokens = text[0], .count = 1}, 1), HD_USAGE, "slot 2: this session has slots 0 to 1");
-    expect(heddle_eval(session, &(HeddlePiece){.tokens = bad, .count = 2}, 1), HD_USAGE, "token 1 is 16; the vocabulary has 0 to 15");
+    expect(heddle_eval(session, &(HeddlePiece){.slot = 2, .tokens = text[0], .count = 1}, 1), HD_USAGE,
+           "slot 2: this session has slots 0 to 1");
+    expect(heddle_eval(session, &(HeddlePiece){.tokens = bad, .count = 2}, 1), HD_USAGE,
+           "token 1 is 16; the vocabulary has 0 to 15");
     expect(heddle_eval(session, &(HeddlePiece){.tokens = negative, .count = 1}, 1), HD_USAGE, "token 0 is -1");
     expect(heddle_eval(session, &(HeddlePiece){.tokens = text[0], .count = 1, .plane_out = 1}, 1), HD_USAGE, "planes");
-    expect(heddle_eval(session, &(HeddlePiece){.tokens = text[0], .count = 1, .logits = (HeddleLogits)9}, 1), HD_USAGE, "kind of logits");
+    expect(heddle_eval(session, &(HeddlePiece){.tokens = text[0], .count = 1, .logits = (HeddleLogits)9}, 1), HD_USAGE,
+           "kind of logits");
     OK(heddle_eval(session, NULL, 0));
     OK(heddle_eval(session, &(HeddlePiece){.slot = 1}, 1));  // no tokens: nothing happens
     append_and_check(&hand, session, 0, text[0], 15, 5);     // the last place is usable, and nothing was lost
@@ -208,8 +217,10 @@ static void sessions_that_cannot_be(void **state)
     expect(heddle_session_create(hand.model, &(HeddleSessionOptions){.context = 65}, &session), HD_LIMIT, "m.hdl takes 1 to 64");
     expect(heddle_session_create(hand.model, &(HeddleSessionOptions){.context = -7}, &session), HD_USAGE, "context of -7 tokens");
     expect(heddle_session_create(hand.model, &(HeddleSessionOptions){.threads = 513}, &session), HD_USAGE, "513 threads");
-    expect(heddle_session_create(hand.model, &(HeddleSessionOptions){.planes = INT32_MAX, .slots = INT32_MAX}, &session), HD_NO_MEMORY, "memory");
-    expect(heddle_session_create(hand.model, &(HeddleSessionOptions){.planes = 1 << 30, .slots = 1 << 20}, &session), HD_NO_MEMORY, "bytes");
+    expect(heddle_session_create(hand.model, &(HeddleSessionOptions){.planes = INT32_MAX, .slots = INT32_MAX}, &session),
+           HD_NO_MEMORY, "memory");
+    expect(heddle_session_create(hand.model, &(HeddleSessionOptions){.planes = 1 << 30, .slots = 1 << 20}, &session),
+           HD_NO_MEMORY, "bytes");
     OK(heddle_session_create(hand.model, &(HeddleSessionOptions){.context = HEDDLE_CONTEXT_MODEL}, &session));
     assert_int_equal(heddle_session_context(session), HAND_CONTEXT);
     assert_int_equal(heddle_session_threads(session), heddle_default_threads());
@@ -228,10 +239,12 @@ static void not_finite_is_reported_and_contained(void **state)
     HeddleSession *session = hand_session(&bad, (HeddleSessionOptions){.slots = 2});
     const int32_t tokens[] = {1, 2, 3, 4, 6, 7, 8, 9, 10, 5};
     uint64_t rows;
-    expect(heddle_eval(session, &(HeddlePiece){.slot = 1, .tokens = tokens, .count = 10, .logits = HEDDLE_LOGITS_LAST}, 1), HD_NOT_FINITE,
+    expect(heddle_eval(session, &(HeddlePiece){.slot = 1, .tokens = tokens, .count = 10, .logits = HEDDLE_LOGITS_LAST}, 1),
+           HD_NOT_FINITE,
            "a value that is not finite at position 9 of slot 1, layer 2");
     assert_null(heddle_logits(session, &rows));
-    expect(heddle_eval(session, &(HeddlePiece){.slot = 1, .tokens = tokens, .count = 1}, 1), HD_NOT_FINITE, "slot 1: an earlier step failed");
+    expect(heddle_eval(session, &(HeddlePiece){.slot = 1, .tokens = tokens, .count = 1}, 1), HD_NOT_FINITE,
+           "slot 1: an earlier step failed");
     append_and_check(&bad, session, 0, tokens, 0, 4);        // the neighbour is well
     OK(heddle_slot_reset(session, 1));
     append_and_check(&bad, session, 1, tokens, 0, 9);
@@ -243,7 +256,8 @@ static void not_finite_is_reported_and_contained(void **state)
     hand_open(&bad, 0, &values, NULL, NULL);
     session = hand_session(&bad, (HeddleSessionOptions){0});
     OK(heddle_eval(session, &(HeddlePiece){.tokens = tokens, .count = 4, .logits = HEDDLE_LOGITS_NONE}, 1));
-    expect(heddle_eval(session, &(HeddlePiece){.tokens = tokens, .count = 3, .logits = HEDDLE_LOGITS_LAST}, 1), HD_NOT_FINITE, "non-finite logits at position 6 of slot 0");
+    expect(heddle_eval(session, &(HeddlePiece){.tokens = tokens, .count = 3, .logits = HEDDLE_LOGITS_LAST}, 1), HD_NOT_FINITE,
+           "non-finite logits at position 6 of slot 0");
     heddle_session_free(session);
     hand_close(&bad);
 }
@@ -278,7 +292,8 @@ static void memory_is_told_to_the_byte(void **state)
     assert_int_equal(memory.state, 3 * (1088 + 128));
     assert_int_equal(memory.scratch, 2 * (128 + 64));
     assert_int_equal(memory.arena, HAND_T * (3 * HAND_DIM + 2 * HAND_WIDE) * 4 + HAND_R * HAND_VOCAB * 4);
-    assert_int_equal(memory.total, memory.weights_mapped + memory.weights_packed + memory.state + memory.scratch + memory.arena + memory.inputs);
+    uint64_t weights = memory.weights_mapped + memory.weights_packed;
+    assert_int_equal(memory.total, weights + memory.state + memory.scratch + memory.arena + memory.inputs);
     heddle_session_free(session);
     assert_true(heddle_memory_available() > 1 << 20);
 }

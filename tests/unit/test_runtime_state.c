@@ -34,7 +34,8 @@ static void rewinding_gives_the_same_again(void **state)
         append_and_check(&hand, session, 1, text[0], 10, 9);
     }
     OK(heddle_snapshot_restore(session, 1, at10));
-    expect(heddle_snapshot_restore(session, 1, at20), HD_MISMATCH, "no longer begins with the 20 tokens");   // its cache ends at 19
+    // its cache ends at 19
+    expect(heddle_snapshot_restore(session, 1, at20), HD_MISMATCH, "no longer begins with the 20 tokens");
     OK(heddle_snapshot_restore(session, 1, at10));
     append_and_check(&hand, session, 1, text[0], 10, 15);
     OK(heddle_snapshot_restore(session, 1, at10));
@@ -71,7 +72,8 @@ static void forks_go_their_own_ways(void **state)
 
 static HdStatus *step(HeddleSession *session, const int32_t *all, uint32_t done, uint32_t count, uint32_t in, uint32_t out)
 {
-    return heddle_eval(session, &(HeddlePiece){.tokens = all + done, .count = count, .logits = HEDDLE_LOGITS_LAST, .plane_in = in, .plane_out = out}, 1);
+    return heddle_eval(session, &(HeddlePiece){.tokens = all + done, .count = count, .logits = HEDDLE_LOGITS_LAST,
+                                               .plane_in = in, .plane_out = out}, 1);
 }
 
 static void step_and_check(HeddleSession *session, const int32_t *all, uint32_t done, uint32_t count, uint32_t in, uint32_t out)
@@ -108,7 +110,8 @@ static void saved_slots_continue(void **state)
 {
     (void)state;
     static const char path[] = "test_runtime_state.slot";
-    HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){.slots = 2}), *other = hand_session(&hand, (HeddleSessionOptions){.slots = 3, .planes = 2, .context = 30});
+    HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){.slots = 2}),
+        *other = hand_session(&hand, (HeddleSessionOptions){.slots = 3, .planes = 2, .context = 30});
     append_and_check(&hand, session, 1, text[0], 0, 17);
     OK(heddle_slot_save(session, 1, path));
     append_and_check(&hand, session, 1, text[0], 17, 5);
@@ -153,7 +156,8 @@ static void damaged_slots_are_refused(void **state)
     OK(hd_read_file(path, &bytes));
     GgufFile *file;
     OK(gguf_open(path, NULL, &file));
-    size_t tokens = gguf_find_tensor(file, "tokens")->offset, cache = gguf_find_tensor(file, "state.0")->offset, window = gguf_find_tensor(file, "state.1")->offset, header = gguf_header_bytes(file);
+    size_t tokens = gguf_find_tensor(file, "tokens")->offset, cache = gguf_find_tensor(file, "state.0")->offset,
+        window = gguf_find_tensor(file, "state.1")->offset, header = gguf_header_bytes(file);
     gguf_close(file);
     expect(load_damaged(session, &bytes, tokens), HD_BAD_DATA, "damaged");
     expect(load_damaged(session, &bytes, cache + 7), HD_BAD_DATA, "damaged");
@@ -200,7 +204,8 @@ static void slots_belong_to_module_and_weights(void **state)
 static HdStatus *model_with(const Hand *from, HeddleWeights *weights, const char *pack, HeddleLayout layout)
 {
     HeddleModel *model = NULL;
-    HdStatus *status = heddle_model_create(from->module, weights, &(HeddleModelOptions){.pack_path = pack, .layout = layout, .threads = 2}, &model);
+    HdStatus *status = heddle_model_create(from->module, weights, &(HeddleModelOptions){.pack_path = pack, .layout = layout,
+        .threads = 2}, &model);
     heddle_model_free(model);
     return status;
 }
@@ -272,7 +277,8 @@ static void packing_holds_weights_once(void **state)
     OK(heddle_model_create(module, weights, &(HeddleModelOptions){.threads = 2}, &model));
     uint64_t grown = peak_bytes() - before;
     assert_true(grown >= big);
-    if (grown > big + (48 << 20)) fail_msg("peak memory grew by %llu bytes for %llu packed", (unsigned long long)grown, (unsigned long long)big);
+    if (grown > big + (48 << 20)) fail_msg("peak memory grew by %llu bytes for %llu packed", (unsigned long long)grown,
+                                           (unsigned long long)big);
     const HeddleModule *used = heddle_model_module(model);
     assert_ptr_equal(used, module);
     OK(heddle_pack_save(model, "test_runtime_big.pack"));
