@@ -38,6 +38,22 @@ static void limit_by_rows(CgUnit *unit, const IrGraph *graph, IrValue value) {
     for (uint32_t i = 0; i < op->operand_count; i++) limit_by_rows(unit, graph, op->operands[i]);
 }
 
+static bool fixed_share(const CgUnit *unit, const IrType *type) {
+    bool fixed = true;
+    for (uint32_t i = unit->prefix; i < type->rank; i++) fixed = fixed && !ir_dim_is_sym(type->dims[i]);
+    return fixed;
+}
+
+// Rows that are shorter than the unit's are kept for all of it, so there must be a fixed number of them.
+static HdStatus *check_kept(const CgUnit *unit, const IrGraph *graph, IrValue value) {
+    const IrOp *op = cg_region_op(graph, value);
+    if (!op || ir_op_info(op->kind)->role == IR_ROLE_CONTRACT || ir_op_info(op->kind)->role == IR_ROLE_SPECIAL) return NULL;
+    if (is_reduction(op) && !fixed_share(unit, type_of(graph, op->operands[0])))
+        return hd_error(HD_UNSUPPORTED, "%s: its rows do not share the leading dimensions of the group's results", ir_op_info(op->kind)->name);
+    for (uint32_t i = 0; i < op->operand_count; i++) HD_TRY(check_kept(unit, graph, op->operands[i]));
+    return NULL;
+}
+
 HdStatus *cg_unit_plan(const IrGraph *graph, IrOpRef group, CgUnit *out_unit) {
     *out_unit = (CgUnit){.prefix = 3};
     const IrOp *fused = ir_op(graph, group);
@@ -52,6 +68,7 @@ HdStatus *cg_unit_plan(const IrGraph *graph, IrOpRef group, CgUnit *out_unit) {
         limit_prefix(out_unit, type_of(graph, out_unit->sinks[i].value));
     }
     for (uint32_t i = 0; i < out_unit->sink_count; i++) limit_by_rows(out_unit, graph, out_unit->sinks[i].value);
+    for (uint32_t i = 0; i < out_unit->sink_count; i++) HD_TRY(check_kept(out_unit, graph, out_unit->sinks[i].value));
     return NULL;
 }
 
@@ -157,12 +174,6 @@ static bool has_prefix(const CgUnit *unit, const IrType *type) {
     bool same = type->rank > unit->prefix;
     for (uint32_t i = 0; same && i < unit->prefix; i++) same = type->dims[i] == unit->dims[i];
     return same;
-}
-
-static bool fixed_share(const CgUnit *unit, const IrType *type) {
-    bool fixed = true;
-    for (uint32_t i = unit->prefix; i < type->rank; i++) fixed = fixed && !ir_dim_is_sym(type->dims[i]);
-    return fixed;
 }
 
 static CgSink *yield_of(const Emit *e, IrValue value) {
