@@ -66,6 +66,7 @@ static inline void bench_weight(Bench *bench, const IrValueData *value) {
 
 // The numbers of a weight, to be changed before the first call.
 static inline float *bench_values(Bench *bench, const char *name, uint64_t *out_count) {
+    *out_count = 0;
     for (uint32_t i = 0; i < bench->weight_count; i++)
         if (!strcmp(bench->weights[i].name, name)) {
             *out_count = bench->weights[i].rows * bench->weights[i].columns;
