@@ -19,6 +19,7 @@ typedef struct RunWeight { const char *name; const void *native; } RunWeight;
 typedef struct RunProgram {
     CgProgram *program;
     void *library;
+    int fd;                      // stays open while the library is loaded: dlopen takes two files of one name for the same library
     const RunWeight *weights;
     size_t weight_count;
     void **packed;               // per row of program->weights; NULL where native
@@ -70,7 +71,7 @@ static inline void run_free(RunProgram *run)
     free(run->packed);
     free(run->states);
     free(run->arena);
-    if (run->library) dlclose(run->library);
+    if (run->library) dlclose(run->library), close(run->fd);
     cg_program_free(run->program);
     memset(run, 0, sizeof *run);
 }
@@ -88,12 +89,11 @@ static inline HdStatus *run_compile(const IrModule *module, const char *target_n
     CgProgram *program = out_run->program;
     out_run->weights = weights, out_run->weight_count = weight_count;
     out_run->slots = slots, out_run->planes = planes, out_run->context = context;
-    int fd = memfd_create("kernels", 0);
+    int fd = out_run->fd = memfd_create("kernels", 0);
     char path[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     HD_ASSERT(write(fd, program->object.data, program->object.len) == (ssize_t)program->object.len);
     out_run->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    close(fd);
     if (!out_run->library) return hd_error(HD_INTERNAL, "dlopen: %s", dlerror());
     out_run->packed = calloc(program->weights.len + 1, sizeof(void *));
     for (size_t i = 0; i < program->weights.len; i++)
