@@ -108,7 +108,8 @@ static inline Bench bench_open_for(const char *target, const char *text, uint32_
 }
 
 static inline Bench bench_open(const char *text, uint32_t slots, uint32_t planes, uint32_t context, int64_t tokens, int64_t segments) {
-    return bench_open_for("cpu:native", text, slots, planes, context, tokens, segments);
+    const char *target = getenv("HEDDLE_TEST_TARGET");   // to try another one by hand
+    return bench_open_for(target ? target : "cpu:native", text, slots, planes, context, tokens, segments);
 }
 
 static inline void bench_reset(Bench *bench) {

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// Choosing experts, the dispatch plan, and sums over ranks, against the interpreter.
+#include "ir/moe_plan.h"
+#include "tests/unit/group_fixture.h"
+
+static const int32_t segments[][8] = {{0, 0, 0, 19}};
+
+#define HEAD "module \"m\" {\n graph @g {\n"
+#define EMBED(name, D)                                                                                                                       \
+    "%w" name " = weight \"" name "\" : f32[97, " D "]\n%" name " = fused %tokens, %w" name " {kind = embed} (%.a: i32[T], %.b: f32[97, " D "])" \
+    "{\n %.c = embed %.a, %.b : f32[T, " D "]\n yield %.c\n } : f32[T, " D "]\n"
+// The router as the model has it: probabilities, the k largest, made to sum to 1.
+#define ROUTER(E, k)                                                                                                                         \
+    EMBED("x", E) "%1, %2, %3 = fused %x {kind = topk} (%.x: f32[T, " E "]) {\n %.p = softmax %.x : f32[T, " E "]\n"                          \
+    "%.v, %.i = topk %.p {k = " k "} : f32[T, " k "], i32[T, " k "]\n %.s = sum %.v : f32[T, 1]\n %.w = div %.v, %.s : f32[T, " k "]\n"         \
+    "yield %.w, %.i, %.v\n } : f32[T, " k "], i32[T, " k "], f32[T, " k "]\n"
+
+static int32_t *some_tokens(void) {
+    static int32_t tokens[64];
+    for (int32_t t = 0; t < 64; t++) tokens[t] = (t * 31 + t / 7) % 97;
+    return tokens;
+}
+
+static BenchCall one_call(void) { return (BenchCall){segments, 1, some_tokens(), NULL, 0}; }
+
+static void expect_ids(const Bench *b, const char *name, uint64_t rows) {
+    uint64_t count;
+    const float *want = ir_interp_result(b->interp, name, &count);
+    const int32_t *got = bench_result(b, name);
+    if (want) assert_int_equal(count, rows);
+    for (uint64_t i = 0; want && i < count; i++) assert_int_equal(got[i], (int32_t)want[i]);
+}
+
+static void test_router(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        HEAD "%tokens = input tokens : i32[T]\n" ROUTER("16", "4") "return w = %1, v = %3\n }\n}\n",
+        HEAD "%tokens = input tokens : i32[T]\n" ROUTER("128", "8") "return w = %1, v = %3\n }\n}\n",
+        HEAD "%tokens = input tokens : i32[T]\n" ROUTER("7", "7") "return w = %1, v = %3\n }\n}\n",
+        HEAD "%tokens = input tokens : i32[T]\n" ROUTER("33", "1") "return w = %1, v = %3\n }\n}\n",
+    };
+    for (size_t i = 0; i < HD_COUNT(texts); i++) {
+        Bench b = bench_open(texts[i], 1, 1, 64, 64, 1);
+        BenchCall c = one_call();
+        bench_check(&b, &c, "w", 5e-14);
+        bench_compare(&b, "v", 5e-14);
+        bench_close(&b);
+    }
+}
+
+// What is chosen without a softmax: exactly the interpreter's, with many equal numbers, zeros of both signs and infinities.
+static void test_ties(void **state) {
+    (void)state;
+    Bench b = bench_open(HEAD "%tokens = input tokens : i32[T]\n" EMBED("x", "21") EMBED("table", "1")
+        "%1, %2 = fused %x {kind = topk} (%.x: f32[T, 21]) {\n %.v, %.i = topk %.x {k = 6} : f32[T, 6], i32[T, 6]\n yield %.v, %.i\n } : f32[T, 6], i32[T, 6]\n"
+        "return v = %1, i = %2\n }\n}\n", 1, 1, 64, 64, 1);
+    uint64_t count;
+    float *x = bench_values(&b, "x", &count);
+    static const float some[] = {0, -0.0f, 1, -1, 2, INFINITY, -INFINITY, 1e-40f};
+    for (uint64_t i = 0; i < count; i++) x[i] = some[(i * 2654435761u >> 7) % (i % 3 ? 5 : 8)];
+    BenchCall c = one_call();
+    bench_run_interp(&b, &c);
+    bench_run_program(&b, &c);
+    const float *v = bench_result(&b, "v");
+    const int32_t *ids = bench_result(&b, "i");
+    for (int t = 0; t < 19; t++)
+        for (int r = 0; r < 6; r++) {
+            const float *row = x + 21 * some_tokens()[t];
+            assert_true(v[6 * t + r] == row[ids[6 * t + r]]);
+            for (int e = 0; e < 21; e++) {   // none that is left is larger, nor equal and earlier
+                bool taken = false;
+                for (int p = 0; p < r; p++) taken = taken || ids[6 * t + p] == e;
+                if (!taken) assert_true(row[e] < v[6 * t + r] || (row[e] == v[6 * t + r] && e >= ids[6 * t + r]));
+            }
+        }
+    expect_ids(&b, "i", 19 * 6);
+    bench_close(&b);
+}
+
+static void test_plan(void **state) {
+    (void)state;
+    static const char text[] = HEAD "dim P = 62 + 4*T + 12*ceil(T/3)\n%tokens = input tokens : i32[T]\n" ROUTER("12", "4")
+        "%4 = fused %2 {kind = moe_plan} (%.i: i32[T, 4]) {\n %.p = moe_plan %.i {tile = 3, experts = 12} : i32[P]\n yield %.p\n } : i32[P]\n"
+        "return w = %1, i = %2, plan = %4\n }\n}\n";
+    Bench b = bench_open(text, 1, 1, 64, 64, 1);
+    BenchCall c = one_call();
+    bench_check(&b, &c, "w", 5e-14);
+    IrMoePlan p = {.experts = 12, .tile = 3, .ranks = 4, .tokens = 19};
+    const int32_t *plan = bench_result(&b, "plan"), *ids = bench_result(&b, "i");
+    const int32_t *counts = plan + ir_moe_plan_counts_at(p), *starts = plan + ir_moe_plan_starts_at(p), *rows = plan + ir_moe_plan_rows_at(p);
+    const int32_t *tiles = plan + ir_moe_plan_tiles_at(p);
+    int32_t at = 0, used = 0;
+    for (int32_t e = 0; e < 12; e++) {
+        assert_int_equal(starts[e], at);
+        int32_t first = at;
+        for (int32_t row = 0; row < 76; row++)
+            if (ids[row] == e) assert_int_equal(rows[at++], row);
+        assert_int_equal(counts[e], at - first);
+        for (int32_t row = first; row < at; row += 3, used++) {
+            assert_int_equal(tiles[3 * used], e);
+            assert_int_equal(tiles[3 * used + 1], row);
+            assert_int_equal(tiles[3 * used + 2], HD_MIN(3, at - row));
+        }
+    }
+    assert_int_equal(starts[12], 76);
+    assert_int_equal(plan[0], used);
+    for (int64_t i = 3 * used; i < 3 * ir_moe_plan_tile_bound(p); i++) assert_int_equal(tiles[i], 0);
+    expect_ids(&b, "plan", (uint64_t)ir_moe_plan_words(p));
+    bench_close(&b);
+}
+
+static void test_sum(void **state) {
+    (void)state;
+    Bench b = bench_open(HEAD "%tokens = input tokens : i32[T]\n" EMBED("y", "150") EMBED("w", "3") EMBED("g", "1") EMBED("s", "50")
+        "%1 = fused %y, %w, %g, %s {kind = rowwise} (%.y: f32[T, 150], %.w: f32[T, 3], %.g: f32[T, 1], %.s: f32[T, 50]) {\n"
+        "%.a = reshape %.y : f32[T, 3, 50]\n %.b = moe_sum %.a, %.w : f32[T, 50]\n %.c = sigmoid %.g : f32[T, 1]\n"
+        "%.d = mul %.s, %.c : f32[T, 50]\n %.e = add %.b, %.d : f32[T, 50]\n yield %.e\n } : f32[T, 50]\n return e = %1\n }\n}\n", 1, 1, 64, 64, 1);
+    BenchCall c = one_call();
+    bench_check(&b, &c, "e", 5e-14);
+    bench_close(&b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_router), cmocka_unit_test(test_ties), cmocka_unit_test(test_plan), cmocka_unit_test(test_sum)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
