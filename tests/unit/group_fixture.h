@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "runtime/cpu_features.h"
 #include "tests/support/run_program.h"
 
 enum { BENCH_WEIGHTS = 24, BENCH_RESULTS = 12 };
@@ -25,6 +26,8 @@ typedef struct Bench {
     uint32_t weight_count, slots, planes, context, rope_n;
     double theta;
 } Bench;
+
+static const char *bench_target = "cpu:native";   // what the tests of this round compile for
 
 static inline void expect_ok(HdStatus *status) {
     if (status) fail_msg("%s", hd_status_message(status));
@@ -108,8 +111,7 @@ static inline Bench bench_open_for(const char *target, const char *text, uint32_
 }
 
 static inline Bench bench_open(const char *text, uint32_t slots, uint32_t planes, uint32_t context, int64_t tokens, int64_t segments) {
-    const char *target = getenv("HEDDLE_TEST_TARGET");   // to try another one by hand
-    return bench_open_for(target ? target : "cpu:native", text, slots, planes, context, tokens, segments);
+    return bench_open_for(bench_target, text, slots, planes, context, tokens, segments);
 }
 
 static inline void bench_reset(Bench *bench) {
@@ -173,5 +175,25 @@ static inline void bench_check(Bench *bench, const BenchCall *call, const char *
     bench_run_program(bench, call);
     bench_compare(bench, name, most);
 }
+
+static inline bool bench_runnable(const char *name) {
+    IrTarget target;
+    expect_ok(ir_target_parse(name, &target));
+    for (IrFeature f = 0; f < IR_FEATURE_COUNT; f++)
+        if (ir_target_has(&target, f) && !hd_cpu_has(ir_feature_name(f))) return false;
+    return true;
+}
+
+// Runs the tests for this machine as it is, and for the older ones that it can stand in for.
+#define BENCH_MAIN(tests)                                                                        \
+    int main(void) {                                                                             \
+        static const char *const targets[] = {"cpu:native", "cpu:x86-64-v2", "cpu:x86-64-v3"};   \
+        int failed = 0;                                                                          \
+        for (size_t i = 0; i < HD_COUNT(targets); i++) {                                         \
+            bench_target = targets[i];                                                           \
+            if (bench_runnable(bench_target)) failed += cmocka_run_group_tests_name(bench_target, tests, NULL, NULL); \
+        }                                                                                        \
+        return failed;                                                                           \
+    }
 
 #endif

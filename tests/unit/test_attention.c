@@ -98,7 +98,8 @@ static void test_large_scores(void **state) {
     bench_close(&b);
 }
 
-int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shapes), cmocka_unit_test(test_spans), cmocka_unit_test(test_splits), cmocka_unit_test(test_large_scores)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_shapes), cmocka_unit_test(test_spans), cmocka_unit_test(test_splits),
+    cmocka_unit_test(test_large_scores)
+};
+BENCH_MAIN(tests)

@@ -91,7 +91,7 @@ static void test_splits(void **state) {
     bench_close(&b);
 }
 
-int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_heads), cmocka_unit_test(test_whole_rows), cmocka_unit_test(test_splits)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_heads), cmocka_unit_test(test_whole_rows), cmocka_unit_test(test_splits)
+};
+BENCH_MAIN(tests)

@@ -149,8 +149,8 @@ static void test_chunks_and_scan(void **state) {
     }
 }
 
-int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_scan), cmocka_unit_test(test_step), cmocka_unit_test(test_splits), cmocka_unit_test(test_chunks),
-                                       cmocka_unit_test(test_chunks_and_scan)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_scan), cmocka_unit_test(test_step), cmocka_unit_test(test_splits), cmocka_unit_test(test_chunks),
+    cmocka_unit_test(test_chunks_and_scan)
+};
+BENCH_MAIN(tests)

@@ -120,7 +120,7 @@ static void test_sum(void **state) {
     bench_close(&b);
 }
 
-int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_router), cmocka_unit_test(test_ties), cmocka_unit_test(test_plan), cmocka_unit_test(test_sum)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_router), cmocka_unit_test(test_ties), cmocka_unit_test(test_plan), cmocka_unit_test(test_sum)
+};
+BENCH_MAIN(tests)

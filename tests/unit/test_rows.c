@@ -236,9 +236,10 @@ static void test_status(void **state) {
     bench_close(&b);
 }
 
-int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_norm), cmocka_unit_test(test_elementwise), cmocka_unit_test(test_softmax),
-                                       cmocka_unit_test(test_heads), cmocka_unit_test(test_flat), cmocka_unit_test(test_views), cmocka_unit_test(test_refused), cmocka_unit_test(test_casts),
-                                       cmocka_unit_test(test_quantised), cmocka_unit_test(test_take_rows), cmocka_unit_test(test_status)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_norm), cmocka_unit_test(test_elementwise), cmocka_unit_test(test_softmax),
+    cmocka_unit_test(test_heads), cmocka_unit_test(test_flat), cmocka_unit_test(test_views), cmocka_unit_test(test_refused),
+    cmocka_unit_test(test_casts), cmocka_unit_test(test_quantised), cmocka_unit_test(test_take_rows),
+    cmocka_unit_test(test_status)
+};
+BENCH_MAIN(tests)
