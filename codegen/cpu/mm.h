@@ -14,7 +14,7 @@
 #include "codegen/codegen.h"
 #include "codegen/cpu/layout.h"
 
-enum { MM_MAX_TOKENS = 8, MM_MAX_GROUPS = 4 };
+enum { MM_MAX_TOKENS = 8, MM_MAX_PANELS = 2, MM_MAX_LANES = MM_MAX_TOKENS * MM_MAX_PANELS, MM_MAX_GROUPS = 4 };
 
 // ---- mm_format.c: reading panels -----------------------------------------------------------------------------------
 
@@ -62,11 +62,12 @@ typedef struct MmProduct {
     IrDtype weight, activation;
     int64_t columns;             // K; only K mod part decides what is generated, the number itself is the parameter k
     KirRef k;                    // i64
-    KirRef panel;                // ptr
+    uint32_t panel_count;        // panels that share what is loaded of the activations
+    KirRef panel[MM_MAX_PANELS]; // ptr
     bool prefetch;
 } MmProduct;
 
-// rows[i]: ptr to the activation row of token i. Gives sums[i]: f32x16, the products with the panel's 16 rows.
+// rows[i]: ptr to the activation row of token i. Gives sums[p * tokens + i]: f32x16, the products of token i with the 16 rows of panel p.
 void mm_tile(KirFn *fn, const MmProduct *product, const KirRef *rows, uint32_t tokens, KirRef *out_sums);
 
 // ---- mm_pack.c: making panels ---------------------------------------------------------------------------------------
@@ -86,8 +87,8 @@ typedef struct MmFactor {
     IrValue result, weight;
     IrDtype dtype, kernel;       // kernel: type of the panel that the micro-kernel reads (f32 where the type has no packed form)
     bool native;                 // rows as in the file: the panel is made in thread scratch first
-    KirRef base, panel;          // ptr: the matrix; the panel of this work unit
-    uint32_t scratch;            // native: where the panel is made
+    KirRef base, panel[MM_MAX_PANELS];   // ptr: the matrix; the panels of this work unit
+    uint32_t scratch;            // native: where the panels are made
 } MmFactor;
 
 typedef struct MmOut { IrValue value, yield; KirRef to; int64_t element_bytes; } MmOut;   // value: yield below its reshapes
@@ -102,7 +103,9 @@ typedef struct MmJob {
     MmOut outs[MM_MAX_OUTS];
     CgBuild *build;
     KirFn *fn;
-    KirRef x_base, x_bytes, k, n, n0, valid;   // x_bytes: of a row of activations; n0: first row of the panel; valid: its rows, 0: 16 always
+    KirRef x_base, x_bytes, k, n;   // x_bytes: of a row of activations
+    uint32_t panel_count;        // of this work unit
+    KirRef n0[MM_MAX_PANELS], valid[MM_MAX_PANELS];   // i64: first row of the panel; how many it has, 0: 16 always
 } MmJob;
 
 // One token of a tile: its activation row and its row of results.
@@ -115,9 +118,11 @@ HD_MUST_USE HdStatus *mm_jobs(const IrTarget *target, const IrGraph *graph, IrOp
 void mm_job_begin(MmJob *job, CgGroupBuilder *builder, const char *name, const IrExpr *matrices);
 // Number of panels of a matrix.
 static inline int64_t mm_job_panels(const MmJob *job) { return hd_ceil_div(job->rows, CG_PANEL_ROWS); }
-// Goes to panel `panel` (i64) of expert `expert` (i64; 0: no experts); makes it from native rows where needed.
-void mm_job_panel(MmJob *job, KirRef panel, KirRef expert);
-// Computes and stores the results of tokens 0..count-1 (i64) for this panel. most: count is never larger than this dimension (0: unknown).
-void mm_job_tokens(MmJob *job, KirRef count, IrDim most, MmTokenAt *at, void *user);
+// Goes to the panels from `first` (i64) on of expert `expert` (i64; 0: no experts); makes them from native rows where needed.
+void mm_job_open(MmJob *job, KirRef first, uint32_t count, KirRef expert);
+// The most that a dimension can be in this graph; 0: unknown.
+int64_t mm_job_most(const MmJob *job, IrDim dim);
+// Computes and stores the results of tokens 0..count-1 (i64) for these panels. most: count is never larger (0: unknown).
+void mm_job_tokens(MmJob *job, KirRef count, int64_t most, MmTokenAt *at, void *user);
 
 #endif

@@ -180,7 +180,7 @@ void mm_job_begin(MmJob *job, CgGroupBuilder *builder, const char *name, const I
     for (uint32_t i = 0; i < job->factor_count; i++) {
         MmFactor *f = &job->factors[i];
         f->base = cg_pointer(build, f->weight);
-        if (f->native) f->scratch = cg_scratch(build, (uint64_t)panel_bytes(f, job->columns));
+        if (f->native) f->scratch = cg_scratch(build, MM_MAX_PANELS * (uint64_t)panel_bytes(f, job->columns));
     }
     for (uint32_t i = 0; i < job->out_count; i++) job->outs[i].to = cg_pointer(build, job->outs[i].yield);
     account(job, matrices);
@@ -188,45 +188,49 @@ void mm_job_begin(MmJob *job, CgGroupBuilder *builder, const char *name, const I
 
 // ---- panels --------------------------------------------------------------------------------------------------------
 
-static void make_panel(MmJob *job, MmFactor *f, KirRef row) {
+static void make_panel(MmJob *job, MmFactor *f, uint32_t p, KirRef row) {
     KirFn *fn = job->fn;
     KirRef rows = kir_offset(fn, f->base, kir_mul(fn, row, cg_const(job->build, bytes_of_row(f->dtype, job->columns), "bytes of a native row")));
-    KirRef valid = job->valid ? job->valid : kir_i64(fn, CG_PANEL_ROWS);
-    f->panel = kir_offset_const(fn, kir_scratch(fn), f->scratch);
-    if (f->kernel == f->dtype) mm_pack(fn, f->dtype, rows, job->columns, job->k, valid, f->panel);
-    else mm_decode(fn, f->dtype, rows, job->columns, job->k, valid, f->panel);
+    KirRef valid = job->valid[p] ? job->valid[p] : kir_i64(fn, CG_PANEL_ROWS);
+    f->panel[p] = kir_offset_const(fn, kir_scratch(fn), f->scratch + p * panel_bytes(f, job->columns));
+    if (f->kernel == f->dtype) mm_pack(fn, f->dtype, rows, job->columns, job->k, valid, f->panel[p]);
+    else mm_decode(fn, f->dtype, rows, job->columns, job->k, valid, f->panel[p]);
 }
 
-void mm_job_panel(MmJob *job, KirRef panel, KirRef expert) {
+static void open_panel(MmJob *job, uint32_t p, KirRef panel, KirRef expert) {
     KirFn *fn = job->fn;
     bool whole = job->rows % CG_PANEL_ROWS == 0;
-    job->n0 = kir_mul(fn, panel, kir_i64(fn, CG_PANEL_ROWS));
-    job->valid = whole ? 0 : kir_min(fn, kir_sub(fn, job->n, job->n0), kir_i64(fn, CG_PANEL_ROWS));
+    job->n0[p] = kir_mul(fn, panel, kir_i64(fn, CG_PANEL_ROWS));
+    job->valid[p] = whole ? 0 : kir_min(fn, kir_sub(fn, job->n, job->n0[p]), kir_i64(fn, CG_PANEL_ROWS));
     for (uint32_t i = 0; i < job->factor_count; i++) {
         MmFactor *f = &job->factors[i];
         if (f->native) {
-            make_panel(job, f, expert ? kir_add(fn, kir_mul(fn, expert, job->n), job->n0) : job->n0);
+            make_panel(job, f, p, expert ? kir_add(fn, kir_mul(fn, expert, job->n), job->n0[p]) : job->n0[p]);
             continue;
         }
         KirRef index = panel;
         if (expert) index = kir_add(fn, kir_mul(fn, expert, cg_const(job->build, mm_job_panels(job), "panels of an expert")), panel);
-        f->panel = kir_offset(fn, f->base, kir_mul(fn, index, cg_const(job->build, panel_bytes(f, job->columns), "bytes of a panel")));
+        f->panel[p] = kir_offset(fn, f->base, kir_mul(fn, index, cg_const(job->build, panel_bytes(f, job->columns), "bytes of a panel")));
     }
+}
+
+void mm_job_open(MmJob *job, KirRef first, uint32_t count, KirRef expert) {
+    job->panel_count = count;
+    for (uint32_t p = 0; p < count; p++) open_panel(job, p, kir_add(job->fn, first, kir_i64(job->fn, p)), expert);
 }
 
 // ---- tokens --------------------------------------------------------------------------------------------------------
 
-// Element-wise operations on the sums of one token, and the stores.
-static void epilogue(const MmJob *job, const MmToken *token, const KirRef *sums) {
+// Element-wise operations on the sums of one token and panel p, and the stores.
+static void epilogue(const MmJob *job, const MmToken *token, uint32_t p, const KirRef *sums) {
     KirFn *fn = job->fn;
     CgRegion *region = cg_region_new(job->build);
     for (uint32_t f = 0; f < job->factor_count; f++) cg_region_bind_lanes(region, job->factors[f].result, sums[f]);
     for (uint32_t i = 0; i < job->out_count; i++) {
         const MmOut *out = &job->outs[i];
-        KirRef lanes = cg_region_eval(region, out->value, token->coord, job->n0, CG_PANEL_ROWS, job->valid);
+        KirRef lanes = cg_region_eval(region, out->value, token->coord, job->n0[p], CG_PANEL_ROWS, job->valid[p]);
         KirRef row = kir_offset(fn, out->to, kir_mul(fn, token->row, kir_mul(fn, job->n, kir_i64(fn, out->element_bytes))));
-        KirRef to = kir_at(fn, row, job->n0, out->element_bytes, 0);
-        cg_store16(fn, to, lanes, job->valid);
+        cg_store16(fn, kir_at(fn, row, job->n0[p], out->element_bytes, 0), lanes, job->valid[p]);
     }
     cg_region_free(region);
 }
@@ -234,39 +238,39 @@ static void epilogue(const MmJob *job, const MmToken *token, const KirRef *sums)
 static void tile(const MmJob *job, KirRef first, uint32_t tokens, MmTokenAt *at, void *user) {
     KirFn *fn = job->fn;
     MmToken token[MM_MAX_TOKENS];
-    KirRef rows[MM_MAX_TOKENS], sums[MM_MAX_FACTORS][MM_MAX_TOKENS];
+    KirRef rows[MM_MAX_TOKENS], sums[MM_MAX_FACTORS][MM_MAX_LANES], of_token[MM_MAX_FACTORS];
     for (uint32_t i = 0; i < tokens; i++) {
         at(job, user, kir_add(fn, first, kir_i64(fn, i)), &token[i]);
         rows[i] = token[i].x;
     }
     for (uint32_t f = 0; f < job->factor_count; f++) {
         const MmFactor *factor = &job->factors[f];
-        MmProduct product = {factor->kernel, job->x.dtype, job->columns, job->k, factor->panel, !factor->native};
+        MmProduct product = {factor->kernel, job->x.dtype, job->columns, job->k, job->panel_count, {0}, !factor->native};
+        for (uint32_t p = 0; p < job->panel_count; p++) product.panel[p] = factor->panel[p];
         mm_tile(fn, &product, rows, tokens, sums[f]);
     }
-    for (uint32_t i = 0; i < tokens; i++) {
-        KirRef of_token[MM_MAX_FACTORS];
-        for (uint32_t f = 0; f < job->factor_count; f++) of_token[f] = sums[f][i];
-        epilogue(job, &token[i], of_token);
-    }
+    for (uint32_t i = 0; i < tokens; i++)
+        for (uint32_t p = 0; p < job->panel_count; p++) {
+            for (uint32_t f = 0; f < job->factor_count; f++) of_token[f] = sums[f][p * tokens + i];
+            epilogue(job, &token[i], p, of_token);
+        }
 }
 
-// The most that a dimension can be in this graph: its number, or what the bounds of the graph ("T S C R") say; 0: unknown.
-static int64_t largest(const IrGraph *graph, IrDim dim) {
+int64_t mm_job_most(const MmJob *job, IrDim dim) {
     char key[64];
     long long v[IR_SYM_BASE_COUNT];
     if (!ir_dim_is_sym(dim)) return dim;
-    snprintf(key, sizeof key, "bounds.%s", graph->name);
-    const char *text = ir_module_key(graph->module, key);
+    snprintf(key, sizeof key, "bounds.%s", job->graph->name);   // "T S C R", made by specialise
+    const char *text = ir_module_key(job->graph->module, key);
     if (!text || sscanf(text, "%lld %lld %lld %lld", &v[0], &v[1], &v[2], &v[3]) != 4) return 0;
-    return ir_dim_eval(graph, dim, &(IrBinding){{v[0], v[1], v[2], v[3]}});
+    return ir_dim_eval(job->graph, dim, &(IrBinding){{v[0], v[1], v[2], v[3]}});
 }
 
-void mm_job_tokens(MmJob *job, KirRef count, IrDim most, MmTokenAt *at, void *user) {
+void mm_job_tokens(MmJob *job, KirRef count, int64_t most, MmTokenAt *at, void *user) {
     static const uint32_t sizes[] = {4, 1};
     KirFn *fn = job->fn;
     KirRef from = kir_i64(fn, 0);
-    if (largest(job->graph, most) == 1) {
+    if (most == 1) {
         tile(job, from, 1, at, user);
         return;
     }

@@ -14,9 +14,9 @@ typedef struct Tile {
     KirFn *fn;
     const MmProduct *product;
     const MmFormat *format;
-    uint32_t tokens, part;
+    uint32_t tokens, panels, lanes, part;   // lanes = panels * tokens: sums at [panel * tokens + token]
     const KirRef *rows;
-    MmCursor cursor;
+    MmCursor cursor[MM_MAX_PANELS];
 } Tile;
 
 static KirRef zero(KirFn *fn) { return kir_float(fn, KT_F32x16, 0.0f); }
@@ -31,14 +31,16 @@ static KirRef broadcast_word(KirFn *fn, KirRef ptr, int64_t bytes, KirType as) {
 // Products of 16 columns by fused multiply-add, added to the sums.
 static void part_f32(const Tile *t, KirRef column, KirRef *sums) {
     KirFn *fn = t->fn;
-    KirRef x[MM_MAX_TOKENS], acc[MM_MAX_TOKENS];
+    KirRef x[MM_MAX_TOKENS], w[MM_MAX_PANELS], acc[MM_MAX_LANES];
     for (uint32_t i = 0; i < t->tokens; i++) x[i] = kir_at(fn, t->rows[i], column, 4, 0);
     for (uint32_t k = 0; k < t->part; k++) {
-        KirRef w = mm_numbers(&t->cursor, k);
+        for (uint32_t p = 0; p < t->panels; p++) w[p] = mm_numbers(&t->cursor[p], k);
         for (uint32_t i = 0; i < t->tokens; i++) {
             KirRef a = broadcast(fn, KT_F32, x[i], 4 * k, 16);
-            acc[i] = k % 16 ? kir_fma(fn, a, w, acc[i]) : kir_mul(fn, a, w);
-            if (k % 16 == 15) sums[i] = kir_add(fn, sums[i], acc[i]);
+            for (uint32_t p = 0, at = i; p < t->panels; p++, at += t->tokens) {
+                acc[at] = k % 16 ? kir_fma(fn, a, w[p], acc[at]) : kir_mul(fn, a, w[p]);
+                if (k % 16 == 15) sums[at] = kir_add(fn, sums[at], acc[at]);
+            }
         }
     }
 }
@@ -47,14 +49,17 @@ static void part_f32(const Tile *t, KirRef column, KirRef *sums) {
 
 static void part_bf16(const Tile *t, KirRef column, KirRef *sums) {
     KirFn *fn = t->fn;
-    KirRef x[MM_MAX_TOKENS], acc[MM_MAX_TOKENS];
-    for (uint32_t i = 0; i < t->tokens; i++) x[i] = kir_at(fn, t->rows[i], column, 2, 0), acc[i] = zero(fn);
+    KirRef x[MM_MAX_TOKENS], w[MM_MAX_PANELS], acc[MM_MAX_LANES];
+    for (uint32_t i = 0; i < t->tokens; i++) x[i] = kir_at(fn, t->rows[i], column, 2, 0);
+    for (uint32_t at = 0; at < t->lanes; at++) acc[at] = zero(fn);
     for (uint32_t pair = 0; pair < t->part / 2; pair++) {
-        KirRef w = mm_bf16_pairs(&t->cursor, pair);
-        for (uint32_t i = 0; i < t->tokens; i++)
-            acc[i] = kir_dot_bf16(fn, acc[i], w, broadcast_word(fn, x[i], 4 * pair, KIR_T(KIR_I16, 32)));
+        for (uint32_t p = 0; p < t->panels; p++) w[p] = mm_bf16_pairs(&t->cursor[p], pair);
+        for (uint32_t i = 0; i < t->tokens; i++) {
+            KirRef a = broadcast_word(fn, x[i], 4 * pair, KIR_T(KIR_I16, 32));
+            for (uint32_t p = 0, at = i; p < t->panels; p++, at += t->tokens) acc[at] = kir_dot_bf16(fn, acc[at], w[p], a);
+        }
     }
-    for (uint32_t i = 0; i < t->tokens; i++) sums[i] = kir_add(fn, sums[i], acc[i]);
+    for (uint32_t at = 0; at < t->lanes; at++) sums[at] = kir_add(fn, sums[at], acc[at]);
 }
 
 // ---- int8 activations ----------------------------------------------------------------------------------------------
@@ -89,26 +94,39 @@ static void start_q8a(const Tile *t, const Q8Row *x, uint32_t g, KirRef *out_fir
     *out_second = t->format->group == 32 ? 0 : kir_splat(fn, kir_mul(fn, kir_sub(fn, whole, first), scale), 16);
 }
 
-// Group g of 32 columns: exact integer sums per scale, then  sum += (isum * scale [+ isum2 * scale2] [- asum * min]) * activation scale.
-static void group_q8a(const Tile *t, const Q8Row *x, uint32_t g, KirRef *sums) {
+// acc[h] += products of group g with the activations, exactly; h: which of the group's scales.
+static void multiply_q8a(const Tile *t, const Q8Row *x, uint32_t g, KirRef acc[2][MM_MAX_LANES]) {
     KirFn *fn = t->fn;
-    const MmFormat *f = t->format;
-    uint32_t halves = 32 / f->group;
-    KirRef acc[2][MM_MAX_TOKENS];
-    for (uint32_t i = 0; i < t->tokens; i++) start_q8a(t, &x[i], g, &acc[0][i], &acc[1][i]);
+    KirRef w[MM_MAX_PANELS];
     for (uint32_t v = 0; v < 8; v++) {
-        KirRef w = mm_quants(&t->cursor, 8 * g + v);
-        uint32_t h = v * halves / 8;
-        for (uint32_t i = 0; i < t->tokens; i++)
-            acc[h][i] = kir_dot_u8i8(fn, acc[h][i], w, broadcast_word(fn, x[i].values, 32 * g + 4 * v, KT_I8x64));
+        uint32_t h = v * (32 / t->format->group) / 8;
+        for (uint32_t p = 0; p < t->panels; p++) w[p] = mm_quants(&t->cursor[p], 8 * g + v);
+        for (uint32_t i = 0; i < t->tokens; i++) {
+            KirRef a = broadcast_word(fn, x[i].values, 32 * g + 4 * v, KT_I8x64);
+            for (uint32_t p = 0, at = i; p < t->panels; p++, at += t->tokens) acc[h][at] = kir_dot_u8i8(fn, acc[h][at], w[p], a);
+        }
     }
-    const KirRef *scale = t->cursor.scale + g * halves;
+}
+
+// sum + (isum * scale [+ isum2 * scale2] [- asum * min]) * activation scale
+static KirRef scale_q8a(const Tile *t, const Q8Row *x, uint32_t g, const MmCursor *c, KirRef first, KirRef second, KirRef sum) {
+    KirFn *fn = t->fn;
+    const KirRef *scale = c->scale + g * (32 / t->format->group);
+    KirRef p = kir_mul(fn, kir_itof(fn, first), scale[0]);
+    if (t->format->group == 16) p = kir_fma(fn, kir_itof(fn, second), scale[1], p);
+    if (t->format->has_min) p = kir_fma(fn, kir_neg(fn, kir_itof(fn, broadcast(fn, KT_I32, x->sums, 4 * g, 16))), c->min[g], p);
+    return kir_fma(fn, p, broadcast(fn, KT_F32, x->scales, 4 * g, 16), sum);
+}
+
+static void group_q8a(const Tile *t, const Q8Row *x, uint32_t g, KirRef *sums) {
+    KirRef acc[2][MM_MAX_LANES];
     for (uint32_t i = 0; i < t->tokens; i++) {
-        KirRef p = kir_mul(fn, kir_itof(fn, acc[0][i]), scale[0]);
-        if (halves == 2) p = kir_fma(fn, kir_itof(fn, acc[1][i]), scale[1], p);
-        if (f->has_min) p = kir_fma(fn, kir_neg(fn, kir_itof(fn, broadcast(fn, KT_I32, x[i].sums, 4 * g, 16))), t->cursor.min[g], p);
-        sums[i] = kir_fma(fn, p, broadcast(fn, KT_F32, x[i].scales, 4 * g, 16), sums[i]);
+        start_q8a(t, &x[i], g, &acc[0][i], &acc[1][i]);
+        for (uint32_t at = i + t->tokens; at < t->lanes; at += t->tokens) acc[0][at] = acc[0][i], acc[1][at] = acc[1][i];
     }
+    multiply_q8a(t, x, g, acc);
+    for (uint32_t at = 0; at < t->lanes; at++)
+        sums[at] = scale_q8a(t, &x[at % t->tokens], g, &t->cursor[at / t->tokens], acc[0][at], acc[1][at], sums[at]);
 }
 
 static void part_q8a(const Tile *t, KirRef column, KirRef *sums) {
@@ -130,51 +148,54 @@ static void part(const Tile *t, KirRef column, KirRef *sums) {
 // Columns of one superblock; `left` (i64) of them at most.
 static void super(Tile *t, KirRef k0, KirRef left, KirRef *out_sums) {
     KirFn *fn = t->fn;
-    KirRef init[MM_MAX_TOKENS], sums[MM_MAX_TOKENS];
+    KirRef init[MM_MAX_LANES], sums[MM_MAX_LANES];
     KirLoop loop;
-    mm_super_open(&t->cursor, k0);
-    for (uint32_t i = 0; i < t->tokens; i++) init[i] = zero(fn);
+    for (uint32_t p = 0; p < t->panels; p++) mm_super_open(&t->cursor[p], k0);
+    for (uint32_t i = 0; i < t->lanes; i++) init[i] = zero(fn);
     KirRef count = t->format->has_super ? kir_i64(fn, SUPER) : kir_min(fn, left, kir_i64(fn, SUPER));
-    kir_for_begin(fn, kir_i64(fn, 0), count, kir_i64(fn, t->part), t->tokens, init, &loop);
-    for (uint32_t i = 0; i < t->tokens; i++) sums[i] = loop.carried[i];
-    mm_part_open(&t->cursor, k0, loop.iv);
+    kir_for_begin(fn, kir_i64(fn, 0), count, kir_i64(fn, t->part), t->lanes, init, &loop);
+    for (uint32_t i = 0; i < t->lanes; i++) sums[i] = loop.carried[i];
+    for (uint32_t p = 0; p < t->panels; p++) mm_part_open(&t->cursor[p], k0, loop.iv);
     part(t, kir_add(fn, k0, loop.iv), sums);
     kir_for_end(fn, &loop, sums);
-    for (uint32_t i = 0; i < t->tokens; i++) out_sums[i] = loop.results[i];
+    for (uint32_t i = 0; i < t->lanes; i++) out_sums[i] = loop.results[i];
 }
 
 // The last columns of plain numbers, `whole`..K-1, one (bf16 activations: two) at a time.
 static void tail(Tile *t, KirRef whole, KirRef *totals) {
     KirFn *fn = t->fn;
-    KirRef next[MM_MAX_TOKENS], init[MM_MAX_TOKENS];
+    KirRef next[MM_MAX_LANES], init[MM_MAX_LANES];
     KirLoop loop;
     bool pairs = t->product->activation == IR_BF16;
-    for (uint32_t i = 0; i < t->tokens; i++) init[i] = zero(fn);
-    kir_for_begin(fn, whole, t->product->k, kir_i64(fn, pairs ? 2 : 1), t->tokens, init, &loop);
-    mm_part_open(&t->cursor, loop.iv, kir_i64(fn, 0));
-    for (uint32_t i = 0; i < t->tokens; i++) {
-        KirRef x = kir_at(fn, t->rows[i], loop.iv, pairs ? 2 : 4, 0);
-        if (pairs) next[i] = kir_dot_bf16(fn, loop.carried[i], mm_bf16_pairs(&t->cursor, 0), broadcast_word(fn, x, 0, KIR_T(KIR_I16, 32)));
-        else next[i] = kir_fma(fn, broadcast(fn, KT_F32, x, 0, 16), mm_plain_column(&t->cursor, loop.iv), loop.carried[i]);
+    for (uint32_t i = 0; i < t->lanes; i++) init[i] = zero(fn);
+    kir_for_begin(fn, whole, t->product->k, kir_i64(fn, pairs ? 2 : 1), t->lanes, init, &loop);
+    for (uint32_t at = 0; at < t->lanes; at++) {
+        MmCursor *c = &t->cursor[at / t->tokens];
+        KirRef x = kir_at(fn, t->rows[at % t->tokens], loop.iv, pairs ? 2 : 4, 0);
+        mm_part_open(c, loop.iv, kir_i64(fn, 0));
+        if (pairs) next[at] = kir_dot_bf16(fn, loop.carried[at], mm_bf16_pairs(c, 0), broadcast_word(fn, x, 0, KIR_T(KIR_I16, 32)));
+        else next[at] = kir_fma(fn, broadcast(fn, KT_F32, x, 0, 16), mm_plain_column(c, loop.iv), loop.carried[at]);
     }
     kir_for_end(fn, &loop, next);
-    for (uint32_t i = 0; i < t->tokens; i++) totals[i] = kir_add(fn, totals[i], loop.results[i]);
+    for (uint32_t i = 0; i < t->lanes; i++) totals[i] = kir_add(fn, totals[i], loop.results[i]);
 }
 
 void mm_tile(KirFn *fn, const MmProduct *product, const KirRef *rows, uint32_t tokens, KirRef *out_sums) {
     const MmFormat *format = mm_format(product->weight);
-    HD_ASSERT(tokens && tokens <= MM_MAX_TOKENS);
-    Tile t = {fn, product, format, tokens, format->part, rows, {.fn = fn, .dtype = product->weight, .panel = product->panel, .prefetch = product->prefetch}};
+    HD_ASSERT(tokens && tokens <= MM_MAX_TOKENS && product->panel_count && product->panel_count <= MM_MAX_PANELS);
+    Tile t = {fn, product, format, tokens, product->panel_count, tokens * product->panel_count, format->part, rows, {{0}}};
+    for (uint32_t p = 0; p < t.panels; p++)
+        t.cursor[p] = (MmCursor){.fn = fn, .dtype = product->weight, .panel = product->panel[p], .prefetch = product->prefetch};
     if (product->weight == IR_BF16 && product->activation == IR_F32) t.part = 16;
-    KirRef init[MM_MAX_TOKENS], sums[MM_MAX_TOKENS];
+    KirRef init[MM_MAX_LANES], sums[MM_MAX_LANES];
     bool whole_parts = product->columns % t.part == 0;
     KirRef whole = whole_parts ? product->k : kir_and(fn, product->k, kir_i64(fn, -(int64_t)t.part));
     KirLoop loop;
-    for (uint32_t i = 0; i < tokens; i++) init[i] = zero(fn);
-    kir_for_begin(fn, kir_i64(fn, 0), whole, kir_i64(fn, SUPER), tokens, init, &loop);
+    for (uint32_t i = 0; i < t.lanes; i++) init[i] = zero(fn);
+    kir_for_begin(fn, kir_i64(fn, 0), whole, kir_i64(fn, SUPER), t.lanes, init, &loop);
     super(&t, loop.iv, kir_sub(fn, whole, loop.iv), sums);
-    for (uint32_t i = 0; i < tokens; i++) sums[i] = kir_add(fn, loop.carried[i], sums[i]);
+    for (uint32_t i = 0; i < t.lanes; i++) sums[i] = kir_add(fn, loop.carried[i], sums[i]);
     kir_for_end(fn, &loop, sums);
-    for (uint32_t i = 0; i < tokens; i++) out_sums[i] = loop.results[i];
+    for (uint32_t i = 0; i < t.lanes; i++) out_sums[i] = loop.results[i];
     if (!whole_parts) tail(&t, whole, out_sums);
 }

@@ -46,7 +46,7 @@ static void by_row(Grouped *g) {
     cg_units(job->build, &g->tokens, 1, g->ranks * mm_job_panels(job));
     kir_for_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), kir_i64(fn, 1), 0, NULL, &units);
     g->rows = kir_sdiv(fn, units.iv, panels);
-    mm_job_panel(job, kir_srem(fn, units.iv, panels), load_index(fn, g->ids, g->rows));
+    mm_job_open(job, kir_srem(fn, units.iv, panels), 1, load_index(fn, g->ids, g->rows));
     mm_job_tokens(job, kir_i64(fn, 1), 1, single_at, g);
     kir_for_end(fn, &units, NULL);
 }
@@ -88,7 +88,7 @@ static void by_tile(Grouped *g) {
     KirRef count = cg_load_i32(fn, tile, 8);
     kir_if_begin(fn, kir_cmp(fn, KIR_GT, count, kir_i64(fn, 0)), &used);
     g->rows = kir_at(fn, rows, cg_load_i32(fn, tile, 4), 4, 0);
-    mm_job_panel(job, kir_sdiv(fn, units.iv, tiles), cg_load_i32(fn, tile, 0));
+    mm_job_open(job, kir_sdiv(fn, units.iv, tiles), 1, cg_load_i32(fn, tile, 0));
     mm_job_tokens(job, count, 0, tile_at, g);
     kir_if_end(fn, &used, NULL);
     kir_for_end(fn, &units, NULL);

@@ -45,6 +45,14 @@ static inline void fill_block(IrDtype dtype, uint8_t *block) {
     }
 }
 
+// Memory that ends where reading is forbidden, as a mapped file may.
+static inline uint8_t *guarded(size_t bytes) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (bytes + page - 1) / page * page;
+    uint8_t *base = mmap(NULL, whole + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(base != MAP_FAILED && mprotect(base + whole, page, PROT_NONE) == 0);
+    return base + whole - bytes;
+}
+
 // `experts` matrices of rows / experts each.
 static inline const Matrix *add_experts(Weights *w, const char *name, IrDtype dtype, int64_t experts, int64_t rows, int64_t columns) {
     const IrDtypeInfo *info = ir_dtype_info(dtype);
@@ -53,7 +61,7 @@ static inline const Matrix *add_experts(Weights *w, const char *name, IrDtype dt
     *m = (Matrix){.dtype = dtype, .experts = experts, .rows = rows, .columns = columns};
     snprintf(m->name, sizeof m->name, "%s", name);
     uint64_t blocks = (uint64_t)rows * (uint64_t)columns / info->block;
-    m->bytes = malloc(blocks * info->block_bytes);
+    m->bytes = guarded(blocks * info->block_bytes);
     for (uint64_t b = 0; b < blocks; b++) fill_block(dtype, m->bytes + b * info->block_bytes);
     w->run[w->count++] = (RunWeight){m->name, m->bytes};
     return m;
@@ -61,10 +69,6 @@ static inline const Matrix *add_experts(Weights *w, const char *name, IrDtype dt
 
 static inline const Matrix *add_matrix(Weights *w, const char *name, IrDtype dtype, int64_t rows, int64_t columns) {
     return add_experts(w, name, dtype, 1, rows, columns);
-}
-
-static inline void free_weights(Weights *w) {
-    for (size_t i = 0; i < w->count; i++) free(w->matrix[i].bytes);
 }
 
 static inline void dequantise(const Matrix *m, uint64_t begin, uint64_t end, float *out) {
@@ -90,7 +94,8 @@ static inline const uint8_t *packed_copy(const RunProgram *run, const char *name
 
 // ---- programs ------------------------------------------------------------------------------------------------------
 
-typedef struct Fixture { Weights weights; IrModule *module; RunProgram run; IrInterp *interp; int32_t tokens[TOKENS]; } Fixture;
+// target NULL: cpu:native
+typedef struct Fixture { const char *target; Weights weights; IrModule *module; RunProgram run; IrInterp *interp; int32_t tokens[TOKENS]; } Fixture;
 
 static inline void expect_ok(HdStatus *status) {
     if (status) fail_msg("%s", hd_status_message(status));
@@ -145,7 +150,7 @@ static inline void open_fixture(Fixture *f, const HdBuf *text) {
         expect_ok(ir_verify(graph));
         run_place(graph, &(IrBinding){{single ? 1 : TOKENS, 1, 1, 1}});
     }
-    expect_ok(run_compile(f->module, "cpu:native", f->weights.run, f->weights.count, 1, 1, TOKENS, &f->run));
+    expect_ok(run_compile(f->module, f->target ? f->target : "cpu:native", f->weights.run, f->weights.count, 1, 1, TOKENS, &f->run));
     for (int i = 0; i < TOKENS; i++) f->tokens[i] = (int32_t)(next_random() % VOCABULARY);
     f->interp = ir_interp_new(&(IrWeights){&f->weights, weight_rows}, 1, 1, TOKENS);
 }
@@ -154,7 +159,6 @@ static inline void close_fixture(Fixture *f) {
     ir_interp_free(f->interp);
     run_free(&f->run);
     ir_module_free(f->module);
-    free_weights(&f->weights);
 }
 
 static inline void run_tokens(Fixture *f, const char *graph, uint32_t first, uint32_t count) {

@@ -141,9 +141,9 @@ static void test_epilogues(void **state) {
     (void)state;
     run_tokens(&all, "epilogue", 0, TOKENS);
     interpret(&all, "epilogue");
-    expect_near("epilogue", "sum", 4e-14);
-    expect_near("epilogue", "product", 4e-14);
-    expect_near("epilogue", "heads", 4e-14);
+    expect_near("epilogue", "sum", 1.1e-13);
+    expect_near("epilogue", "product", 1.1e-13);
+    expect_near("epilogue", "heads", 1.6e-14);
     const float *sum = run_result(&all.run, "epilogue", "sum");
     const uint16_t *rounded = run_result(&all.run, "epilogue", "short");
     for (int i = 0; i < TOKENS * 24; i++) assert_int_equal(rounded[i], hd_f32_to_bf16(sum[i]));
@@ -156,12 +156,14 @@ static void test_components_are_launches_of_one_stage(void **state) {
     for (size_t c = 0; c < program->classes.len; c++) {
         const CgClass *class = &program->classes.data[c];
         if (strcmp(class->name, "epilogue")) continue;
+        // gate and up: 2 panels each, value: 3; how many of them make a unit depends on the processor
         const CgLaunch *last = &class->launches.data[class->launches.len - 1], *before = last - 1;
         assert_int_equal(last->stage, before->stage);
         assert_int_not_equal((before - 1)->stage, last->stage);
         IrBinding call = {{3, 1, 1, 1}};
-        assert_int_equal(ir_expr_eval(&program->exprs.data[before->units], &call), 2);
-        assert_int_equal(ir_expr_eval(&program->exprs.data[last->units], &call), 3);
+        int64_t units = ir_expr_eval(&program->exprs.data[before->units], &call);
+        assert_true(units == 1 || units == 2);
+        assert_int_equal(ir_expr_eval(&program->exprs.data[last->units], &call), units == 1 ? 2 : 3);
         assert_int_equal(ir_expr_eval(&program->exprs.data[last->flops], &call), 2 * 3 * 40 * 256);
         // matrix in panels of 16 rows, activations, results
         assert_int_equal(ir_expr_eval(&program->exprs.data[last->bytes], &call), 48 * 272 + 3 * 320 + 3 * 40 * 4);
