@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Block decoders (blocks.h). Formats and order of operations: ggml-quants.c, dequantize_row_*. Lanes are 16 neighbouring elements, which in
-// every format here share their scale.
+// Block decoders (blocks.h). Formats and order of operations: ggml-quants.c, dequantize_row_*. Lanes are 16 neighbouring
+// elements, which in every format here share their scale.
 #include "codegen/cpu/blocks.h"
 #include "codegen/cpu/sched.h"
 
@@ -9,7 +9,9 @@ typedef KirRef Decoder(const Block *b);
 
 // ---- reading bytes -------------------------------------------------------------------------------------------------
 
-static KirRef load_at(const Block *b, KirType type, int64_t bytes) { return kir_load(b->fn, type, kir_offset_const(b->fn, b->ptr, bytes)); }
+static KirRef load_at(const Block *b, KirType type, int64_t bytes) {
+    return kir_load(b->fn, type, kir_offset_const(b->fn, b->ptr, bytes));
+}
 static KirRef i32(const Block *b, int64_t value) { return kir_int(b->fn, KT_I32, value); }
 static KirRef half_at(const Block *b, int64_t bytes) { return kir_f16_f32(b->fn, load_at(b, KT_I16, bytes)); }
 // An unsigned byte as i32, and 16 of them.
@@ -20,7 +22,9 @@ static KirRef field(const Block *b, KirRef value, uint32_t right, uint32_t bits)
     if (right) value = kir_lshr(b->fn, value, i32(b, right));
     return kir_and(b->fn, value, i32(b, bits));
 }
-static KirRef join(const Block *b, KirRef low, KirRef high, uint32_t left) { return kir_or(b->fn, low, kir_shl(b->fn, high, i32(b, left))); }
+static KirRef join(const Block *b, KirRef low, KirRef high, uint32_t left) {
+    return kir_or(b->fn, low, kir_shl(b->fn, high, i32(b, left)));
+}
 static KirRef minus(const Block *b, KirRef value, int64_t offset) { return kir_sub(b->fn, value, i32(b, offset)); }
 static KirRef times(const Block *b, KirRef q, KirRef scale) { return kir_mul(b->fn, kir_itof(b->fn, q), scale); }
 static KirRef nibbles(const Block *b, int64_t bytes, bool high) { return field(b, bytes_at(b, bytes), high ? 4 : 0, 15); }
@@ -37,7 +41,9 @@ static KirRef decode_bf16(const Block *b) { return from_bits(b->fn, IR_BF16, loa
 // ---- blocks of 32: byte l holds element l in its low nibble and element l + 16 in its high one ---------------------
 
 static KirRef decode_q4_0(const Block *b) { return times(b, minus(b, nibbles(b, 2, b->first), 8), half_at(b, 0)); }
-static KirRef decode_q4_1(const Block *b) { return kir_add(b->fn, times(b, nibbles(b, 4, b->first), half_at(b, 0)), half_at(b, 2)); }
+static KirRef decode_q4_1(const Block *b) {
+    return kir_add(b->fn, times(b, nibbles(b, 4, b->first), half_at(b, 0)), half_at(b, 2));
+}
 
 // Fifth bits: bit e of the u32 at `bytes` is that of element e.
 static KirRef five(const Block *b, int64_t bytes) {
@@ -54,7 +60,9 @@ static KirRef decode_q8_0(const Block *b) {
 
 // ---- blocks of 256 -------------------------------------------------------------------------------------------------
 
-static KirRef minus_min(const Block *b, KirRef value, KirRef dmin, KirRef min) { return kir_sub(b->fn, value, times(b, min, dmin)); }
+static KirRef minus_min(const Block *b, KirRef value, KirRef dmin, KirRef min) {
+    return kir_sub(b->fn, value, times(b, min, dmin));
+}
 
 // Elements 128 n + 32 t + l of Q2_K, Q3_K and Q6_K.
 static uint32_t n_of(const Block *b) { return b->first / 128; }
@@ -93,7 +101,9 @@ static KirRef scaled_with_min(const Block *b, KirRef q) {
     scale_min(b, b->first / 32, &scale, &min);
     return minus_min(b, times(b, q, times(b, scale, half_at(b, 0))), half_at(b, 2), min);
 }
-static KirRef decode_q4_k(const Block *b) { return scaled_with_min(b, nibbles(b, 16 + b->first / 64 * 32 + l_of(b), b->first / 32 % 2)); }
+static KirRef decode_q4_k(const Block *b) {
+    return scaled_with_min(b, nibbles(b, 16 + b->first / 64 * 32 + l_of(b), b->first / 32 % 2));
+}
 static KirRef decode_q5_k(const Block *b) {
     KirRef low = nibbles(b, 48 + b->first / 64 * 32 + l_of(b), b->first / 32 % 2);
     return scaled_with_min(b, join(b, low, field(b, bytes_at(b, 16 + l_of(b)), b->first / 32, 1), 4));

@@ -7,8 +7,8 @@
 
 // Is there a decoder for this type?
 bool cg_block_known(IrDtype dtype);
-// Elements first..first+15 (a multiple of 16) of the block at `block` (ptr): f32x16. Of the types with blocks of one element (f32, f16, bf16),
-// `block` points to the first of a run of elements.
+// Elements first..first+15 (a multiple of 16) of the block at `block` (ptr): f32x16. Of the types with blocks of one element
+// (f32, f16, bf16), `block` points to the first of a run of elements.
 KirRef cg_block_decode(KirFn *fn, IrDtype dtype, KirRef block, uint32_t first);
 // For those types: the first `count` (i64) elements at `ptr`, the other lanes 0; nothing behind them is read.
 KirRef cg_block_decode_part(KirFn *fn, IrDtype dtype, KirRef ptr, KirRef count);

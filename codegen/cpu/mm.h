@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The micro-kernel of all matrix products on the CPU: a panel of 16 weight rows times a few rows of activations ("tokens").
 //
-// Numerics (class ordered). Lanes are weight rows; every output element has an accumulator of its own that takes the columns in rising
-// order, by a structure that depends on nothing but K: a fresh sum per part (16 columns in float32, 32 in bf16, one scale group in int8, exact in
-// integers), parts into a sum per 256 columns, these into the total. The instructions for one token are the same whatever the number
-// of tokens in the tile, so the bits of an output depend on its row of weights and its row of activations only.
+// Numerics (class ordered). Lanes are weight rows; every output element has an accumulator of its own that takes the columns in
+// rising order, by a structure that depends on nothing but K: a fresh sum per part (16 columns in float32, 32 in bf16, one scale
+// group in int8, exact in integers), parts into a sum per 256 columns, these into the total. The instructions for one token are
+// the same whatever the number of tokens in the tile, so the bits of an output depend on its row of weights and its row of
+// activations only.
 //
-// mm_tile.c generates this; mm_format.c knows the packed layouts (layout.h); mm_pack.c makes panels from native rows; mm_group.c builds the
-// launches of a group around it.
+// mm_tile.c generates this; mm_format.c knows the packed layouts (layout.h); mm_pack.c makes panels from native rows; mm_group.c
+// builds the launches of a group around it.
 #ifndef HEDDLE_CODEGEN_MM_H
 #define HEDDLE_CODEGEN_MM_H
 
@@ -39,7 +40,8 @@ typedef struct MmFormat {
     bool has_min, has_super;     // has_super: K is a multiple of 256
 } MmFormat;
 
-// words >> right (or << -right) & bits, lane by lane of i32x16: bit fields of four bytes at once, where `bits` keeps what stays in its byte.
+// words >> right (or << -right) & bits, lane by lane of i32x16: bit fields of four bytes at once, where `bits` keeps what stays
+// in its byte.
 KirRef mm_field(KirFn *fn, KirRef words, int right, uint32_t bits);
 const MmFormat *mm_format(IrDtype dtype);               // part 0: the type has no packed form
 bool mm_is_quantised(IrDtype dtype);                    // has a packed form of quants with scales
@@ -67,7 +69,8 @@ typedef struct MmProduct {
     bool prefetch;
 } MmProduct;
 
-// rows[i]: ptr to the activation row of token i. Gives sums[p * tokens + i]: f32x16, the products of token i with the 16 rows of panel p.
+// rows[i]: ptr to the activation row of token i. Gives sums[p * tokens + i]: f32x16, the products of token i with the 16 rows of
+// panel p.
 void mm_tile(KirFn *fn, const MmProduct *product, const KirRef *rows, uint32_t tokens, KirRef *out_sums);
 
 // ---- mm_pack.c: making panels ---------------------------------------------------------------------------------------
@@ -78,8 +81,8 @@ void mm_pack(KirFn *fn, IrDtype dtype, KirRef rows, int64_t columns, KirRef k, K
 void mm_decode(KirFn *fn, IrDtype dtype, KirRef rows, int64_t columns, KirRef k, KirRef valid, KirRef panel);
 
 // ---- mm_group.c: the launches of a group with products --------------------------------------------------------------
-// Yields that depend on the same products form a component with a launch of its own: gate and up projection of a SwiGLU share a work unit,
-// independent projections are launches of one stage.
+// Yields that depend on the same products form a component with a launch of its own: gate and up projection of a SwiGLU share a
+// work unit, independent projections are launches of one stage.
 
 enum { MM_MAX_FACTORS = 8, MM_MAX_OUTS = 8 };
 
@@ -109,12 +112,17 @@ typedef struct MmJob {
 } MmJob;
 
 // One token of a tile: its activation row and its row of results.
-typedef struct MmToken { KirRef x; KirRef row; KirRef coord[3]; } MmToken;   // ptr; i64 [.., N] row number; coordinates of the results
+typedef struct MmToken {
+    KirRef x, row;               // ptr; i64: number of the row among all rows [.., N]
+    KirRef coord[3];             // i64: the row's coordinates
+} MmToken;
 typedef void MmTokenAt(const MmJob *job, void *user, KirRef index, MmToken *out_token);
 
 // Components of the group, in order of their first yield. The error names what no kernel can be made for.
-HD_MUST_USE HdStatus *mm_jobs(const IrTarget *target, const IrGraph *graph, IrOpRef group, MmJob out_jobs[MM_MAX_OUTS], uint32_t *out_count);
-// Begins the launch and makes the parameters that every job has. Bytes and flops are filled; `matrices` is how many experts are read (1: no experts).
+HD_MUST_USE HdStatus *mm_jobs(const IrTarget *target, const IrGraph *graph, IrOpRef group, MmJob out_jobs[MM_MAX_OUTS],
+                              uint32_t *out_count);
+// Begins the launch and makes the parameters that every job has. Bytes and flops are filled; `matrices` is how many experts are
+// read (1: no experts).
 void mm_job_begin(MmJob *job, CgGroupBuilder *builder, const char *name, const IrExpr *matrices);
 // Number of panels of a matrix.
 static inline int64_t mm_job_panels(const MmJob *job) { return hd_ceil_div(job->rows, CG_PANEL_ROWS); }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading packed panels (layout.h): where the parts of each type lie, and how a vector becomes unsigned quants or float32 numbers.
+// Reading packed panels (layout.h): where the parts of each type lie, and how a vector becomes unsigned quants or float32
+// numbers.
 #include "codegen/cpu/mm.h"
 
 enum { SUPER = 256, VECTOR = 64, PREFETCH_AHEAD = 8192 };
@@ -15,7 +16,9 @@ bool mm_is_quantised(IrDtype dtype) { return formats[dtype].group != 0; }
 
 // ---- small helpers -------------------------------------------------------------------------------------------------
 
-static KirRef load_at(KirFn *fn, KirType type, KirRef ptr, int64_t bytes) { return kir_load(fn, type, kir_offset_const(fn, ptr, bytes)); }
+static KirRef load_at(KirFn *fn, KirType type, KirRef ptr, int64_t bytes) {
+    return kir_load(fn, type, kir_offset_const(fn, ptr, bytes));
+}
 static KirRef i32x16(KirFn *fn, int64_t value) { return kir_int(fn, KT_I32x16, value); }
 
 KirRef mm_field(KirFn *fn, KirRef words, int right, uint32_t bits) {
@@ -32,7 +35,8 @@ static KirRef bytes_at(KirFn *fn, KirRef ptr, int64_t bytes, bool is_signed) {
 }
 
 static void prefetch(const MmCursor *c, KirRef part, int64_t bytes) {
-    for (int64_t at = 0; c->prefetch && at < bytes; at += VECTOR) kir_prefetch(c->fn, kir_offset_const(c->fn, part, at + PREFETCH_AHEAD));
+    for (int64_t at = 0; c->prefetch && at < bytes; at += VECTOR)
+        kir_prefetch(c->fn, kir_offset_const(c->fn, part, at + PREFETCH_AHEAD));
 }
 
 // ---- superblocks ---------------------------------------------------------------------------------------------------

@@ -42,7 +42,8 @@ static IrValue below_reshapes(const IrGraph *graph, IrValue value) {
 }
 
 static HdStatus *refuse(const IrGraph *graph, IrOpRef group, const char *what) {
-    return hd_error(HD_UNSUPPORTED, "@%s: a group with matrix products (layer %d): %s", graph->name, ir_op(graph, group)->layer, what);
+    return hd_error(HD_UNSUPPORTED, "@%s: a group with matrix products (layer %d): %s", graph->name, ir_op(graph, group)->layer,
+                    what);
 }
 
 // Merges what shares a product: sets[i] becomes empty when it joined another; component[i] says which set yield i belongs to.
@@ -52,7 +53,8 @@ static void merge_sets(Set *sets, uint32_t count, uint32_t *component) {
         for (uint32_t j = 0; j < i; j++) {
             bool shared = false;
             if (component[j] == component[i]) continue;
-            for (uint32_t v = 0; v < sets[component[i]].count; v++) shared = shared || set_has(&sets[component[j]], sets[component[i]].values[v]);
+            for (uint32_t v = 0; v < sets[component[i]].count; v++)
+                shared = shared || set_has(&sets[component[j]], sets[component[i]].values[v]);
             if (!shared) continue;
             uint32_t to = HD_MIN(component[i], component[j]), from = HD_MAX(component[i], component[j]);
             for (uint32_t v = 0; v < sets[from].count; v++) set_add(&sets[to], sets[from].values[v]);
@@ -81,12 +83,13 @@ static HdStatus *add_factor(const IrTarget *target, IrOpRef group, MmJob *job, I
         job->experts = w->rank == 3 ? w->dims[0] : 1;
         job->lead = cg_type(job->graph, result)->rank - 1;
     }
-    if (rows != job->rows || columns != job->columns) return refuse(job->graph, group, "an element-wise operation joins products of different heights");
+    if (rows != job->rows || columns != job->columns)
+        return refuse(job->graph, group, "an element-wise operation joins products of different heights");
     if (x->dtype == IR_BF16 && columns % 2) return refuse(job->graph, group, "bf16 activations need an even row length");
     HD_TRY(cg_linear_supported(target, w->dtype, w->layout, x->dtype));
-    bool packed = mm_format(w->dtype)->part != 0;
-    job->factors[job->factor_count++] = (MmFactor){.result = result, .weight = weight, .dtype = w->dtype, .kernel = packed ? w->dtype : IR_F32,
-                                                   .native = w->layout == IR_LAYOUT_NATIVE};
+    MmFactor *factor = &job->factors[job->factor_count++];
+    *factor = (MmFactor){.result = result, .weight = weight, .dtype = w->dtype, .native = w->layout == IR_LAYOUT_NATIVE};
+    factor->kernel = mm_format(w->dtype)->part ? w->dtype : IR_F32;
     return NULL;
 }
 
@@ -101,7 +104,8 @@ static HdStatus *add_out(IrOpRef group, MmJob *job, IrValue yield) {
     uint32_t lanes = cg_region_lanes(region, value);
     cg_region_free(region);
     if (lanes != CG_PANEL_ROWS && ir_type_last(type) != 1) return refuse(job->graph, group, "a view cuts rows inside a panel");
-    job->outs[job->out_count++] = (MmOut){.value = value, .yield = yield, .element_bytes = ir_dtype_info(type->dtype)->block_bytes};
+    job->outs[job->out_count++] =
+        (MmOut){.value = value, .yield = yield, .element_bytes = ir_dtype_info(type->dtype)->block_bytes};
     return NULL;
 }
 
@@ -142,7 +146,8 @@ static void account_operands(const MmJob *job, IrValue value, Set *seen) {
     const IrOp *op = maker(job->graph, value);
     if (is_product(op) || set_has(seen, value)) return;
     set_add(seen, value);
-    if (!op) cg_expr_add_elements(&job->build->bytes, job->graph, cg_type(job->graph, value), ir_dtype_info(cg_type(job->graph, value)->dtype)->block_bytes);
+    const IrType *type = cg_type(job->graph, value);
+    if (!op) cg_expr_add_elements(&job->build->bytes, job->graph, type, ir_dtype_info(type->dtype)->block_bytes);
     for (uint32_t i = 0; op && i < op->operand_count; i++) account_operands(job, op->operands[i], seen);
 }
 
@@ -153,7 +158,8 @@ static void account(MmJob *job, const IrExpr *matrices) {
     int64_t matrix = 0;
     for (uint32_t i = 0; i < job->factor_count; i++) {
         const MmFactor *f = &job->factors[i];
-        matrix += f->native ? job->rows * bytes_of_row(f->dtype, job->columns) : mm_job_panels(job) * panel_bytes(f, job->columns);
+        matrix +=
+            f->native ? job->rows * bytes_of_row(f->dtype, job->columns) : mm_job_panels(job) * panel_bytes(f, job->columns);
         cg_expr_add_elements(&build->flops, job->graph, cg_type(job->graph, f->result), 2 * job->columns);
     }
     build->bytes = *matrices;
@@ -190,7 +196,8 @@ void mm_job_begin(MmJob *job, CgGroupBuilder *builder, const char *name, const I
 
 static void make_panel(MmJob *job, MmFactor *f, uint32_t p, KirRef row) {
     KirFn *fn = job->fn;
-    KirRef rows = kir_offset(fn, f->base, kir_mul(fn, row, cg_const(job->build, bytes_of_row(f->dtype, job->columns), "bytes of a native row")));
+    KirRef rows = kir_offset(
+        fn, f->base, kir_mul(fn, row, cg_const(job->build, bytes_of_row(f->dtype, job->columns), "bytes of a native row")));
     KirRef valid = job->valid[p] ? job->valid[p] : kir_i64(fn, CG_PANEL_ROWS);
     f->panel[p] = kir_offset_const(fn, kir_scratch(fn), f->scratch + p * panel_bytes(f, job->columns));
     if (f->kernel == f->dtype) mm_pack(fn, f->dtype, rows, job->columns, job->k, valid, f->panel[p]);
@@ -209,8 +216,10 @@ static void open_panel(MmJob *job, uint32_t p, KirRef panel, KirRef expert) {
             continue;
         }
         KirRef index = panel;
-        if (expert) index = kir_add(fn, kir_mul(fn, expert, cg_const(job->build, mm_job_panels(job), "panels of an expert")), panel);
-        f->panel[p] = kir_offset(fn, f->base, kir_mul(fn, index, cg_const(job->build, panel_bytes(f, job->columns), "bytes of a panel")));
+        if (expert)
+            index = kir_add(fn, kir_mul(fn, expert, cg_const(job->build, mm_job_panels(job), "panels of an expert")), panel);
+        f->panel[p] =
+            kir_offset(fn, f->base, kir_mul(fn, index, cg_const(job->build, panel_bytes(f, job->columns), "bytes of a panel")));
     }
 }
 

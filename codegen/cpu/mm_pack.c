@@ -62,7 +62,8 @@ static void load_words(const Pack *p, KirRef at, int64_t displacement, KirRef *o
     KirFn *fn = p->fn;
     KirType eight = KIR_T(KIR_I32, WORDS);
     KirRef part[ROWS];
-    for (int r = 0; r < ROWS; r++) part[r] = kir_load(fn, eight, kir_offset_const(fn, kir_offset(fn, p->row[r], at), displacement));
+    for (int r = 0; r < ROWS; r++)
+        part[r] = kir_load(fn, eight, kir_offset_const(fn, kir_offset(fn, p->row[r], at), displacement));
     for (int w = 0; w < WORDS; w++) out_words[w] = join(fn, part[w], part[w + WORDS]);
     transpose(fn, out_words);
 }
@@ -187,8 +188,10 @@ static void pack_header(const Pack *p, const KirRef *words, KirRef block, int64_
     KirFn *fn = p->fn;
     store_halves(p, block, 0, words[0]);
     store_halves(p, block, 32, kir_lshr(fn, words[0], i32x16(fn, 16)));
-    KirRef scales[2] = {mm_field(fn, words[1], 0, 0x3f3f3f3f), kir_or(fn, mm_field(fn, words[3], 0, 0x0f0f0f0f), mm_field(fn, words[1], 2, 0x30303030))};
-    KirRef mins[2] = {mm_field(fn, words[2], 0, 0x3f3f3f3f), kir_or(fn, mm_field(fn, words[3], 4, 0x0f0f0f0f), mm_field(fn, words[2], 2, 0x30303030))};
+    KirRef scales[2] = {mm_field(fn, words[1], 0, 0x3f3f3f3f),
+                        kir_or(fn, mm_field(fn, words[3], 0, 0x0f0f0f0f), mm_field(fn, words[1], 2, 0x30303030))};
+    KirRef mins[2] = {mm_field(fn, words[2], 0, 0x3f3f3f3f),
+                      kir_or(fn, mm_field(fn, words[3], 4, 0x0f0f0f0f), mm_field(fn, words[2], 2, 0x30303030))};
     for (int j = 0; j < 8; j++) {
         KirRef part = kir_offset_const(fn, block, 64 + part_bytes * (j / 2));
         store_bytes(p, part, 16 * (j % 2), kir_lshr(fn, scales[j / 4], i32x16(fn, 8 * (j % 4))));
@@ -224,12 +227,13 @@ static void pack_q4_k_or_q5_k(const Pack *p, IrDtype dtype, KirRef index, KirRef
     }
 }
 
-// Column 128 n + 32 t + l has its low 4 bits in nibble t / 2 of ql[64 n + 32 (t % 2) + l], its high 2 in bits 2 t of qh[32 n + l]; these are
-// groups 8 n + 2 t and the next. V3's bits are spread over A, B, C.
+// Column 128 n + 32 t + l has its low 4 bits in nibble t / 2 of ql[64 n + 32 (t % 2) + l], its high 2 in bits 2 t of qh[32 n +
+// l]; these are groups 8 n + 2 t and the next. V3's bits are spread over A, B, C.
 static void pack_q6_group(const Pack *p, const KirRef *low, const KirRef *high, int t, KirRef to) {
     KirFn *fn = p->fn;
     KirRef v[4];
-    for (int i = 0; i < 4; i++) v[i] = kir_or(fn, mm_field(fn, low[i], t / 2 * 4, 0x0f0f0f0f), mm_field(fn, high[i], 2 * t - 4, 0x30303030));
+    for (int i = 0; i < 4; i++)
+        v[i] = kir_or(fn, mm_field(fn, low[i], t / 2 * 4, 0x0f0f0f0f), mm_field(fn, high[i], 2 * t - 4, 0x30303030));
     for (int i = 0; i < 3; i++) store_words(p, to, 64 * i, kir_or(fn, v[i], mm_field(fn, v[3], 2 * i - 6, 0xc0c0c0c0)));
 }
 
@@ -279,7 +283,8 @@ static KirRef native_row_bytes(KirFn *fn, IrDtype dtype, KirRef k) {
 void mm_pack(KirFn *fn, IrDtype dtype, KirRef rows, int64_t columns, KirRef k, KirRef valid, KirRef panel) {
     Pack p;
     begin(&p, fn, rows, native_row_bytes(fn, dtype, k), valid, panel);
-    if (cg_panel_padded(dtype, (uint64_t)columns)) clear(fn, panel, kir_i64(fn, (int64_t)cg_panel_bytes(dtype, (uint64_t)columns)));
+    if (cg_panel_padded(dtype, (uint64_t)columns))
+        clear(fn, panel, kir_i64(fn, (int64_t)cg_panel_bytes(dtype, (uint64_t)columns)));
     if (mm_is_quantised(dtype)) pack_blocks(&p, dtype, k);
     else pack_plain(&p, dtype, columns, k);
 }
@@ -289,11 +294,13 @@ static void decode_16(const Pack *p, IrDtype dtype, KirRef at, uint32_t first, K
     KirFn *fn = p->fn;
     static const uint8_t low[WORDS] = {0, 1, 2, 3, 4, 5, 6, 7}, high[WORDS] = {8, 9, 10, 11, 12, 13, 14, 15};
     KirRef row[ROWS], v[WORDS];
-    for (int r = 0; r < ROWS; r++) row[r] = kir_bitcast(fn, cg_block_decode(fn, dtype, kir_offset(fn, p->row[r], at), first), KT_I32x16);
+    for (int r = 0; r < ROWS; r++)
+        row[r] = kir_bitcast(fn, cg_block_decode(fn, dtype, kir_offset(fn, p->row[r], at), first), KT_I32x16);
     for (int half = 0; half < 2; half++) {
         const uint8_t *lanes = half ? high : low;
         for (int w = 0; w < WORDS; w++)
-            v[w] = join(fn, kir_shuffle(fn, row[w], row[w], lanes, WORDS), kir_shuffle(fn, row[w + WORDS], row[w + WORDS], lanes, WORDS));
+            v[w] = join(fn, kir_shuffle(fn, row[w], row[w], lanes, WORDS),
+                        kir_shuffle(fn, row[w + WORDS], row[w + WORDS], lanes, WORDS));
         transpose(fn, v);
         for (int w = 0; w < WORDS; w++) store_words(p, to, 64 * (WORDS * half + w), v[w]);
     }
@@ -307,6 +314,7 @@ void mm_decode(KirFn *fn, IrDtype dtype, KirRef rows, int64_t columns, KirRef k,
     begin(&p, fn, rows, native_row_bytes(fn, dtype, k), valid, panel);
     kir_for_begin(fn, kir_i64(fn, 0), kir_sdiv(fn, k, kir_i64(fn, info->block)), kir_i64(fn, 1), 0, NULL, &loop);
     KirRef at = kir_mul(fn, loop.iv, kir_i64(fn, info->block_bytes)), to = kir_at(fn, panel, loop.iv, 64 * info->block, 0);
-    for (uint32_t first = 0; first < info->block; first += 16) decode_16(&p, dtype, at, first, kir_offset_const(fn, to, 64 * first));
+    for (uint32_t first = 0; first < info->block; first += 16)
+        decode_16(&p, dtype, at, first, kir_offset_const(fn, to, 64 * first));
     kir_for_end(fn, &loop, NULL);
 }

@@ -5,8 +5,8 @@
 //   for each 256 columns:   sum = 0;  for each part:  sum += product of the part;   total += sum
 //   plain numbers, K not whole parts:   tail = 0;  for the columns left:  tail += product;   total += tail
 //
-// Sums of parts are short chains of their own: the processor overlaps them, and rounding errors grow with the square root of 16 + 16 + K/256
-// rather than of K.
+// Sums of parts are short chains of their own: the processor overlaps them, and rounding errors grow with the square root of 16 +
+// 16 + K/256 rather than of K.
 #include "codegen/cpu/mm.h"
 
 enum { SUPER = 256 };
@@ -24,7 +24,9 @@ static KirRef broadcast(KirFn *fn, KirType type, KirRef ptr, int64_t bytes, uint
     return kir_splat(fn, kir_load(fn, type, kir_offset_const(fn, ptr, bytes)), lanes);
 }
 // Four bytes or two halves of an activation row in all lanes.
-static KirRef broadcast_word(KirFn *fn, KirRef ptr, int64_t bytes, KirType as) { return kir_bitcast(fn, broadcast(fn, KT_I32, ptr, bytes, 16), as); }
+static KirRef broadcast_word(KirFn *fn, KirRef ptr, int64_t bytes, KirType as) {
+    return kir_bitcast(fn, broadcast(fn, KT_I32, ptr, bytes, 16), as);
+}
 
 // ---- float32 activations -------------------------------------------------------------------------------------------
 
@@ -173,7 +175,8 @@ static void tail(Tile *t, KirRef whole, KirRef *totals) {
         MmCursor *c = &t->cursor[at / t->tokens];
         KirRef x = kir_at(fn, t->rows[at % t->tokens], loop.iv, pairs ? 2 : 4, 0);
         mm_part_open(c, loop.iv, kir_i64(fn, 0));
-        if (pairs) next[at] = kir_dot_bf16(fn, loop.carried[at], mm_bf16_pairs(c, 0), broadcast_word(fn, x, 0, KIR_T(KIR_I16, 32)));
+        if (pairs)
+            next[at] = kir_dot_bf16(fn, loop.carried[at], mm_bf16_pairs(c, 0), broadcast_word(fn, x, 0, KIR_T(KIR_I16, 32)));
         else next[at] = kir_fma(fn, broadcast(fn, KT_F32, x, 0, 16), mm_plain_column(c, loop.iv), loop.carried[at]);
     }
     kir_for_end(fn, &loop, next);

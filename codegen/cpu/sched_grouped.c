@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // GROUPED: linears whose matrix is chosen per row among experts.
 //
-// With a dispatch plan a work unit is (panel, tile): the rows of a tile belong to one expert; tiles of an expert follow each other, so that the panel
-// stays in cache. Without one it is (row, panel): the expert comes from ids. Result row t * k + r is written whatever the order.
+// With a dispatch plan a work unit is (panel, tile): the rows of a tile belong to one expert; tiles of an expert follow each
+// other, so that the panel stays in cache. Without one it is (row, panel): the expert comes from ids. Result row t * k + r is
+// written whatever the order.
 #include "codegen/cpu/mm.h"
 #include "codegen/cpu/sched.h"
 #include "ir/moe_plan.h"

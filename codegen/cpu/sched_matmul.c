@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// MATMUL: linears with element-wise operations. A work unit is a panel of 16 rows (or two) of all matrices of a component, for every token of the
-// call: panels are read from memory once and stay in cache while tiles of tokens pass.
+// MATMUL: linears with element-wise operations. A work unit is a panel of 16 rows (or two) of all matrices of a component, for
+// every token of the call: panels are read from memory once and stay in cache while tiles of tokens pass.
 #include "codegen/cpu/mm.h"
 
 static void token_at(const MmJob *job, void *user, KirRef index, MmToken *out_token) {
@@ -14,9 +14,9 @@ static void do_panels(MmJob *job, KirRef first, uint32_t panels, KirRef tokens, 
     mm_job_tokens(job, tokens, most, token_at, NULL);
 }
 
-// How many panels a unit for several tokens takes. Two share the loads of the activations, which is what limits processors with two 512-bit
-// multipliers (measured on Zen 5: 700 against 510 GOPS). Zen 4, with half of that, is near its peak with one and loses a tenth with two; it is
-// the AVX-512 processor with bf16 products that has no short VNNI forms.
+// How many panels a unit for several tokens takes. Two share the loads of the activations, which is what limits processors with
+// two 512-bit multipliers (measured on Zen 5: 700 against 510 GOPS). Zen 4, with half of that, is near its peak with one and
+// loses a tenth with two; it is the AVX-512 processor with bf16 products that has no short VNNI forms.
 static int64_t panels_of_unit(const IrTarget *target) {
     bool half_width = ir_target_has(target, IR_FEATURE_AVX512BF16) && !ir_target_has(target, IR_FEATURE_AVXVNNI);
     return ir_target_has(target, IR_FEATURE_AVX512VNNI) && !half_width ? MM_MAX_PANELS : 1;
@@ -27,7 +27,8 @@ static void launch(CgGroupBuilder *builder, MmJob *job) {
     mm_job_begin(job, builder, "matmul", &one);
     KirFn *fn = job->fn;
     KirRef tokens = cg_dim(job->build, job->x.dims[0]);
-    int64_t most = mm_job_most(job, job->x.dims[0]), panels = mm_job_panels(job), per_unit = most == 1 ? 1 : panels_of_unit(job->build->target);
+    int64_t most = mm_job_most(job, job->x.dims[0]), panels = mm_job_panels(job),
+            per_unit = most == 1 ? 1 : panels_of_unit(job->build->target);
     cg_units(job->build, NULL, 0, hd_ceil_div(panels, per_unit));
     KirLoop units;
     kir_for_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), kir_i64(fn, 1), 0, NULL, &units);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests of matrix products: random weights of every type, and graphs given as text, compiled for this machine and interpreted beside it.
+// For tests of matrix products: random weights of every type, and graphs given as text, compiled for this machine and interpreted
+// beside it.
 #ifndef HEDDLE_TESTS_MATMUL_FIXTURE_H
 #define HEDDLE_TESTS_MATMUL_FIXTURE_H
 
@@ -28,8 +29,9 @@ static inline float next_float(void) { return (float)(next_random() & 0xffff) / 
 
 // Where the f16 scales of a block stand; 0xffff ends the list.
 static const uint16_t scales_at[IR_DTYPE_COUNT][3] = {
-    [IR_Q4_0] = {0, 0xffff}, [IR_Q4_1] = {0, 2, 0xffff}, [IR_Q5_0] = {0, 0xffff}, [IR_Q5_1] = {0, 2, 0xffff}, [IR_Q8_0] = {0, 0xffff},
-    [IR_Q2_K] = {80, 82, 0xffff}, [IR_Q3_K] = {108, 0xffff}, [IR_Q4_K] = {0, 2, 0xffff}, [IR_Q5_K] = {0, 2, 0xffff}, [IR_Q6_K] = {208, 0xffff},
+    [IR_Q4_0] = {0, 0xffff},    [IR_Q4_1] = {0, 2, 0xffff},   [IR_Q5_0] = {0, 0xffff},   [IR_Q5_1] = {0, 2, 0xffff},
+    [IR_Q8_0] = {0, 0xffff},    [IR_Q2_K] = {80, 82, 0xffff}, [IR_Q3_K] = {108, 0xffff}, [IR_Q4_K] = {0, 2, 0xffff},
+    [IR_Q5_K] = {0, 2, 0xffff}, [IR_Q6_K] = {208, 0xffff},
 };
 
 static inline void fill_block(IrDtype dtype, uint8_t *block) {
@@ -54,7 +56,8 @@ static inline uint8_t *guarded(size_t bytes) {
 }
 
 // `experts` matrices of rows / experts each.
-static inline const Matrix *add_experts(Weights *w, const char *name, IrDtype dtype, int64_t experts, int64_t rows, int64_t columns) {
+static inline const Matrix *add_experts(Weights *w, const char *name, IrDtype dtype, int64_t experts, int64_t rows,
+                                        int64_t columns) {
     const IrDtypeInfo *info = ir_dtype_info(dtype);
     Matrix *m = &w->matrix[w->count];
     assert_true(w->count < HD_COUNT(w->matrix) && columns % info->block == 0);
@@ -77,17 +80,20 @@ static inline void dequantise(const Matrix *m, uint64_t begin, uint64_t end, flo
     assert_true(ggml_dequantise((uint32_t)info->ggml, m->bytes + begin * row_bytes, (end - begin) * (uint64_t)m->columns, out));
 }
 
-static inline HdStatus *weight_rows(void *user, const char *name, uint64_t columns, uint64_t begin, uint64_t end, float *out_rows) {
+static inline HdStatus *weight_rows(void *user, const char *name, uint64_t columns, uint64_t begin, uint64_t end,
+                                    float *out_rows) {
     const Weights *w = user;
     for (size_t i = 0; i < w->count; i++)
-        if (!strcmp(w->matrix[i].name, name) && (uint64_t)w->matrix[i].columns == columns) return dequantise(&w->matrix[i], begin, end, out_rows), NULL;
+        if (!strcmp(w->matrix[i].name, name) && (uint64_t)w->matrix[i].columns == columns)
+            return dequantise(&w->matrix[i], begin, end, out_rows), NULL;
     return hd_error(HD_NOT_FOUND, "the test has no weight %s of %llu columns", name, (unsigned long long)columns);
 }
 
 // The packed copy of a weight, made by the program.
 static inline const uint8_t *packed_copy(const RunProgram *run, const char *name) {
     for (size_t i = 0; i < run->program->weights.len; i++)
-        if (run->program->weights.data[i].packed_bytes && !strcmp(run->program->weights.data[i].name, name)) return run->packed[i];
+        if (run->program->weights.data[i].packed_bytes && !strcmp(run->program->weights.data[i].name, name))
+            return run->packed[i];
     fail_msg("%s has no packed copy", name);
     return NULL;
 }
@@ -95,7 +101,14 @@ static inline const uint8_t *packed_copy(const RunProgram *run, const char *name
 // ---- programs ------------------------------------------------------------------------------------------------------
 
 // target NULL: cpu:native
-typedef struct Fixture { const char *target; Weights weights; IrModule *module; RunProgram run; IrInterp *interp; int32_t tokens[TOKENS]; } Fixture;
+typedef struct Fixture {
+    const char *target;
+    Weights weights;
+    IrModule *module;
+    RunProgram run;
+    IrInterp *interp;
+    int32_t tokens[TOKENS];
+} Fixture;
 
 static inline void expect_ok(HdStatus *status) {
     if (status) fail_msg("%s", hd_status_message(status));
@@ -111,9 +124,13 @@ static inline void put_load(HdBuf *text, const Weights *w) {
         char shape[64];
         if (!strncmp(m->name, "table", 5) || !cg_layout_bytes(m->dtype, IR_LAYOUT_R16, 1, (uint64_t)m->columns)) continue;
         if (m->experts == 1) snprintf(shape, sizeof shape, "%lld, %lld", (long long)m->rows, (long long)m->columns);
-        else snprintf(shape, sizeof shape, "%lld, %lld, %lld", (long long)m->experts, (long long)(m->rows / m->experts), (long long)m->columns);
-        hd_buf_printf(text, "    %%w%zu = weight \"%s\" : %s[%s]\n    %%p%zu = fused %%w%zu {kind = pack} (%%a%zu : %s[%s]) {\n", i, m->name, t, shape, i, i, i, t, shape);
-        hd_buf_printf(text, "      %%b%zu = pack %%a%zu {layout = r16} : %s[%s]:r16\n      yield %%b%zu\n    } : %s[%s]:r16\n", i, i, t, shape, i, t, shape);
+        else
+            snprintf(shape, sizeof shape, "%lld, %lld, %lld", (long long)m->experts, (long long)(m->rows / m->experts),
+                     (long long)m->columns);
+        hd_buf_printf(text, "    %%w%zu = weight \"%s\" : %s[%s]\n    %%p%zu = fused %%w%zu {kind = pack} (%%a%zu : %s[%s]) {\n",
+                      i, m->name, t, shape, i, i, i, t, shape);
+        hd_buf_printf(text, "      %%b%zu = pack %%a%zu {layout = r16} : %s[%s]:r16\n      yield %%b%zu\n    } : %s[%s]:r16\n", i,
+                      i, t, shape, i, t, shape);
         hd_buf_printf(&results, "%s\"%s\" = %%p%zu", results.len ? ", " : "", m->name, i);
     }
     hd_buf_printf(text, "    return %s\n  }\n", results.data);
@@ -123,12 +140,15 @@ static inline void put_load(HdBuf *text, const Weights *w) {
 // Activations of K columns as %x_f32 and, of the types named in `forms`, %x_bf16 and %x_q8a: rows of weight "table.K" by token.
 static inline void put_activations(HdBuf *text, int64_t K, const char *forms) {
     long long k = K;
-    hd_buf_printf(text, "    %%tokens = input tokens : i32[T]\n    %%table = weight \"table.%lld\" : f32[%d, %lld]\n", k, VOCABULARY, k);
-    hd_buf_printf(text, "    %%x_f32 = fused %%tokens, %%table {kind = embed} (%%e0 : i32[T], %%e1 : f32[%d, %lld]) {\n", VOCABULARY, k);
+    hd_buf_printf(text, "    %%tokens = input tokens : i32[T]\n    %%table = weight \"table.%lld\" : f32[%d, %lld]\n", k,
+                  VOCABULARY, k);
+    hd_buf_printf(text, "    %%x_f32 = fused %%tokens, %%table {kind = embed} (%%e0 : i32[T], %%e1 : f32[%d, %lld]) {\n",
+                  VOCABULARY, k);
     hd_buf_printf(text, "      %%e2 = embed %%e0, %%e1 : f32[T, %lld]\n      yield %%e2\n    } : f32[T, %lld]\n", k, k);
     if (strstr(forms, "bf16")) {
         hd_buf_printf(text, "    %%x_bf16 = fused %%x_f32 {kind = rowwise} (%%c0 : f32[T, %lld]) {\n", k);
-        hd_buf_printf(text, "      %%c1 = cast %%c0 {to = bf16} : bf16[T, %lld]\n      yield %%c1\n    } : bf16[T, %lld]\n", k, k);
+        hd_buf_printf(text, "      %%c1 = cast %%c0 {to = bf16} : bf16[T, %lld]\n      yield %%c1\n    } : bf16[T, %lld]\n", k,
+                      k);
     }
     if (strstr(forms, "q8a")) {
         hd_buf_printf(text, "    %%x_q8a = fused %%x_f32 {kind = rowwise} (%%q0 : f32[T, %lld]) {\n", k);
@@ -150,7 +170,8 @@ static inline void open_fixture(Fixture *f, const HdBuf *text) {
         expect_ok(ir_verify(graph));
         run_place(graph, &(IrBinding){{single ? 1 : TOKENS, 1, 1, 1}});
     }
-    expect_ok(run_compile(f->module, f->target ? f->target : "cpu:native", f->weights.run, f->weights.count, 1, 1, TOKENS, &f->run));
+    expect_ok(
+        run_compile(f->module, f->target ? f->target : "cpu:native", f->weights.run, f->weights.count, 1, 1, TOKENS, &f->run));
     for (int i = 0; i < TOKENS; i++) f->tokens[i] = (int32_t)(next_random() % VOCABULARY);
     f->interp = ir_interp_new(&(IrWeights){&f->weights, weight_rows}, 1, 1, TOKENS);
 }
@@ -164,14 +185,21 @@ static inline void close_fixture(Fixture *f) {
 static inline void run_tokens(Fixture *f, const char *graph, uint32_t first, uint32_t count) {
     static const int32_t rows[1] = {0};
     const int32_t segment[8] = {0, 0, 0, (int32_t)count, 0, 0, 0, 0};
-    expect_ok(run_step(&f->run, graph, &(RunCall){.tokens = f->tokens + first, .token_count = count, .segments = segment, .segment_count = 1,
-                                                  .rows = rows, .row_count = 1}));
+    expect_ok(run_step(&f->run, graph,
+                       &(RunCall){.tokens = f->tokens + first,
+                                  .token_count = count,
+                                  .segments = segment,
+                                  .segment_count = 1,
+                                  .rows = rows,
+                                  .row_count = 1}));
 }
 
 static inline void interpret(Fixture *f, const char *graph) {
     static const int32_t rows[1] = {0}, segment[8] = {0, 0, 0, TOKENS, 0, 0, 0, 0};
-    expect_ok(ir_interp_run(f->interp, ir_graph_find(f->module, graph), &(IrCall){.tokens = f->tokens, .token_count = TOKENS, .segments = segment,
-                                                                                  .segment_count = 1, .rows = rows, .row_count = 1}));
+    expect_ok(ir_interp_run(
+        f->interp, ir_graph_find(f->module, graph),
+        &(IrCall){
+            .tokens = f->tokens, .token_count = TOKENS, .segments = segment, .segment_count = 1, .rows = rows, .row_count = 1}));
 }
 
 #endif

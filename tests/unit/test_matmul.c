@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix products against the interpreter: every weight type times every kind of activation in every layout; bits that do not depend on the company,
-// the layout or the step class. All of it for this machine's processor, the main shape for older ones as well.
+// Matrix products against the interpreter: every weight type times every kind of activation in every layout; bits that do not
+// depend on the company, the layout or the step class. All of it for this machine's processor, the main shape for older ones as
+// well.
 #include "runtime/cpu_features.h"
 #include "tests/unit/matmul_fixture.h"
 
@@ -45,7 +46,8 @@ static void put_products(HdBuf *text, HdBuf *results, int64_t K, int64_t N, IrDt
         hd_buf_printf(results, "%s%s.%s.%s = %%o_%s_%s_%s", results->len ? ", " : "", t, a, l, t, a, l);
     }
     if (yields.len) {
-        hd_buf_printf(text, "    %s = fused %%x_%s%s {kind = matmul} (%%i_%s_%s : %s[T, %lld]%s) {\n", names.data, a, operands.data, a, l, a, (long long)K, args.data);
+        hd_buf_printf(text, "    %s = fused %%x_%s%s {kind = matmul} (%%i_%s_%s : %s[T, %lld]%s) {\n", names.data, a,
+                      operands.data, a, l, a, (long long)K, args.data);
         hd_buf_printf(text, "      %s = multi_linear %%i_%s_%s%s : %s\n", yields.data, a, l, inner.data, outer_types.data);
         hd_buf_printf(text, "      yield %s\n    } : %s\n", yields.data, outer_types.data);
     }
@@ -59,8 +61,8 @@ static void put_graph(HdBuf *text, const char *prefix, int64_t K, int64_t N) {
     for (size_t i = 0; i < HD_COUNT(types); i++)
         for (size_t l = 0; l < layout_count && K % ir_dtype_info(types[i])->block == 0; l++) {
             const char *t = ir_dtype_info(types[i])->name;
-            hd_buf_printf(text, "    %%w_%s_%s = weight \"%s.%lld\" : %s[%lld, %lld]%s\n", t, ir_layout_name(layouts[l]), t, (long long)K, t, (long long)N,
-                          (long long)K, suffix(layouts[l]));
+            hd_buf_printf(text, "    %%w_%s_%s = weight \"%s.%lld\" : %s[%lld, %lld]%s\n", t, ir_layout_name(layouts[l]), t,
+                          (long long)K, t, (long long)N, (long long)K, suffix(layouts[l]));
         }
     put_activations(text, K, K % 32 ? "bf16" : "bf16 q8a");
     for (size_t l = 0; l < layout_count; l++)
@@ -78,7 +80,8 @@ static int setup_all(void **state) {
         add_matrix(&all.weights, name, IR_F32, VOCABULARY, shapes[s].K);
         for (size_t i = 0; i < HD_COUNT(types); i++) {
             snprintf(name, sizeof name, "%s.%lld", ir_dtype_info(types[i])->name, (long long)shapes[s].K);
-            if (shapes[s].K % ir_dtype_info(types[i])->block == 0) add_matrix(&all.weights, name, types[i], shapes[s].N, shapes[s].K);
+            if (shapes[s].K % ir_dtype_info(types[i])->block == 0)
+                add_matrix(&all.weights, name, types[i], shapes[s].N, shapes[s].K);
         }
     }
     hd_buf_str(&text, "module \"products\" {\n");
@@ -107,7 +110,8 @@ static void each_product(size_t s, EachProduct *what, void *user) {
             for (size_t i = 0; i < HD_COUNT(types); i++) {
                 char name[64];
                 if (!has_product(types[i], activations[a], shapes[s].K)) continue;
-                snprintf(name, sizeof name, "%s.%s.%s", ir_dtype_info(types[i])->name, ir_dtype_info(activations[a])->name, ir_layout_name(layouts[l]));
+                snprintf(name, sizeof name, "%s.%s.%s", ir_dtype_info(types[i])->name, ir_dtype_info(activations[a])->name,
+                         ir_layout_name(layouts[l]));
                 what(user, name, types[i], activations[a], layouts[l], shapes[s].N);
             }
 }
@@ -155,7 +159,8 @@ static void expect_same_bits(void *user, const char *name, IrDtype weight, IrDty
         if (strcmp(c->kept->item[i].name, name)) continue;
         const float *got = run_result(&all.run, c->graph, name);
         if (memcmp(got, c->kept->item[i].rows + (size_t)c->first * (size_t)N, sizeof(float) * c->count * (size_t)N))
-            fail_msg("@%s %s: tokens %u..%u have other bits in a call of their own", c->graph, name, c->first, c->first + c->count - 1);
+            fail_msg("@%s %s: tokens %u..%u have other bits in a call of their own", c->graph, name, c->first,
+                     c->first + c->count - 1);
         return;
     }
     fail_msg("no result %s", name);
@@ -187,7 +192,8 @@ static void test_bits_do_not_depend_on_company(void **state) {
     }
 }
 
-static void expect_packed_equals_native(void *user, const char *name, IrDtype weight, IrDtype activation, IrLayout layout, int64_t N) {
+static void expect_packed_equals_native(void *user, const char *name, IrDtype weight, IrDtype activation, IrLayout layout,
+                                        int64_t N) {
     const char *graph = user;
     char native[64];
     if (layout == IR_LAYOUT_NATIVE) return;
@@ -216,7 +222,8 @@ static bool runnable(const char *name) {
 }
 
 int main(void) {
-    // icelake-server: two panels per unit; the others: vectors split to 8 and 4 lanes, byte products made of 16-bit ones, no fused multiply-add
+    // icelake-server: two panels per unit; the others: vectors split to 8 and 4 lanes, byte products made of 16-bit ones, no
+    // fused multiply-add
     static const char *const others[] = {"cpu:icelake-server", "cpu:x86-64-v3", "cpu:x86-64-v2"};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products_are_near_the_interpreter),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Groups around matrix products: element-wise epilogues over several products of mixed types and layouts, products of experts with and without a
-// dispatch plan, weight types without a packed form, and what is refused.
+// Groups around matrix products: element-wise epilogues over several products of mixed types and layouts, products of experts
+// with and without a dispatch plan, weight types without a packed form, and what is refused.
 #include "tests/unit/matmul_fixture.h"
 
 static Fixture all;
@@ -11,29 +11,29 @@ static Fixture all;
 static void put_epilogue(HdBuf *text) {
     hd_buf_str(text, "  graph @epilogue {\n");
     put_activations(text, 256, "q8a");
-    hd_buf_str(text,
-        "    %side = weight \"table.24\" : f32[40, 24]\n"
-        "    %bias = weight \"table.bias\" : f32[24]\n"
-        "    %wg = weight \"gate\" : q4_k[24, 256]:r16\n"
-        "    %wu = weight \"up\" : q6_k[24, 256]\n"
-        "    %wv = weight \"value\" : q8_0[40, 256]:r16\n"
-        "    %r = fused %tokens, %side {kind = embed} (%r0 : i32[T], %r1 : f32[40, 24]) {\n"
-        "      %r2 = embed %r0, %r1 : f32[T, 24]\n"
-        "      yield %r2\n"
-        "    } : f32[T, 24]\n"
-        "    %sum, %heads, %product, %short = fused %x_q8a, %wg, %wv, %wu, %r, %bias {kind = matmul} (%a0 : q8a[T, 256], %a1 : q4_k[24, 256]:r16, "
-        "%a2 : q8_0[40, 256]:r16, %a3 : q6_k[24, 256], %a4 : f32[T, 24], %a5 : f32[24]) {\n"
-        "      %g, %v, %u = multi_linear %a0, %a1, %a2, %a3 : f32[T, 24], f32[T, 40], f32[T, 24]\n"
-        "      %gb = add %g, %a5 : f32[T, 24]\n"
-        "      %s = silu %gb : f32[T, 24]\n"
-        "      %m = mul %s, %u : f32[T, 24]\n"
-        "      %o = add %m, %a4 : f32[T, 24]\n"
-        "      %c = cast %o {to = bf16} : bf16[T, 24]\n"
-        "      %h = reshape %v : f32[T, 4, 10]\n"
-        "      yield %o, %h, %m, %c\n"
-        "    } : f32[T, 24], f32[T, 4, 10], f32[T, 24], bf16[T, 24]\n"
-        "    return sum = %sum, heads = %heads, product = %product, short = %short\n"
-        "  }\n");
+    hd_buf_str(text, "    %side = weight \"table.24\" : f32[40, 24]\n"
+                     "    %bias = weight \"table.bias\" : f32[24]\n"
+                     "    %wg = weight \"gate\" : q4_k[24, 256]:r16\n"
+                     "    %wu = weight \"up\" : q6_k[24, 256]\n"
+                     "    %wv = weight \"value\" : q8_0[40, 256]:r16\n"
+                     "    %r = fused %tokens, %side {kind = embed} (%r0 : i32[T], %r1 : f32[40, 24]) {\n"
+                     "      %r2 = embed %r0, %r1 : f32[T, 24]\n"
+                     "      yield %r2\n"
+                     "    } : f32[T, 24]\n"
+                     "    %sum, %heads, %product, %short = fused %x_q8a, %wg, %wv, %wu, %r, %bias {kind = matmul} (%a0 : q8a[T, "
+                     "256], %a1 : q4_k[24, 256]:r16, "
+                     "%a2 : q8_0[40, 256]:r16, %a3 : q6_k[24, 256], %a4 : f32[T, 24], %a5 : f32[24]) {\n"
+                     "      %g, %v, %u = multi_linear %a0, %a1, %a2, %a3 : f32[T, 24], f32[T, 40], f32[T, 24]\n"
+                     "      %gb = add %g, %a5 : f32[T, 24]\n"
+                     "      %s = silu %gb : f32[T, 24]\n"
+                     "      %m = mul %s, %u : f32[T, 24]\n"
+                     "      %o = add %m, %a4 : f32[T, 24]\n"
+                     "      %c = cast %o {to = bf16} : bf16[T, 24]\n"
+                     "      %h = reshape %v : f32[T, 4, 10]\n"
+                     "      yield %o, %h, %m, %c\n"
+                     "    } : f32[T, 24], f32[T, 4, 10], f32[T, 24], bf16[T, 24]\n"
+                     "    return sum = %sum, heads = %heads, product = %product, short = %short\n"
+                     "  }\n");
 }
 
 static const IrDtype decoded[] = {IR_Q4_1, IR_Q5_0, IR_Q5_1, IR_Q2_K, IR_Q3_K};
@@ -45,8 +45,10 @@ static void put_decoded(HdBuf *text) {
     for (size_t i = 0; i < HD_COUNT(decoded); i++) {
         const char *t = ir_dtype_info(decoded[i])->name;
         hd_buf_printf(text, "    %%w%zu = weight \"%s\" : %s[24, 256]\n", i, t, t);
-        hd_buf_printf(text, "    %%y%zu = fused %%x_f32, %%w%zu {kind = matmul} (%%a%zu : f32[T, 256], %%b%zu : %s[24, 256]) {\n", i, i, i, i, t);
-        hd_buf_printf(text, "      %%c%zu = linear %%a%zu, %%b%zu : f32[T, 24]\n      yield %%c%zu\n    } : f32[T, 24]\n", i, i, i, i);
+        hd_buf_printf(text, "    %%y%zu = fused %%x_f32, %%w%zu {kind = matmul} (%%a%zu : f32[T, 256], %%b%zu : %s[24, 256]) {\n",
+                      i, i, i, i, t);
+        hd_buf_printf(text, "      %%c%zu = linear %%a%zu, %%b%zu : f32[T, 24]\n      yield %%c%zu\n    } : f32[T, 24]\n", i, i,
+                      i, i);
         hd_buf_printf(&results, "%s%s = %%y%zu", i ? ", " : "", t, i);
     }
     hd_buf_printf(text, "    return %s\n  }\n", results.data);
@@ -78,8 +80,11 @@ static void put_experts(HdBuf *text, const char *name, bool planned) {
             "      %m1 = moe_plan %m0 {tile = 4, experts = 5} : i32[P]\n"
             "      yield %m1\n"
             "    } : i32[P]\n");
-    hd_buf_printf(text, "    %%mid = fused %%x_q8a, %%wg, %%wu, %%ids%s {kind = grouped} (%%g0 : q8a[T, 256], %%g1 : q4_k[5, 32, 256]:r16, %%g2 : q5_k[5, 32, 256], "
-        "%%g3 : i32[T, 2]%s) {\n", plan, arg);
+    hd_buf_printf(text,
+                  "    %%mid = fused %%x_q8a, %%wg, %%wu, %%ids%s {kind = grouped} (%%g0 : q8a[T, 256], %%g1 : q4_k[5, 32, "
+                  "256]:r16, %%g2 : q5_k[5, 32, 256], "
+                  "%%g3 : i32[T, 2]%s) {\n",
+                  plan, arg);
     hd_buf_printf(text, "      %%g4 = grouped_linear %%g0, %%g1, %%g3%s : f32[T, 2, 32]\n", planned ? ", %p" : "");
     hd_buf_printf(text, "      %%g5 = grouped_linear %%g0, %%g2, %%g3%s : f32[T, 2, 32]\n", planned ? ", %p" : "");
     hd_buf_str(text,
@@ -87,7 +92,10 @@ static void put_experts(HdBuf *text, const char *name, bool planned) {
         "      %g7 = mul %g6, %g5 : f32[T, 2, 32]\n"
         "      yield %g7\n"
         "    } : f32[T, 2, 32]\n");
-    hd_buf_printf(text, "    %%out = fused %%mid, %%wd, %%ids%s {kind = grouped} (%%d0 : f32[T, 2, 32], %%d1 : f32[5, 24, 32]:r16, %%d2 : i32[T, 2]%s) {\n", plan, arg2);
+    hd_buf_printf(text,
+                  "    %%out = fused %%mid, %%wd, %%ids%s {kind = grouped} (%%d0 : f32[T, 2, 32], %%d1 : f32[5, 24, 32]:r16, "
+                  "%%d2 : i32[T, 2]%s) {\n",
+                  plan, arg2);
     hd_buf_printf(text, "      %%d3 = grouped_linear %%d0, %%d1, %%d2%s : f32[T, 2, 24]\n", planned ? ", %p2" : "");
     hd_buf_str(text, "      yield %d3\n    } : f32[T, 2, 24]\n    return mid = %mid, out = %out\n  }\n");
 }
@@ -196,8 +204,9 @@ static void expect_rows(const char *graph, const char *name, const float *kept, 
 }
 
 static void test_bits_of_experts_do_not_depend_on_the_plan(void **state) {
-    static const struct { const char *graph; uint32_t first, count; } calls[] = {
-        {"planned", 0, 1}, {"planned", 4, 2}, {"planned", 9, 8}, {"rows", 0, TOKENS}, {"rows", 3, 5}, {"dsingle", 0, 1}, {"dsingle", 16, 1}};
+    static const struct { const char *graph; uint32_t first, count;
+    } calls[] = {{"planned", 0, 1}, {"planned", 4, 2}, {"planned", 9, 8}, {"rows", 0, TOKENS},
+                 {"rows", 3, 5},    {"dsingle", 0, 1}, {"dsingle", 16, 1}};
     static float mid[TOKENS * 64], out[TOKENS * 48];
     (void)state;
     run_tokens(&all, "planned", 0, TOKENS);
@@ -245,11 +254,12 @@ static void test_refusals(void **state) {
                    "    %y = fused %x_f32, %w {kind = matmul} (%a0 : f32[T, 256], %a1 : q5_0[24, 256]:r16) {\n"
                    "      %a2 = linear %a0, %a1 : f32[T, 24]\n      yield %a2\n    } : f32[T, 24]\n    return y = %y\n",
                    "cpu:native", "q5_0 weights have no r16 layout; use native");
-    expect_refusal("    %w = weight \"w\" : f32[24, 256]:r16\n    %v = weight \"v\" : f32[1, 256]:r16\n"
-                   "    %y = fused %x_f32, %w, %v {kind = matmul} (%a0 : f32[T, 256], %a1 : f32[24, 256]:r16, %a2 : f32[1, 256]:r16) {\n"
-                   "      %a3, %a4 = multi_linear %a0, %a1, %a2 : f32[T, 24], f32[T, 1]\n"
-                   "      %a5 = mul %a3, %a4 : f32[T, 24]\n      yield %a5\n    } : f32[T, 24]\n    return y = %y\n",
-                   "cpu:native", "joins products of different heights");
+    expect_refusal(
+        "    %w = weight \"w\" : f32[24, 256]:r16\n    %v = weight \"v\" : f32[1, 256]:r16\n"
+        "    %y = fused %x_f32, %w, %v {kind = matmul} (%a0 : f32[T, 256], %a1 : f32[24, 256]:r16, %a2 : f32[1, 256]:r16) {\n"
+        "      %a3, %a4 = multi_linear %a0, %a1, %a2 : f32[T, 24], f32[T, 1]\n"
+        "      %a5 = mul %a3, %a4 : f32[T, 24]\n      yield %a5\n    } : f32[T, 24]\n    return y = %y\n",
+        "cpu:native", "joins products of different heights");
     expect_refusal("    %w = weight \"w\" : iq1_m[24, 256]\n"
                    "    %y = fused %x_f32, %w {kind = matmul} (%a0 : f32[T, 256], %a1 : iq1_m[24, 256]) {\n"
                    "      %a2 = linear %a0, %a1 : f32[T, 24]\n      yield %a2\n    } : f32[T, 24]\n    return y = %y\n",

@@ -1,28 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-// Packed weights, read back by a slow reader written from the description in codegen/cpu/layout.h, and embedding rows: both give exactly the numbers
-// that ggml's decoders give.
+// Packed weights, read back by a slow reader written from the description in codegen/cpu/layout.h, and embedding rows: both give
+// exactly the numbers that ggml's decoders give.
 #include "codegen/cpu/layout.h"
 #include "tests/unit/matmul_fixture.h"
 
 static Fixture all;
 
-static const struct { IrDtype dtype; int64_t rows, columns; } packed[] = {
-    {IR_F32, 20, 37}, {IR_F16, 20, 37}, {IR_BF16, 20, 37}, {IR_F32, 32, 64}, {IR_F16, 32, 64}, {IR_BF16, 32, 64}, {IR_Q8_0, 20, 96},
-    {IR_Q8_0, 32, 64}, {IR_Q4_0, 20, 96}, {IR_Q4_K, 20, 512}, {IR_Q5_K, 20, 512}, {IR_Q6_K, 20, 512}, {IR_Q6_K, 48, 256}};
+static const struct { IrDtype dtype; int64_t rows, columns;
+} packed[] = {{IR_F32, 20, 37},   {IR_F16, 20, 37},   {IR_BF16, 20, 37}, {IR_F32, 32, 64},  {IR_F16, 32, 64},
+              {IR_BF16, 32, 64},  {IR_Q8_0, 20, 96},  {IR_Q8_0, 32, 64}, {IR_Q4_0, 20, 96}, {IR_Q4_K, 20, 512},
+              {IR_Q5_K, 20, 512}, {IR_Q6_K, 20, 512}, {IR_Q6_K, 48, 256}};
 static const struct { IrDtype dtype; int64_t columns; } embedded[] = {
     {IR_F32, 37}, {IR_F16, 37}, {IR_BF16, 37}, {IR_Q4_0, 96}, {IR_Q4_1, 96}, {IR_Q5_0, 96}, {IR_Q5_1, 96}, {IR_Q8_0, 96},
     {IR_Q2_K, 512}, {IR_Q3_K, 512}, {IR_Q4_K, 512}, {IR_Q5_K, 512}, {IR_Q6_K, 512}};
 
 static void packed_name(size_t i, char name[40]) {
-    snprintf(name, 40, "%s.%lldx%lld", ir_dtype_info(packed[i].dtype)->name, (long long)packed[i].rows, (long long)packed[i].columns);
+    snprintf(name, 40, "%s.%lldx%lld", ir_dtype_info(packed[i].dtype)->name, (long long)packed[i].rows,
+             (long long)packed[i].columns);
 }
 
 static void put_embed(HdBuf *text, size_t i) {
     const char *t = ir_dtype_info(embedded[i].dtype)->name;
     long long d = embedded[i].columns;
-    hd_buf_printf(text, "  graph @embed_%s {\n    %%tokens = input tokens : i32[T]\n    %%w = weight \"table.%s\" : %s[%d, %lld]\n", t, t, t, VOCABULARY, d);
-    hd_buf_printf(text, "    %%x = fused %%tokens, %%w {kind = embed} (%%a0 : i32[T], %%a1 : %s[%d, %lld]) {\n", t, VOCABULARY, d);
-    hd_buf_printf(text, "      %%y = embed %%a0, %%a1 : f32[T, %lld]\n      yield %%y\n    } : f32[T, %lld]\n    return x = %%x\n  }\n", d, d);
+    hd_buf_printf(text,
+                  "  graph @embed_%s {\n    %%tokens = input tokens : i32[T]\n    %%w = weight \"table.%s\" : %s[%d, %lld]\n", t,
+                  t, t, VOCABULARY, d);
+    hd_buf_printf(text, "    %%x = fused %%tokens, %%w {kind = embed} (%%a0 : i32[T], %%a1 : %s[%d, %lld]) {\n", t, VOCABULARY,
+                  d);
+    hd_buf_printf(text,
+                  "      %%y = embed %%a0, %%a1 : f32[T, %lld]\n      yield %%y\n    } : f32[T, %lld]\n    return x = %%x\n  }\n",
+                  d, d);
 }
 
 static int setup_all(void **state) {
@@ -82,7 +89,8 @@ static float q4_or_q5_value(IrDtype dtype, const uint8_t *panel, int64_t k, int6
     int64_t group = k % 64 / 32, l = k % 32, byte = 4 * r + l % 4;
     int nibbles = part[(five ? 192 : 64) + l / 4 * 64 + byte], q = group ? nibbles >> 4 : nibbles & 15;
     if (five) q |= (part[64 + 64 * group + byte] >> (l / 4) & 1) << 4;
-    float scale = f16_at(block + 2 * r) * (float)part[16 * group + r], min = f16_at(block + 32 + 2 * r) * (float)part[32 + 16 * group + r];
+    float scale = f16_at(block + 2 * r) * (float)part[16 * group + r],
+          min = f16_at(block + 32 + 2 * r) * (float)part[32 + 16 * group + r];
     return scale * (float)q - min;
 }
 
@@ -112,7 +120,8 @@ static void expect_matrix(const char *name, const Matrix *m, const uint8_t *pane
     for (int64_t n = 0; n < (rows + 15) / 16 * 16; n++) {
         if (n < rows) dequantise(m, (uint64_t)(first_row + n), (uint64_t)(first_row + n + 1), want);
         for (int64_t k = 0; k < m->columns; k++) {
-            float got = packed_value(m->dtype, panels + (uint64_t)(n / 16) * panel_bytes, k, n % 16), wanted = n < rows ? want[k] : 0;
+            float got = packed_value(m->dtype, panels + (uint64_t)(n / 16) * panel_bytes, k, n % 16),
+                  wanted = n < rows ? want[k] : 0;
             if (got != wanted) fail_msg("%s: row %lld column %lld is %g, not %g", name, (long long)n, (long long)k, got, wanted);
         }
     }
@@ -133,7 +142,8 @@ static void test_experts_are_padded_each(void **state) {
     const Matrix *m = &all.weights.matrix[HD_COUNT(packed)];
     uint64_t bytes = cg_layout_bytes(IR_Q4_K, IR_LAYOUT_R16, 20, 256);
     assert_int_equal(bytes, 2 * 2368);
-    for (int64_t e = 0; e < 3; e++) expect_matrix("experts", m, packed_copy(&all.run, "experts") + (uint64_t)e * bytes, 20 * e, 20);
+    for (int64_t e = 0; e < 3; e++)
+        expect_matrix("experts", m, packed_copy(&all.run, "experts") + (uint64_t)e * bytes, 20 * e, 20);
 }
 
 // The copies are poisoned before packing: padding must have been cleared too, so that equal weights pack to equal bytes.
@@ -172,7 +182,8 @@ static void test_embedding_is_exact(void **state) {
             dequantise(m, (uint64_t)all.tokens[t], (uint64_t)all.tokens[t] + 1, want);
             for (int64_t k = 0; k < m->columns; k++)
                 if (memcmp(&got[t * m->columns + k], &want[k], 4))
-                    fail_msg("@%s token %d column %lld: %.9g, not %.9g", graph, t, (long long)k, got[t * m->columns + k], want[k]);
+                    fail_msg("@%s token %d column %lld: %.9g, not %.9g", graph, t, (long long)k, got[t * m->columns + k],
+                             want[k]);
         }
     }
 }
