@@ -3,7 +3,7 @@
 //
 // Layout r16 cuts a matrix [N, K] into panels of 16 rows (the last one padded with zero rows), one after another; the matrices of
 // experts [E, N, K] follow each other, each padded to whole panels. Inside a panel the rows are interleaved, so that one vector
-// holds the same columns ("k") of all 16 rows: a kernel's lanes are rows. All panels are a multiple of 64 bytes. With r the row 0..15:
+// holds the same columns ("k") of all 16 rows: a kernel's lanes are rows. Panels are multiples of 64 bytes; r is the row:
 //
 //   f32    per k        64 B: f32[r]
 //   f16    per k        32 B: f16[r]; the panel is padded to 64 B
@@ -12,13 +12,14 @@
 //   q4_0   per 64 k    576 B: d of two blocks: f16[2][r]; then nibbles 2 x 4 x 64 B (vector i: low 4i.., high 16 + 4i..)
 //   q4_k   per 256 k  2368 B: d f16[r], dmin f16[r]; then 4 parts of 64 k, 576 B each: scales u8[2][r], mins u8[2][r] (of the two
 //                             groups of 32), nibbles 8 x 64 B (low: first group, high: second group)
-//   q5_k   per 256 k  2880 B: as q4_k with parts of 704 B: scales, mins, fifth bits 2 x 64 B, nibbles 8 x 64 B; bit i of a byte of
-//                             bit vector g belongs to the same byte of vector i of group g
+//   q5_k   per 256 k  2880 B: as q4_k with parts of 704 B: scales, mins, fifth bits 2 x 64 B, nibbles 8 x 64 B; bit i of a byte
+//                             of bit vector g belongs to the same byte of vector i of group g
 //   q6_k   per 256 k  3392 B: d f16[r], 32 B of zeros; then 4 parts of 64 k, 832 B each: scales i8[4][r] (groups of 16), 4 x
-//                             (A, B, C) of 64 B: vectors V0..V2 of a group in bits 0..5 of A, B, C, and V3 in bits 6..7, its low two in A
+//                             (A, B, C) of 64 B: vectors V0..V2 of a group in bits 0..5 of A, B, C, and V3 in bits 6..7, its
+//                             low two bits in A
 //
 // A 64-byte vector of quants holds 4 k: byte 4r + c is row r, k = 4i + c of vector i. Quants are unsigned, the stored number plus
-// an offset (q8_0: 128, q4_0: 8, q6_k: 32): what the 8-bit dot product wants; kernels take it back with the sums of the activations.
+// an offset (q8_0: 128, q4_0: 8, q6_k: 32): what the 8-bit dot product wants; kernels take it back with the activations' sums.
 #ifndef HEDDLE_CODEGEN_LAYOUT_H
 #define HEDDLE_CODEGEN_LAYOUT_H
 
