@@ -7,7 +7,7 @@
 //   module "qwen35" {
 //     key "name" = "text"                                     metadata that later stages and the runtime need
 //     graph @prefill {                                        one per step class; @model before specialise; @load packs weights
-//       dim E = 64*ceil(T/64) + 64*S                           named dimensions over T, S, C, R
+//       dim E = 64*S + 64*ceil(T/64)                           named dimensions over T, S, C, R
 //       arena 123456                                           after plan-memory
 //       %tokens = input tokens : i32[T]
 //       %w0 = weight "blk.0.attn_norm.weight" : f32[128]
