@@ -7,10 +7,10 @@
 #include "runtime/device/device.h"
 
 // Cost of a launch is about the bytes it moves; a thread does some four operations in the time of one byte from memory. A
-// second thread is worth waking and waiting for from THREAD_COST on: at 10 GB/s that is two microseconds, the price of a
+// second thread is worth waking and waiting for from THREAD_COST on: in cache that is a microsecond, a few times the price of a
 // barrier. Beyond one chunk per thread (which evens out cores of unequal speed) a chunk has to be worth a call of the kernel,
 // which may begin with work of its own.
-enum { FLOPS_PER_BYTE = 4, THREAD_COST = 16 * 1024, CHUNK_COST = 64 * 1024, CHUNKS_PER_THREAD = 2 };
+enum { FLOPS_PER_BYTE = 4, THREAD_COST = 32 * 1024, CHUNK_COST = 64 * 1024, CHUNKS_PER_THREAD = 2 };
 
 // ---- argument slots ------------------------------------------------------------------------------------------
 

@@ -42,14 +42,17 @@ enum {
     CACHE_LINE = 64,
 };
 
+// What changes while a job runs shares a cache line: opening a phase and claiming in it then cost one transfer between cores, not
+// one for each word.
 struct RtPool {
     _Alignas(CACHE_LINE) _Atomic uint64_t claims;        // chunks of the present phase << 32 | claims made
-    _Alignas(CACHE_LINE) _Atomic uint32_t done;          // chunks of the present phase
-    _Alignas(CACHE_LINE) _Atomic uint32_t opened;        // changes whenever there is something new to see
+    _Atomic uint32_t done;                               // chunks of the present phase
+    _Atomic uint32_t opened;                             // changes whenever there is something new to see
     _Atomic uint32_t sleepers;
-    _Atomic bool finished, stop;
-    _Alignas(CACHE_LINE) const RtJob *job;
     uint32_t present;                                    // phase
+    const RtJob *job;
+    _Atomic bool finished;
+    _Alignas(CACHE_LINE) _Atomic bool stop;
     uint32_t threads;
     int spins;                       // 0 when there are more threads than processors: whoever is waited for needs the waiter's
     struct Worker { RtPool *pool; uint32_t number; pthread_t thread; } *workers;   // [threads - 1]
