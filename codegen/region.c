@@ -244,20 +244,23 @@ static KirRef eval_moe_sum(CgRegion *r, const IrOp *op, const CgPlace *place, La
 
 // ---- operations along a row, after cg_region_reduce --------------------------------------------------------------
 
-static KirRef prepared_factor(const CgRegion *r, const IrOp *op) {
+static CgPair prepared_factor(const CgRegion *r, const IrOp *op) {
     for (size_t i = 0; i < r->prepared.len; i++)
         if (r->prepared.data[i].value == op->results[0]) return r->prepared.data[i].factor;
     HD_ASSERT(!"a reduction is prepared before its elements are asked for");
-    return 0;
+    return (CgPair){0};
 }
 
+// Norms round once: x w (hi + lo), where x w is exact.
 static KirRef eval_reduced(CgRegion *r, const IrOp *op, const CgPlace *place, Lanes lanes) {
-    KirRef factor = prepared_factor(r, op);
-    if (op->kind == IR_OP_sum) return factor;
+    KirFn *fn = r->fn;
+    CgPair f = prepared_factor(r, op);
+    if (op->kind == IR_OP_sum) return f.hi;
     KirRef x = eval(r, op->operands[0], place, lanes);
-    if (op->kind == IR_OP_l2_norm) return kir_mul(r->fn, x, factor);
+    if (op->kind == IR_OP_l2_norm) return kir_fma(fn, x, f.hi, kir_mul(fn, x, f.lo));
     KirRef w = eval_broadcast(r, op->operands[1], type_of(r, op->operands[0]), place, lanes);
-    return kir_mul(r->fn, kir_mul(r->fn, x, factor), w);
+    CgPair xw = cg_exact_product(fn, x, w);
+    return kir_fma(fn, xw.hi, f.hi, kir_fma(fn, xw.hi, f.lo, kir_mul(fn, xw.lo, f.hi)));
 }
 
 // ---- dispatch --------------------------------------------------------------------------------------------------

@@ -25,7 +25,9 @@ typedef struct CgDimGroup { uint32_t a0, a1, b0, b1; } CgDimGroup;
 bool cg_split_dims(uint32_t rank_a, const IrDim *a, uint32_t rank_b, const IrDim *b, CgDimGroup out_groups[4], uint32_t *out_count);
 
 typedef struct CgBinding { IrValue value; bool in_memory, natural; KirRef base, lanes, stride[3]; } CgBinding;
-typedef struct CgPrepared { IrValue value; KirRef factor; } CgPrepared;   // what the elements of the row are multiplied with; for sum what they are
+// What the elements of a normed row are multiplied with, as the sum of two f32: rounded once, a row's factor would be an error that all its
+// elements share and no later sum averages out. For `sum`, hi is the sum.
+typedef struct CgPrepared { IrValue value; CgPair factor; } CgPrepared;
 typedef struct CgMemo { IrValue value; CgPlace place; uint32_t lanes; KirRef valid, result; } CgMemo;
 
 struct CgRegion {

@@ -162,8 +162,8 @@ static void fold_loop(const Fold *f, int64_t end, KirRef acc[FOLD_WAYS]) {
     for (int i = 0; i < FOLD_WAYS; i++) acc[i] = loop.results[i];
 }
 
-// The row of `value` folded to one number.
-static KirRef fold_row(CgRegion *r, FoldKind kind, IrValue value, const CgIndex *row) {
+// The row of `value` folded to 16 lanes.
+static KirRef fold_lanes(CgRegion *r, FoldKind kind, IrValue value, const CgIndex *row) {
     KirFn *fn = r->fn;
     Fold f = {.r = r, .kind = kind, .value = value, .last = type_of(r, value)->rank - 1};
     row_start(row, f.last + 1, f.at);
@@ -175,8 +175,37 @@ static KirRef fold_row(CgRegion *r, FoldKind kind, IrValue value, const CgIndex 
         KirRef *way = &acc[at / LANES % FOLD_WAYS];
         *way = fold_in(&f, *way, cg_index_number(at), n - at < LANES ? kir_i64(fn, n - at) : 0);
     }
-    KirRef all = fold_join(&f, fold_join(&f, acc[0], acc[2]), fold_join(&f, acc[1], acc[3]));
-    return kind == FOLD_MAX ? kir_reduce_max(fn, all) : kir_reduce_add(fn, all);
+    return fold_join(&f, fold_join(&f, acc[0], acc[2]), fold_join(&f, acc[1], acc[3]));
+}
+
+static KirRef fold_row(CgRegion *r, FoldKind kind, IrValue value, const CgIndex *row) {
+    KirRef all = fold_lanes(r, kind, value, row);
+    return kind == FOLD_MAX ? kir_reduce_max(r->fn, all) : kir_reduce_add(r->fn, all);
+}
+
+CgPair cg_exact_sum(KirFn *fn, KirRef a, KirRef b) {
+    KirRef sum = kir_add(fn, a, b), from_b = kir_sub(fn, sum, a), from_a = kir_sub(fn, sum, from_b);
+    return (CgPair){sum, kir_add(fn, kir_sub(fn, a, from_a), kir_sub(fn, b, from_b))};
+}
+
+CgPair cg_exact_product(KirFn *fn, KirRef a, KirRef b) {
+    KirRef product = kir_mul(fn, a, b);
+    return (CgPair){product, kir_fma(fn, a, b, kir_neg(fn, product))};
+}
+
+// The sum of 16 lanes: halves are added, and what the additions lose is added up beside them.
+static CgPair sum_lanes(KirFn *fn, KirRef lanes) {
+    static const uint8_t number[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    CgPair sum = {lanes, kir_float(fn, KT_F32x16, 0)};
+    for (uint32_t half = LANES / 2; half; half /= 2) {
+        KirRef a = half == 1 ? kir_extract(fn, sum.hi, 0) : kir_shuffle(fn, sum.hi, sum.hi, number, half);
+        KirRef b = half == 1 ? kir_extract(fn, sum.hi, 1) : kir_shuffle(fn, sum.hi, sum.hi, number + half, half);
+        KirRef lost_a = half == 1 ? kir_extract(fn, sum.lo, 0) : kir_shuffle(fn, sum.lo, sum.lo, number, half);
+        KirRef lost_b = half == 1 ? kir_extract(fn, sum.lo, 1) : kir_shuffle(fn, sum.lo, sum.lo, number + half, half);
+        CgPair both = cg_exact_sum(fn, a, b);
+        sum = (CgPair){both.hi, kir_add(fn, both.lo, kir_add(fn, lost_a, lost_b))};
+    }
+    return sum;
 }
 
 // ---- what a reduction prepares ---------------------------------------------------------------------------------
@@ -196,16 +225,37 @@ static void report_not_finite(CgRegion *r, KirRef sum, int32_t layer, const CgIn
     kir_if_end(fn, &bad, NULL);
 }
 
-static KirRef norm_factor(CgRegion *r, const IrOp *op, const CgIndex *row) {
+// 1 / sqrt(v) as a sum of two numbers: a Newton step gives what the first lacks. Zero where that is no number.
+static CgPair inverse_root(KirFn *fn, CgPair v) {
+    KirRef one = kir_float(fn, KT_F32, 1), zero = kir_float(fn, KT_F32, 0);
+    KirRef f = kir_div(fn, one, kir_sqrt(fn, v.hi));
+    CgPair vf = cg_exact_product(fn, v.hi, f);
+    KirRef lo = kir_fma(fn, v.lo, f, vf.lo);
+    KirRef rest = kir_fma(fn, kir_neg(fn, lo), f, kir_fma(fn, kir_neg(fn, vf.hi), f, one));   // 1 - v f^2
+    KirRef step = kir_mul(fn, kir_mul(fn, f, kir_float(fn, KT_F32, 0.5f)), rest);
+    return (CgPair){f, kir_select(fn, kir_cmp(fn, KIR_LT, kir_abs(fn, step), f), step, zero)};
+}
+
+// sum / n + eps as a sum of two numbers.
+static CgPair mean_and_eps(KirFn *fn, CgPair sum, int64_t n, float eps) {
+    KirRef count = kir_float(fn, KT_F32, (float)n), mean = kir_div(fn, sum.hi, count);
+    KirRef rest = kir_div(fn, kir_add(fn, kir_fma(fn, kir_neg(fn, mean), count, sum.hi), sum.lo), count);
+    CgPair both = cg_exact_sum(fn, mean, kir_float(fn, KT_F32, eps));
+    return (CgPair){both.hi, kir_add(fn, both.lo, rest)};
+}
+
+static CgPair norm_factor(CgRegion *r, const IrOp *op, const CgIndex *row) {
     KirFn *fn = r->fn;
     const IrType *type = type_of(r, op->operands[0]);
     bool rms = op->kind == IR_OP_rms_norm;
-    KirRef sum = fold_row(r, FOLD_SQUARES, op->operands[0], row);
+    CgPair sum = sum_lanes(fn, fold_lanes(r, FOLD_SQUARES, op->operands[0], row));
     int32_t layer = op->layer >= 0 ? op->layer : ir_op(r->graph, r->build->group)->layer;
-    if (rms && layer >= 0 && type->rank > 1) report_not_finite(r, sum, layer, row);
-    KirRef square = rms ? kir_div(fn, sum, kir_float(fn, KT_F32, (float)ir_type_last(type))) : sum;
-    KirRef root = kir_sqrt(fn, kir_add(fn, square, kir_float(fn, KT_F32, op->attr[IR_ATTR_EPS].f)));
-    return kir_div(fn, kir_float(fn, KT_F32, rms ? 1 : op->attr[IR_ATTR_SCALE].f), root);
+    if (rms && layer >= 0 && type->rank > 1) report_not_finite(r, sum.hi, layer, row);
+    CgPair factor = inverse_root(fn, mean_and_eps(fn, sum, rms ? ir_type_last(type) : 1, op->attr[IR_ATTR_EPS].f));
+    if (rms || op->attr[IR_ATTR_SCALE].f == 1) return factor;
+    KirRef scale = kir_float(fn, KT_F32, op->attr[IR_ATTR_SCALE].f);
+    CgPair scaled = cg_exact_product(fn, factor.hi, scale);
+    return (CgPair){scaled.hi, kir_fma(fn, factor.lo, scale, scaled.lo)};
 }
 
 typedef struct Map { CgRegion *r; IrValue from, to; CgIndex at[4]; uint32_t last; KirRef base, operand; } Map;
@@ -238,7 +288,7 @@ static void softmax_row(CgRegion *r, const IrOp *op, const CgIndex *row) {
     each_chunk(r->fn, n, 0, LANES, share_chunk, &map);
 }
 
-static void prepare(CgRegion *r, IrValue value, KirRef factor) {
+static void prepare(CgRegion *r, IrValue value, CgPair factor) {
     for (size_t i = 0; i < r->prepared.len; i++)
         if (r->prepared.data[i].value == value) {
             r->prepared.data[i].factor = factor;
@@ -252,7 +302,7 @@ void cg_region_reduce(CgRegion *region, IrValue value, const CgIndex *row) {
     keep_row(region, op->operands[0], row);
     switch (op->kind) {
     case IR_OP_softmax: softmax_row(region, op, row); break;
-    case IR_OP_sum: prepare(region, value, fold_row(region, FOLD_SUM, op->operands[0], row)); break;
+    case IR_OP_sum: prepare(region, value, (CgPair){fold_row(region, FOLD_SUM, op->operands[0], row), 0}); break;
     case IR_OP_rms_norm: case IR_OP_l2_norm: prepare(region, value, norm_factor(region, op, row)); break;
     default: HD_ASSERT(!"an operation along a row");
     }

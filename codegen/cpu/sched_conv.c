@@ -94,19 +94,22 @@ static void write_window(void *user, KirRef channel, KirRef valid) {
 
 typedef struct Token { const Conv *c; KirRef inputs; } Token;   // inputs: the unit's channels of this token
 
+// The sum over taps is rounded once: the taps often cancel, and the norms that follow make the remainder large again.
 static void convolve(void *user, KirRef channel, KirRef valid) {
     const Token *t = user;
     const Conv *c = t->c;
     KirFn *fn = c->fn;
-    KirRef x[MAX_TAPS], sum = 0;
+    KirRef x[MAX_TAPS], sum = 0, lost = 0;
     for (int64_t j = 0; j + 1 < c->K; j++) x[j] = kir_load(fn, KT_F32x16, scratch_at(c, c->past, j, channel));
     x[c->K - 1] = cg_load16(fn, kir_at(fn, t->inputs, channel, 4, 0), valid);
     for (int64_t j = 0; j < c->K; j++) {
-        KirRef w = kir_load(fn, KT_F32x16, scratch_at(c, c->taps, j, channel));
-        sum = sum ? kir_fma(fn, w, x[j], sum) : kir_mul(fn, w, x[j]);
+        CgPair product = cg_exact_product(fn, kir_load(fn, KT_F32x16, scratch_at(c, c->taps, j, channel)), x[j]);
+        CgPair both = sum ? cg_exact_sum(fn, sum, product.hi) : (CgPair){product.hi, 0};
+        lost = sum ? kir_add(fn, lost, kir_add(fn, both.lo, product.lo)) : product.lo;
+        sum = both.hi;
     }
     for (int64_t j = 0; j + 1 < c->K; j++) kir_store(fn, scratch_at(c, c->past, j, channel), x[j + 1]);
-    kir_store(fn, scratch_at(c, c->row, 0, channel), sum);
+    kir_store(fn, scratch_at(c, c->row, 0, channel), kir_add(fn, sum, lost));
 }
 
 // Says that the convolution's values of this token lie in scratch, as far as they are this unit's.

@@ -9,7 +9,7 @@
 #include "codegen/cpu/sched.h"
 
 // A scan's block stays in the first cache; a step streams whole rows, which is half again as fast from memory as blocks of 64 columns.
-enum { LANES = 16, SCAN_VECTORS = 2, STEP_VECTORS = 8, UNROLL = 4 };
+enum { LANES = 16, SCAN_VECTORS = 2, STEP_VECTORS = 8, PART = 8 };
 
 typedef struct Delta {
     CgBuild *build;
@@ -36,26 +36,35 @@ static void store_row(const Delta *x, const Block *block, KirRef row, const KirR
 
 // ---- loops over the rows of a state ----------------------------------------------------------------------------
 
-// One row (i64 from 0): changes the carried vectors.
-typedef void Row(void *user, KirRef row, KirRef *acc);
+// One row (i64 from 0): adds to the sums, of which 0 is one without terms yet.
+typedef void Row(void *user, KirRef row, KirRef *sums);
 
-static void each_row(const Delta *x, uint32_t count, KirRef *acc, Row *body, void *user) {
-    KirFn *fn = x->fn;
-    int64_t looped = x->dk / UNROLL * UNROLL;
-    if (looped) {
-        KirLoop loop;
-        KirRef next[KIR_MAX_CARRIED];
-        kir_for_begin(fn, kir_i64(fn, 0), kir_i64(fn, looped), kir_i64(fn, UNROLL), count, acc, &loop);
-        for (uint32_t i = 0; i < count; i++) next[i] = loop.carried[i];
-        for (int64_t i = 0; i < UNROLL; i++) body(user, kir_add(fn, loop.iv, kir_i64(fn, i)), next);
-        kir_for_end(fn, &loop, next);
-        for (uint32_t i = 0; i < count; i++) acc[i] = loop.results[i];
-    }
-    for (int64_t i = looped; i < x->dk; i++) body(user, kir_i64(fn, i), acc);
+static KirRef add_product(KirFn *fn, KirRef a, KirRef b, KirRef sum) { return sum ? kir_fma(fn, a, b, sum) : kir_mul(fn, a, b); }
+
+// Rows first..first+n-1 as sums of their own, added to the totals.
+static void add_part(const Delta *x, KirRef first, int64_t n, uint32_t count, KirRef *totals, Row *body, void *user) {
+    KirRef sums[2 * STEP_VECTORS] = {0};
+    for (int64_t i = 0; i < n; i++) body(user, kir_add(x->fn, first, kir_i64(x->fn, i)), sums);
+    for (uint32_t i = 0; i < count; i++) totals[i] = kir_add(x->fn, totals[i], sums[i]);
 }
 
-static void zero(const Delta *x, uint32_t count, KirRef *acc) {
-    for (uint32_t i = 0; i < count; i++) acc[i] = kir_float(x->fn, KT_F32x16, 0);
+// `count` sums over all rows: parts of 8 rows, which are added to two totals in turn. That keeps rounding errors as small as sums of 16 would have.
+static void each_row(const Delta *x, uint32_t count, KirRef *out_sums, Row *body, void *user) {
+    KirFn *fn = x->fn;
+    KirRef totals[4 * STEP_VECTORS], next[4 * STEP_VECTORS];
+    KirLoop loop;
+    int64_t looped = x->dk / (2 * PART) * (2 * PART);
+    for (uint32_t i = 0; i < 2 * count; i++) totals[i] = kir_float(fn, KT_F32x16, 0);
+    if (looped) {
+        kir_for_begin(fn, kir_i64(fn, 0), kir_i64(fn, looped), kir_i64(fn, 2 * PART), 2 * count, totals, &loop);
+        for (uint32_t i = 0; i < 2 * count; i++) next[i] = loop.carried[i];
+        for (int64_t way = 0; way < 2; way++) add_part(x, kir_add(fn, loop.iv, kir_i64(fn, way * PART)), PART, count, next + way * count, body, user);
+        kir_for_end(fn, &loop, next);
+        for (uint32_t i = 0; i < 2 * count; i++) totals[i] = loop.results[i];
+    }
+    for (int64_t at = looped; at < x->dk; at += PART)
+        add_part(x, kir_i64(fn, at), HD_MIN(PART, x->dk - at), count, totals + at / PART % 2 * count, body, user);
+    for (uint32_t i = 0; i < count; i++) out_sums[i] = kir_add(fn, totals[i], totals[count + i]);
 }
 
 typedef struct Copy { const Delta *x; Block from, to; } Copy;
@@ -81,13 +90,12 @@ static void predict_row(void *user, KirRef row, KirRef *p) {
     const Predict *y = user;
     KirRef s[STEP_VECTORS], k = number_at(y->x, y->k, row);
     load_row(y->x, &y->state, kir_at(y->x->fn, y->state.base, row, y->state.stride, 0), s);
-    for (uint32_t i = 0; i < y->x->vectors; i++) p[i] = kir_fma(y->x->fn, s[i], k, p[i]);
+    for (uint32_t i = 0; i < y->x->vectors; i++) p[i] = add_product(y->x->fn, s[i], k, p[i]);
 }
 
 // S'k
 static void predict(const Delta *x, Block state, KirRef k, KirRef *out_p) {
     Predict y = {x, state, k};
-    zero(x, x->vectors, out_p);
     each_row(x, x->vectors, out_p, predict_row, &y);
 }
 
@@ -102,8 +110,8 @@ static void update_row(void *user, KirRef row, KirRef *acc) {
     load_row(x, &y->from, kir_at(fn, y->from.base, row, y->from.stride, 0), s);
     for (uint32_t i = 0; i < x->vectors; i++) {
         s[i] = kir_fma(fn, y->e[i], k, kir_mul(fn, s[i], y->decay));
-        acc[i] = kir_fma(fn, s[i], q, acc[i]);
-        if (next_k) acc[x->vectors + i] = kir_fma(fn, s[i], next_k, acc[x->vectors + i]);
+        acc[i] = add_product(fn, s[i], q, acc[i]);
+        if (next_k) acc[x->vectors + i] = add_product(fn, s[i], next_k, acc[x->vectors + i]);
     }
     store_row(x, &y->to, kir_at(fn, y->to.base, row, y->to.stride, 0), s);
 }
@@ -132,12 +140,11 @@ static void step_token(const Delta *x, KirRef token, KirRef next, Block from, Bl
         KirRef missing = kir_fma(fn, p[i], minus, cg_load16(fn, vector_at(x, v, i), x->valid));
         e[i] = kir_mul(fn, missing, beta);
     }
-    zero(x, 2 * x->vectors, acc);
     Update update = {x, from, to, key_row(x, x->k, token), key_row(x, x->q, token), next ? key_row(x, x->k, next) : 0, decay, e};
     each_row(x, (next ? 2 : 1) * x->vectors, acc, update_row, &update);
     for (uint32_t i = 0; i < x->vectors; i++) {
         cg_store16(fn, vector_at(x, o, i), acc[i], x->valid);
-        p[i] = acc[x->vectors + i];
+        if (next) p[i] = acc[x->vectors + i];
     }
 }
 
