@@ -3,7 +3,8 @@
 // the query heads that share the cache head, so each key and value is loaded once for all of them.
 //
 // The order of arithmetic is fixed by positions alone: tiles of 64 positions from position 0 on, a running softmax over the tiles of a span of 1024,
-// spans merged from left to right. A score is 16 partial sums over the channels, halved; a value row is a sum over rising positions.
+// spans merged from left to right. A score is 16 partial sums over the channels, halved; a tile's values are summed over rising positions
+// and then join those of the span.
 #include "codegen/cpu/sched.h"
 
 enum { TILE = 64, SPAN = 1024, LANES = 16 };
@@ -132,8 +133,7 @@ static void value_block(void *user, CgIndex channel, uint32_t chunks, KirRef val
     (void)unused;
     KirRef acc[KIR_MAX_CARRIED], at = kir_at(fn, a->span_o, cg_index_ref(fn, &channel), 4, 0);
     uint32_t n = (uint32_t)a->G * chunks;
-    for (uint32_t i = 0; i < n; i++)
-        acc[i] = kir_mul(fn, kir_load(fn, KT_F32x16, kir_offset_const(fn, at, (i / chunks * width(a) + i % chunks * LANES) * 4)), x->factor[i / chunks]);
+    for (uint32_t i = 0; i < n; i++) acc[i] = kir_float(fn, KT_F32x16, 0);
     KirLoop loop;
     kir_for_begin(fn, kir_i64(fn, 0), x->count, kir_i64(fn, 1), n, acc, &loop);
     KirRef row = kir_at(fn, a->v, kir_add(fn, x->first, loop.iv), row_bytes(a), 0), v[8];
@@ -147,7 +147,10 @@ static void value_block(void *user, CgIndex channel, uint32_t chunks, KirRef val
         acc[i] = kir_fma(fn, v[i % chunks], weight, loop.carried[i]);
     }
     kir_for_end(fn, &loop, acc);
-    for (uint32_t i = 0; i < n; i++) kir_store(fn, kir_offset_const(fn, at, (i / chunks * width(a) + i % chunks * LANES) * 4), loop.results[i]);
+    for (uint32_t i = 0; i < n; i++) {
+        KirRef sum = kir_offset_const(fn, at, (i / chunks * width(a) + i % chunks * LANES) * 4);
+        kir_store(fn, sum, kir_fma(fn, kir_load(fn, KT_F32x16, sum), x->factor[i / chunks], loop.results[i]));
+    }
 }
 
 static void tile(const Attention *a, KirRef first, KirRef count) {

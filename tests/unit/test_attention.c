@@ -47,20 +47,20 @@ static void check(const char *text, int32_t count, double most) {
 
 static void test_shapes(void **state) {
     (void)state;
-    check(ATTENTION("4", "4", "64", "256", "256", "f32"), 30, 2e-13);
-    check(ATTENTION("2", "1", "32", "64", "32", "f32"), 70, 2e-13);
-    check(ATTENTION("3", "1", "24", "72", "24", "f32"), 65, 2e-13);
-    check(ATTENTION("12", "2", "7", "84", "14", "f32"), 64, 2e-13);
-    check(ATTENTION("10", "1", "128", "1280", "128", "f32"), 9, 2e-13);
-    check(ATTENTION("4", "2", "32", "128", "64", "f16"), 66, 2e-13);
+    check(ATTENTION("4", "4", "64", "256", "256", "f32"), 30, 6e-14);
+    check(ATTENTION("2", "1", "32", "64", "32", "f32"), 70, 6e-14);
+    check(ATTENTION("3", "1", "24", "72", "24", "f32"), 65, 6e-14);
+    check(ATTENTION("12", "2", "7", "84", "14", "f32"), 64, 6e-14);
+    check(ATTENTION("10", "1", "128", "1280", "128", "f32"), 9, 6e-14);
+    check(ATTENTION("4", "2", "32", "128", "64", "f16"), 66, 6e-14);
 }
 
 static void test_spans(void **state) {
     (void)state;
-    check(ATTENTION("2", "1", "16", "32", "16", "f32"), 780, 2e-13);
+    check(ATTENTION("2", "1", "16", "32", "16", "f32"), 780, 6e-14);
     Bench b = bench_open(ATTENTION("1", "1", "16", "16", "16", "f32"), 1, 1, MOST, MOST, 1);
     const int32_t segments[][8] = {{0, 0, 0, 1100}};
-    bench_check(&b, &(BenchCall){segments, 1, some_tokens(), NULL, 0}, "o", 2e-13);
+    bench_check(&b, &(BenchCall){segments, 1, some_tokens(), NULL, 0}, "o", 6e-14);
     bench_close(&b);
 }
 
@@ -94,7 +94,7 @@ static void test_large_scores(void **state) {
     float *q = bench_values(&b, "q0", &count);
     for (uint64_t i = 0; i < count; i++) q[i] *= 3000;
     const int32_t segments[][8] = {{0, 0, 0, 100}};
-    bench_check(&b, &(BenchCall){segments, 1, some_tokens(), NULL, 0}, "o", 1e-8);
+    bench_check(&b, &(BenchCall){segments, 1, some_tokens(), NULL, 0}, "o", 3e-14);
     bench_close(&b);
 }
 

@@ -30,7 +30,7 @@ static int32_t *some_tokens(int32_t from) {
 
 static void compare(Bench *b, uint32_t results) {
     static const char *const names[] = {"a", "b", "c"};
-    for (uint32_t i = 0; i < results; i++) bench_compare(b, names[i], 5e-14);
+    for (uint32_t i = 0; i < results; i++) bench_compare(b, names[i], 4e-14);
 }
 
 // Calls of many, few and no tokens; the planes change.
