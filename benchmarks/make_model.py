@@ -88,13 +88,13 @@ class Model:
         letters = [chr(b) if 33 <= b <= 126 or 161 <= b <= 172 or 174 <= b <= 255 else None for b in range(256)]
         extra = iter(range(256, 512))
         tokens = [c if c else chr(next(extra)) for c in letters]
-        tokens += [f"[PAD{i}]" for i in range(256, self.vocab - 1)] + ["<|im_end|>"]
+        tokens += ["th"] + [f"[PAD{i}]" for i in range(257, self.vocab - 1)] + ["<|im_end|>"]
         w = self.w
         w.add_tokenizer_model("gpt2")
         w.add_tokenizer_pre("qwen35")
         w.add_token_list(tokens)
-        w.add_token_types([1] * 256 + [5] * (self.vocab - 257) + [3])
-        w.add_token_merges([f"{tokens[ord('t')]} {tokens[ord('h')]}"])
+        w.add_token_types([1] * 257 + [5] * (self.vocab - 258) + [3])
+        w.add_token_merges(["t h"])
         w.add_eos_token_id(self.vocab - 1)
 
     def add(self, name, kind, shape, std):

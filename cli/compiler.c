@@ -88,6 +88,7 @@ static HdStatus *build_model(const char *path, const HeddleCompileOptions *optio
     GgufOptions header_only = {.header_only = true};
     ModelOptions model = {.probes = options->probes};
     if (options->kv_type) model.kv = strcmp(options->kv_type, "f16") ? MODEL_KV_F32 : MODEL_KV_F16;
+    else if (options->activations && !strcmp(options->activations, "f32")) model.kv = MODEL_KV_F32;   // exact activations, the cached ones too
     HD_TRY(gguf_open(path, &header_only, out_file));
     HdStatus *status = model_build(*out_file, &model, out_module);
     if (status) gguf_close(*out_file);
