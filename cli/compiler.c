@@ -7,6 +7,7 @@
 #include "passes/passes.h"
 #include "runtime/cpu_features.h"
 
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -166,6 +167,19 @@ static void hash_file(HdHasher *hasher, const GgufFile *file)
     }
 }
 
+// The compiler is the shared object that holds this function: another build may compile the same input to other bytes.
+static HdStatus *hash_compiler(HdHasher *hasher)
+{
+    Dl_info self;
+    HdMapping mapping;
+    hash_text(hasher, cg_compiler_version());
+    if (!dladdr((void *)(uintptr_t)hash_compiler, &self)) return hd_error(HD_INTERNAL, "the compiler's own file cannot be found");
+    HD_TRY(hd_map_file(self.dli_fname, &mapping));
+    hd_hasher_add(hasher, mapping.data, mapping.len);
+    hd_unmap_file(&mapping);
+    return NULL;
+}
+
 HdStatus *heddle_compile_key(const char *path, const HeddleCompileOptions *options, HdDigest *out_key)
 {
     Setup setup;
@@ -178,7 +192,7 @@ HdStatus *heddle_compile_key(const char *path, const HeddleCompileOptions *optio
         hash_file(hasher, file);
         gguf_close(file);
         hash_text(hasher, setup.target.name);
-        hash_text(hasher, cg_compiler_version());
+        status = hash_compiler(hasher);
         hash_text(hasher, options->passes ? options->passes : pass_default_pipeline(&setup.target));
         for (size_t i = 0; i < setup.passes.set_count; i++) hash_text(hasher, setup.sets[i]);
         hash_text(hasher, options->kv_type);

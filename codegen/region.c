@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The element-wise evaluator: emits the code for a few neighbouring elements of a region value at a place. It walks from the value to what is
-// stored or bound; views change the place, element-wise operations work on lanes.
+// The element-wise evaluator: emits the code for a few neighbouring elements of a region value at a place. It walks from the
+// value to what is stored or bound; views change the place, element-wise operations work on lanes.
 #include "codegen/region_internal.h"
 
 #include <stdlib.h>
@@ -43,7 +43,9 @@ void cg_region_bind_memory(CgRegion *region, IrValue value, KirRef base, const K
     bind(region, binding);
 }
 
-void cg_region_bind_lanes(CgRegion *region, IrValue value, KirRef lanes) { bind(region, (CgBinding){.value = value, .lanes = lanes}); }
+void cg_region_bind_lanes(CgRegion *region, IrValue value, KirRef lanes) {
+    bind(region, (CgBinding){.value = value, .lanes = lanes});
+}
 
 CgScope cg_region_enter(CgRegion *region) {
     CgScope scope = {.bindings = region->bindings.len, .prepared = region->prepared.len};
@@ -102,7 +104,8 @@ static KirRef load_strided(CgRegion *r, const CgBinding *binding, const CgPlace 
     CgPlace own = cg_place_in(r->fn, place, type);
     KirRef base = binding->base;
     for (uint32_t i = 0; i + 1 < own.rank; i++)
-        if (binding->stride[i]) base = kir_offset(r->fn, base, kir_mul(r->fn, cg_index_ref(r->fn, &own.at[i]), binding->stride[i]));
+        if (binding->stride[i])
+            base = kir_offset(r->fn, base, kir_mul(r->fn, cg_index_ref(r->fn, &own.at[i]), binding->stride[i]));
     return load(r, type, base, &own.at[own.rank - 1], lanes);
 }
 
@@ -126,7 +129,8 @@ static KirRef eval_slice(CgRegion *r, const IrOp *op, const CgPlace *place, Lane
     return eval(r, op->operands[0], &from, lanes);
 }
 
-// Part `part` of a concat if the position lies there, else those after it: a chain of branches, as parts must not be read beyond their end.
+// Part `part` of a concat if the position lies there, else those after it: a chain of branches, as parts must not be read
+// beyond their end.
 static KirRef eval_part(CgRegion *r, const IrOp *op, uint32_t part, CgPlace place, Lanes lanes) {
     uint32_t axis = (uint32_t)op->attr[IR_ATTR_AXIS].i;
     const IrType *type = type_of(r, op->operands[part]);
@@ -155,7 +159,8 @@ static KirRef eval_concat(CgRegion *r, const IrOp *op, const CgPlace *place, Lan
 
 // ---- element-wise ----------------------------------------------------------------------------------------------
 
-// The second operand of a binary operation, aligned at the last dimension; dimensions of 1 (where `shape` has more) and absent ones are repeated.
+// The second operand of a binary operation, aligned at the last dimension; dimensions of 1 (where `shape` has more) and
+// absent ones are repeated.
 static KirRef eval_broadcast(CgRegion *r, IrValue value, const IrType *shape, const CgPlace *place, Lanes lanes) {
     const IrType *type = type_of(r, value);
     if (cg_place_has_dims(shape->rank, shape->dims, type)) return eval(r, value, place, lanes);
@@ -224,7 +229,8 @@ static KirRef eval_rope(CgRegion *r, const IrOp *op, const CgPlace *place, Lanes
     CgPlace cosine = {.rank = 2, .dims = {table->dims[0], n}, .at = {own.at[0], zone.table}}, sine = cosine;
     sine.at[1].constant += n / 2;
     KirRef x = eval(r, op->operands[0], &own, lanes), y = eval(r, op->operands[0], &partner, lanes);
-    KirRef a = kir_mul(fn, x, eval(r, op->operands[1], &cosine, lanes)), b = kir_mul(fn, y, eval(r, op->operands[1], &sine, lanes));
+    KirRef a = kir_mul(fn, x, eval(r, op->operands[1], &cosine, lanes)),
+           b = kir_mul(fn, y, eval(r, op->operands[1], &sine, lanes));
     KirRef turned = kir_select(fn, zone.first, kir_sub(fn, a, b), kir_add(fn, a, b));
     return kir_select(fn, zone.turned, turned, x);
 }
@@ -234,7 +240,9 @@ static KirRef eval_moe_sum(CgRegion *r, const IrOp *op, const CgPlace *place, La
     CgPlace own = cg_place_in(r->fn, place, type_of(r, op->results[0]));
     KirRef sum = 0;
     for (int64_t rank = 0; rank < y->dims[1]; rank++) {
-        CgPlace row = {.rank = 3, .dims = {y->dims[0], y->dims[1], y->dims[2]}, .at = {own.at[0], cg_index_number(rank), own.at[1]}};
+        CgPlace row = {.rank = 3,
+                       .dims = {y->dims[0], y->dims[1], y->dims[2]},
+                       .at = {own.at[0], cg_index_number(rank), own.at[1]}};
         CgPlace one = {.rank = 2, .dims = {y->dims[0], y->dims[1]}, .at = {own.at[0], cg_index_number(rank)}};
         KirRef weight = eval(r, op->operands[1], &one, (Lanes){1, 0}), value = eval(r, op->operands[0], &row, lanes);
         sum = sum ? kir_fma(r->fn, value, weight, sum) : kir_mul(r->fn, value, weight);
@@ -295,7 +303,8 @@ static bool same_place(const CgPlace *a, const CgPlace *b) {
 static const CgMemo *remembered(const CgRegion *r, IrValue value, const CgPlace *place, Lanes lanes) {
     for (size_t i = 0; i < r->memo.len; i++) {
         const CgMemo *memo = &r->memo.data[i];
-        if (memo->value == value && memo->lanes == lanes.count && memo->valid == lanes.valid && same_place(&memo->place, place)) return memo;
+        if (memo->value == value && memo->lanes == lanes.count && memo->valid == lanes.valid && same_place(&memo->place, place))
+            return memo;
     }
     return NULL;
 }

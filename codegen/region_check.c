@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the evaluator can do: the same walk as region.c, on shapes only. A chunk of L lanes starts at a multiple of L of the last axis; the walk
-// follows where its elements lie in each operand and stops where they would not be neighbours.
+// What the evaluator can do: the same walk as region.c, on shapes only. A chunk of L lanes starts at a multiple of L of the
+// last axis; the walk follows where its elements lie in each operand and stops where they would not be neighbours.
 #include "codegen/region_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct Walk { const IrGraph *graph; const CgRegion *region; int64_t lanes; } Walk;   // region NULL: nothing is bound
-typedef struct Space { uint32_t rank; IrDim dims[4]; bool aligned; } Space;                  // aligned: chunks start at multiples of the lanes
+typedef struct Space {
+    uint32_t rank;
+    IrDim dims[4];
+    bool aligned;
+} Space; // aligned: chunks start at multiples of the lanes
 
 static HdStatus *walk(const Walk *w, IrValue value, Space space);
 
@@ -38,17 +42,20 @@ static HdStatus *enter(const Walk *w, const IrOp *op, Space *space, const IrType
     if (cg_place_has_dims(space->rank, space->dims, type)) return NULL;
     CgDimGroup groups[4];
     uint32_t count;
-    if (!cg_split_dims(space->rank, space->dims, type->rank, type->dims, groups, &count)) return refuse(op, "a reshape splits a symbolic dimension");
+    if (!cg_split_dims(space->rank, space->dims, type->rank, type->dims, groups, &count))
+        return refuse(op, "a reshape splits a symbolic dimension");
     bool aligned = space->aligned;
     bool last_is_one = space->dims[space->rank - 1] == 1 || ir_type_last(type) == 1;
-    if (last_is_one ? w->lanes > 1 : count && !rows_fit(w, &groups[0], space, type, &aligned)) return refuse(op, "a reshape cuts rows inside a chunk of lanes");
+    if (last_is_one ? w->lanes > 1 : count && !rows_fit(w, &groups[0], space, type, &aligned))
+        return refuse(op, "a reshape cuts rows inside a chunk of lanes");
     *space = space_of(type, aligned);
     return NULL;
 }
 
 static HdStatus *check_stored(const Walk *w, IrValue value, Space space, bool natural) {
     IrDtype dtype = type_of(w, value)->dtype;
-    if (dtype != IR_F32 && dtype != IR_F16 && dtype != IR_BF16 && dtype != IR_I32) return refuse(NULL, "only f32, f16, bf16 and i32 are element-wise");
+    if (dtype != IR_F32 && dtype != IR_F16 && dtype != IR_BF16 && dtype != IR_I32)
+        return refuse(NULL, "only f32, f16, bf16 and i32 are element-wise");
     if (type_of(w, value)->layout != IR_LAYOUT_NATIVE) return refuse(NULL, "a packed weight is no element-wise operand");
     if (!natural) HD_TRY(enter(w, NULL, &space, type_of(w, value)));
     for (uint32_t i = 1; i < space.rank; i++)
@@ -59,7 +66,8 @@ static HdStatus *check_stored(const Walk *w, IrValue value, Space space, bool na
 static HdStatus *check_slice(const Walk *w, const IrOp *op, Space space) {
     HD_TRY(enter(w, op, &space, type_of(w, op->results[0])));
     bool last = op->attr[IR_ATTR_AXIS].i + 1 == (int64_t)space.rank;
-    return walk(w, op->operands[0], space_of(type_of(w, op->operands[0]), space.aligned && (!last || op->attr[IR_ATTR_BEGIN].i % w->lanes == 0)));
+    return walk(w, op->operands[0],
+                space_of(type_of(w, op->operands[0]), space.aligned && (!last || op->attr[IR_ATTR_BEGIN].i % w->lanes == 0)));
 }
 
 static HdStatus *check_concat(const Walk *w, const IrOp *op, Space space) {
@@ -85,7 +93,8 @@ static HdStatus *check_broadcast(const Walk *w, const IrOp *op, IrValue value, c
 
 static HdStatus *check_rope(const Walk *w, const IrOp *op, Space space) {
     HD_TRY(enter(w, op, &space, type_of(w, op->results[0])));
-    if (w->lanes > 1 && (!space.aligned || ir_type_last(type_of(w, op->operands[1])) / 2 % w->lanes)) return refuse(op, "its halves end inside a chunk of lanes");
+    if (w->lanes > 1 && (!space.aligned || ir_type_last(type_of(w, op->operands[1])) / 2 % w->lanes))
+        return refuse(op, "its halves end inside a chunk of lanes");
     HD_TRY(walk(w, op->operands[1], space_of(type_of(w, op->operands[1]), true)));
     return walk(w, op->operands[0], space);
 }

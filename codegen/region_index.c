@@ -65,7 +65,8 @@ static bool extend(const IrDim *dims, uint32_t *at, IrDim *product) {
     return true;
 }
 
-bool cg_split_dims(uint32_t rank_a, const IrDim *a, uint32_t rank_b, const IrDim *b, CgDimGroup out_groups[4], uint32_t *out_count) {
+bool cg_split_dims(uint32_t rank_a, const IrDim *a, uint32_t rank_b, const IrDim *b, CgDimGroup out_groups[4],
+                   uint32_t *out_count) {
     uint32_t i = rank_a, j = rank_b;
     for (*out_count = 0;; ++*out_count) {
         while (i && a[i - 1] == 1) i--;

@@ -5,8 +5,8 @@
 
 #include "codegen/codegen.h"
 
-// An element of an index space with the given dimensions. A reshape keeps the place: the space is changed only where an operation needs the
-// coordinates of its own shape.
+// An element of an index space with the given dimensions. A reshape keeps the place: the space is changed only where an
+// operation needs the coordinates of its own shape.
 typedef struct CgPlace { uint32_t rank; IrDim dims[4]; CgIndex at[4]; } CgPlace;
 
 // The place in a space of the same elements with other dimensions.
@@ -19,14 +19,15 @@ static inline bool cg_place_has_dims(uint32_t rank, const IrDim *dims, const IrT
     return same;
 }
 
-// Two shapes of the same elements, cut into groups of dimensions a0..a1-1 and b0..b1-1 with equal products, fastest first; dimensions of 1 may
-// be left out. false: some dimension that is not the slowest of its group is symbolic.
+// Two shapes of the same elements, cut into groups of dimensions a0..a1-1 and b0..b1-1 with equal products, fastest first;
+// dimensions of 1 may be left out. false: some dimension that is not the slowest of its group is symbolic.
 typedef struct CgDimGroup { uint32_t a0, a1, b0, b1; } CgDimGroup;
-bool cg_split_dims(uint32_t rank_a, const IrDim *a, uint32_t rank_b, const IrDim *b, CgDimGroup out_groups[4], uint32_t *out_count);
+bool cg_split_dims(uint32_t rank_a, const IrDim *a, uint32_t rank_b, const IrDim *b, CgDimGroup out_groups[4],
+                   uint32_t *out_count);
 
 typedef struct CgBinding { IrValue value; bool in_memory, natural; KirRef base, lanes, stride[3]; } CgBinding;
-// What the elements of a normed row are multiplied with, as the sum of two f32: rounded once, a row's factor would be an error that all its
-// elements share and no later sum averages out. For `sum`, hi is the sum.
+// What the elements of a normed row are multiplied with, as the sum of two f32: rounded once, a row's factor would be an
+// error that all its elements share and no later sum averages out. For `sum`, hi is the sum.
 typedef struct CgPrepared { IrValue value; CgPair factor; } CgPrepared;
 typedef struct CgMemo { IrValue value; CgPlace place; uint32_t lanes; KirRef valid, result; } CgMemo;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whole rows of region values: stored, reduced, quantised. Reductions read 16 lanes at a time into four accumulators in turn, so that element i of a row
-// always adds to partial sum i mod 64, and then halve: the bits of a row's result depend on nothing but the row.
+// Whole rows of region values: stored, reduced, quantised. Reductions read 16 lanes at a time into four accumulators in turn,
+// so that element i of a row always adds to partial sum i mod 64, and then halve: the bits of a row's result depend on
+// nothing but the row.
 #include "codegen/region_internal.h"
 
 #include <math.h>
@@ -52,7 +53,14 @@ static void each_chunk(KirFn *fn, int64_t n, KirRef n_ref, uint32_t lanes, Chunk
 
 // ---- storing ---------------------------------------------------------------------------------------------------
 
-typedef struct Store { CgRegion *r; uint32_t count, lanes, last; const IrValue *values; const KirRef *to; const CgIndex *at; bool to_half; } Store;
+typedef struct Store {
+    CgRegion *r;
+    uint32_t count, lanes, last;
+    const IrValue *values;
+    const KirRef *to;
+    const CgIndex *at;
+    bool to_half;
+} Store;
 
 static void store_chunk(void *user, const CgIndex *offset, KirRef valid) {
     const Store *s = user;
@@ -61,7 +69,8 @@ static void store_chunk(void *user, const CgIndex *offset, KirRef valid) {
     KirRef lanes[40];
     for (uint32_t i = 0; i <= s->last; i++) at[i] = s->at[i];
     at[s->last] = cg_index_sum(fn, at[s->last], *offset, 1);
-    for (uint32_t i = 0; i < s->count; i++) lanes[i] = kir_splat(fn, cg_region_eval_at(s->r, s->values[i], at, s->lanes, valid), s->lanes);
+    for (uint32_t i = 0; i < s->count; i++)
+        lanes[i] = kir_splat(fn, cg_region_eval_at(s->r, s->values[i], at, s->lanes, valid), s->lanes);
     for (uint32_t i = 0; i < s->count; i++) {
         int64_t bytes = s->to_half ? 2 : cg_element_bytes(type_of(s->r, s->values[i])->dtype);
         if (s->to_half) lanes[i] = kir_f32_f16(fn, lanes[i]);
@@ -88,7 +97,8 @@ static void store_all(Store *s, int64_t n, KirRef n_ref) {
     each_chunk(s->r->fn, n, n_ref, s->lanes, store_chunk, s);
 }
 
-void cg_region_store(CgRegion *region, uint32_t count, const IrValue *values, const KirRef *to, const CgIndex *at, int64_t n, KirRef n_ref) {
+void cg_region_store(CgRegion *region, uint32_t count, const IrValue *values, const KirRef *to, const CgIndex *at, int64_t n,
+                     KirRef n_ref) {
     Store store = {.r = region, .count = count, .values = values, .to = to, .at = at};
     store_all(&store, n, n_ref);
 }
@@ -146,7 +156,9 @@ static KirRef fold_in(const Fold *f, KirRef acc, CgIndex offset, KirRef valid) {
     return f->kind == FOLD_SUM ? kir_add(fn, acc, x) : kir_fma(fn, x, x, acc);
 }
 
-static KirRef fold_join(const Fold *f, KirRef a, KirRef b) { return f->kind == FOLD_MAX ? kir_max(f->r->fn, a, b) : kir_add(f->r->fn, a, b); }
+static KirRef fold_join(const Fold *f, KirRef a, KirRef b) {
+    return f->kind == FOLD_MAX ? kir_max(f->r->fn, a, b) : kir_add(f->r->fn, a, b);
+}
 
 static void fold_loop(const Fold *f, int64_t end, KirRef acc[FOLD_WAYS]) {
     KirFn *fn = f->r->fn;
@@ -260,20 +272,26 @@ static CgPair norm_factor(CgRegion *r, const IrOp *op, const CgIndex *row) {
 
 typedef struct Map { CgRegion *r; IrValue from, to; CgIndex at[4]; uint32_t last; KirRef base, operand; } Map;
 
-static void map_chunk(const Map *m, const CgIndex *offset, KirRef valid, IrValue from, KirRef (*apply)(KirFn *fn, KirRef x, KirRef operand)) {
+static void map_chunk(const Map *m, const CgIndex *offset, KirRef valid, IrValue from,
+                      KirRef (*apply)(KirFn *fn, KirRef x, KirRef operand)) {
     KirFn *fn = m->r->fn;
     CgIndex at[4];
     for (uint32_t i = 0; i <= m->last; i++) at[i] = m->at[i];
     at[m->last] = *offset;
-    KirRef y = apply(fn, cg_region_eval_at(m->r, from, at, LANES, valid), m->operand), address = kir_at(fn, m->base, cg_index_ref(fn, offset), 4, 0);
+    KirRef y = apply(fn, cg_region_eval_at(m->r, from, at, LANES, valid), m->operand),
+           address = kir_at(fn, m->base, cg_index_ref(fn, offset), 4, 0);
     if (valid) kir_store_part(fn, address, valid, y);
     else kir_store(fn, address, y);
 }
 
 static KirRef shifted_exp(KirFn *fn, KirRef x, KirRef most) { return kir_exp(fn, kir_sub(fn, x, most)); }
 static KirRef quotient(KirFn *fn, KirRef x, KirRef total) { return kir_div(fn, x, total); }
-static void exp_chunk(void *user, const CgIndex *offset, KirRef valid) { map_chunk(user, offset, valid, ((Map *)user)->from, shifted_exp); }
-static void share_chunk(void *user, const CgIndex *offset, KirRef valid) { map_chunk(user, offset, valid, ((Map *)user)->to, quotient); }
+static void exp_chunk(void *user, const CgIndex *offset, KirRef valid) {
+    map_chunk(user, offset, valid, ((Map *)user)->from, shifted_exp);
+}
+static void share_chunk(void *user, const CgIndex *offset, KirRef valid) {
+    map_chunk(user, offset, valid, ((Map *)user)->to, quotient);
+}
 
 // The whole row in scratch: e^(x - max), then each divided by their sum.
 static void softmax_row(CgRegion *r, const IrOp *op, const CgIndex *row) {
@@ -317,7 +335,8 @@ static void quantise_group(CgRegion *r, KirRef a, KirRef b, KirRef values, KirRe
     KirRef most = kir_reduce_max(fn, kir_max(fn, kir_abs(fn, a), kir_abs(fn, b)));
     KirRef probe = kir_reduce_add(fn, kir_add(fn, kir_sub(fn, a, a), kir_sub(fn, b, b)));   // 0, or NaN
     KirRef usable = kir_cmp(fn, KIR_GE, most, kir_float(fn, KT_F32, IR_Q8A_TINY)), finite = kir_cmp(fn, KIR_EQ, probe, zero);
-    KirRef scale = kir_select(fn, usable, kir_div(fn, most, top), zero), inverse = kir_select(fn, usable, kir_div(fn, top, most), zero);
+    KirRef scale = kir_select(fn, usable, kir_div(fn, most, top), zero),
+           inverse = kir_select(fn, usable, kir_div(fn, top, most), zero);
     KirRef sum = 0, halves[2] = {a, b};
     for (int i = 0; i < 2; i++) {
         KirRef rounded = kir_rint(fn, kir_mul(fn, halves[i], inverse));
@@ -344,6 +363,7 @@ void cg_region_quantise(CgRegion *region, IrValue value, const CgIndex *row, Kir
         at[last] = cg_index_sum(fn, cg_index_number(i * LANES), cg_index(loop.iv, K / group), group);
         half[i] = kir_splat(fn, cg_region_eval_at(region, x, at, LANES, 0), LANES);
     }
-    quantise_group(region, half[0], half[1], kir_at(fn, to, loop.iv, group, 0), kir_at(fn, to, loop.iv, 4, K), kir_at(fn, to, loop.iv, 4, K + K / group * 4));
+    quantise_group(region, half[0], half[1], kir_at(fn, to, loop.iv, group, 0), kir_at(fn, to, loop.iv, 4, K),
+                   kir_at(fn, to, loop.iv, 4, K + K / group * 4));
     kir_for_end(fn, &loop, NULL);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The work of one unit of a row-wise group. A unit fixes the leading dimensions that everything in the group shares; what is left of each value is
-// its share. Operations are visited in order: a reduction over the unit's own row is prepared; one over shorter rows, and whatever several others
-// read, is computed once and kept, in the result's own memory where it is one. Then the sinks are stored.
+// The work of one unit of a row-wise group. A unit fixes the leading dimensions that everything in the group shares; what is
+// left of each value is its share. Operations are visited in order: a reduction over the unit's own row is prepared; one over
+// shorter rows, and whatever several others read, is computed once and kept, in the result's own memory where it is one. Then
+// the sinks are stored.
 #include "codegen/region_internal.h"
 
 #include <stdlib.h>
@@ -49,7 +50,8 @@ static HdStatus *check_kept(const CgUnit *unit, const IrGraph *graph, IrValue va
     const IrOp *op = cg_region_op(graph, value);
     if (!op || ir_op_info(op->kind)->role == IR_ROLE_CONTRACT || ir_op_info(op->kind)->role == IR_ROLE_SPECIAL) return NULL;
     if (is_reduction(op) && !fixed_share(unit, type_of(graph, op->operands[0])))
-        return hd_error(HD_UNSUPPORTED, "%s: its rows do not share the leading dimensions of the group's results", ir_op_info(op->kind)->name);
+        return hd_error(HD_UNSUPPORTED, "%s: its rows do not share the leading dimensions of the group's results",
+                        ir_op_info(op->kind)->name);
     for (uint32_t i = 0; i < op->operand_count; i++) HD_TRY(check_kept(unit, graph, op->operands[i]));
     return NULL;
 }
@@ -75,11 +77,13 @@ HdStatus *cg_unit_plan(const IrGraph *graph, IrOpRef group, CgUnit *out_unit) {
 void cg_unit_pointers(CgBuild *build, CgUnit *unit) {
     const IrOp *fused = ir_op(build->graph, build->group);
     for (uint32_t i = 0; i < unit->sink_count; i++)
-        unit->sinks[i].to = cg_pointer(build, unit->sinks[i].op ? ir_op(build->graph, unit->sinks[i].op)->operands[1] : fused->results[i]);
+        unit->sinks[i].to =
+            cg_pointer(build, unit->sinks[i].op ? ir_op(build->graph, unit->sinks[i].op)->operands[1] : fused->results[i]);
 }
 
 void cg_unit_coords(KirFn *fn, KirRef number, const IrDim *dims, uint32_t count, KirRef *out_coord) {
-    for (uint32_t i = count; i-- > 1; number = kir_sdiv(fn, number, kir_i64(fn, dims[i]))) out_coord[i] = kir_srem(fn, number, kir_i64(fn, dims[i]));
+    for (uint32_t i = count; i-- > 1; number = kir_sdiv(fn, number, kir_i64(fn, dims[i])))
+        out_coord[i] = kir_srem(fn, number, kir_i64(fn, dims[i]));
     if (count) out_coord[0] = number;
 }
 
@@ -139,7 +143,8 @@ static void store_rows(Emit *e, uint32_t count, const IrValue *values, const Kir
     for (uint32_t i = 0; i < count; i++) {
         const IrOp *op = cg_region_op(e->r->graph, values[i]);
         const IrType *own = type_of(e->r->graph, values[i]);
-        if (op && is_reduction(op) && !cg_region_binding(e->r, values[i]) && type->rank - 1 > e->unit->prefix) cg_region_reduce(e->r, values[i], rows.row);
+        if (op && is_reduction(op) && !cg_region_binding(e->r, values[i]) && type->rank - 1 > e->unit->prefix)
+            cg_region_reduce(e->r, values[i], rows.row);
         address[i] = row_address(e, to[i], own, rows.row, row_bytes(own), share);
     }
     rows.row[type->rank - 1] = cg_index_number(0);
@@ -204,7 +209,9 @@ static void keep(Emit *e, IrValue value) {
 static void visit(Emit *e, const bool *needed, const IrOp *op) {
     const IrGraph *graph = e->r->graph;
     IrRole role = ir_op_info(op->kind)->role;
-    if (!op->result_count || !needed[op->results[0]] || op->kind == IR_OP_quant_act || (role != IR_ROLE_ELEMENTWISE && role != IR_ROLE_REDUCE)) return;
+    if (!op->result_count || !needed[op->results[0]] || op->kind == IR_OP_quant_act ||
+        (role != IR_ROLE_ELEMENTWISE && role != IR_ROLE_REDUCE))
+        return;
     IrValue value = op->results[0];
     const IrType *rows = type_of(graph, op->operands[0]), *type = type_of(graph, value);
     bool own_row = rows->rank - 1 == e->unit->prefix;
@@ -228,7 +235,8 @@ static KirRef cache_row(Emit *e, const CgSink *sink, const IrType *cache, const 
 }
 
 static void append_rows(Emit *e, const CgSink *sink) {
-    const IrType *type = type_of(e->r->graph, sink->value), *cache = type_of(e->r->graph, ir_op(e->r->graph, sink->op)->operands[1]);
+    const IrType *type = type_of(e->r->graph, sink->value),
+                 *cache = type_of(e->r->graph, ir_op(e->r->graph, sink->op)->operands[1]);
     Rows rows;
     rows_begin(e, type, &rows);
     KirRef to = cache_row(e, sink, cache, rows.row);
@@ -267,7 +275,8 @@ void cg_unit_emit(CgRegion *region, CgUnit *unit, const KirRef *coord) {
     const IrGraph *graph = region->graph;
     for (uint32_t i = 0; i < unit->prefix; i++) e.coord[i] = cg_index(coord[i], numeric(unit->dims[i]));
     bool *needed = hd_xcalloc(graph->values.len, sizeof *needed);
-    for (uint32_t i = 0; i < unit->sink_count; i++) mark_needed(region, needed, unit->sinks[i].value), unit->sinks[i].done = false;
+    for (uint32_t i = 0; i < unit->sink_count; i++)
+        mark_needed(region, needed, unit->sinks[i].value), unit->sinks[i].done = false;
     IR_FOR_OPS(graph, ir_op(graph, region->build->group)->region, ref) visit(&e, needed, ir_op(graph, ref));
     for (uint32_t i = 0; i < unit->sink_count; i++) {
         const CgSink *sink = &unit->sinks[i];

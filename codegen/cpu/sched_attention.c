@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// ATTENTION: one causal softmax attention over the cache, and element-wise operations on its rows. One work unit per token and cache head; it serves
-// the query heads that share the cache head, so each key and value is loaded once for all of them.
+// ATTENTION: one causal softmax attention over the cache, and element-wise operations on its rows. One work unit per token
+// and cache head; it serves the query heads that share the cache head, so each key and value is loaded once for all of them.
 //
-// The order of arithmetic is fixed by positions alone: tiles of 64 positions from position 0 on, a running softmax over the tiles of a span of 1024,
-// spans merged from left to right. A score is 16 partial sums over the channels, halved; a tile's values are summed over rising positions
-// and then join those of the span.
+// The order of arithmetic is fixed by positions alone: tiles of 64 positions from position 0 on, a running softmax over the
+// tiles of a span of 1024, spans merged from left to right. A score is 16 partial sums over the channels, halved; a tile's
+// values are summed over rising positions and then join those of the span.
 #include "codegen/cpu/sched.h"
 
 enum { TILE = 64, SPAN = 1024, LANES = 16 };
@@ -37,7 +37,8 @@ static KirRef load_cache(const Attention *a, KirRef row, CgIndex channel, KirRef
 
 // ---- blocks of channels ----------------------------------------------------------------------------------------
 
-// Calls `block` for all channels, `chunks` vectors of 16 at a time: in a loop, then once for the rest. `acc` (count of them) is carried.
+// Calls `block` for all channels, `chunks` vectors of 16 at a time: in a loop, then once for the rest. `acc` (count of them)
+// is carried.
 typedef void Block(void *user, CgIndex channel, uint32_t chunks, KirRef valid, KirRef *acc);
 
 static void each_block(const Attention *a, uint32_t chunks, uint32_t count, KirRef *acc, Block *block, void *user) {
@@ -52,7 +53,8 @@ static void each_block(const Attention *a, uint32_t chunks, uint32_t count, KirR
         kir_for_end(fn, &loop, next);
         for (uint32_t i = 0; i < count; i++) acc[i] = loop.results[i];
     }
-    for (int64_t at = looped; at < a->d; at += LANES) block(user, cg_index_number(at), 1, a->d - at < LANES ? kir_i64(fn, a->d - at) : 0, acc);
+    for (int64_t at = looped; at < a->d; at += LANES)
+        block(user, cg_index_number(at), 1, a->d - at < LANES ? kir_i64(fn, a->d - at) : 0, acc);
 }
 
 // ---- scores ----------------------------------------------------------------------------------------------------
@@ -106,7 +108,8 @@ static KirRef tile_weights(const Attention *a, int64_t g, KirRef count) {
     KirRef lowest = kir_float(fn, KT_F32x16, LOWEST), m = kir_load(fn, KT_F32, at_head(a, a->span_m, g)), most = lowest;
     for (int i = 0; i < TILE / LANES; i++) {
         KirRef j = kir_add(fn, cg_lane_numbers(fn), kir_int(fn, KT_I32x16, i * LANES));
-        s[i] = kir_select(fn, kir_cmp(fn, KIR_LT, j, n), kir_load(fn, KT_F32x16, kir_offset_const(fn, row, i * LANES * 4)), lowest);
+        s[i] =
+            kir_select(fn, kir_cmp(fn, KIR_LT, j, n), kir_load(fn, KT_F32x16, kir_offset_const(fn, row, i * LANES * 4)), lowest);
         most = kir_max(fn, most, s[i]);
     }
     KirRef new_m = kir_max(fn, m, kir_reduce_max(fn, most)), factor = kir_exp(fn, kir_sub(fn, m, new_m));
@@ -177,7 +180,8 @@ static void start_sums(const Attention *a, KirRef m, KirRef l, KirRef o) {
 
 static void merge_span(const Attention *a, int64_t g) {
     KirFn *fn = a->fn;
-    KirRef m = kir_load(fn, KT_F32, at_head(a, a->all_m, g)), span_m = kir_load(fn, KT_F32, at_head(a, a->span_m, g)), most = kir_max(fn, m, span_m);
+    KirRef m = kir_load(fn, KT_F32, at_head(a, a->all_m, g)), span_m = kir_load(fn, KT_F32, at_head(a, a->span_m, g)),
+           most = kir_max(fn, m, span_m);
     KirRef before = kir_exp(fn, kir_sub(fn, m, most)), now = kir_exp(fn, kir_sub(fn, span_m, most));
     KirRef l = kir_load(fn, KT_F32, at_head(a, a->all_l, g)), span_l = kir_load(fn, KT_F32, at_head(a, a->span_l, g));
     kir_store(fn, at_head(a, a->all_m, g), most);
@@ -273,9 +277,15 @@ HdStatus *cg_cpu_ATTENTION(CgGroupBuilder *builder, const IrTarget *target, cons
     const IrType *q = cg_type(graph, op->operands[0]), *k = cg_type(graph, op->operands[1]);
     CgUnit unit;
     HD_TRY(plan_yields(graph, group, op, &unit));
-    Attention a = {.H = q->dims[1], .heads = k->dims[1], .d = q->dims[2], .G = q->dims[1] / k->dims[1], .scale = op->attr[IR_ATTR_SCALE].f,
+    Attention a = {.H = q->dims[1],
+                   .heads = k->dims[1],
+                   .d = q->dims[2],
+                   .G = q->dims[1] / k->dims[1],
+                   .scale = op->attr[IR_ATTR_SCALE].f,
                    .half = k->dtype == IR_F16};
-    if (a.G > KIR_MAX_CARRIED) return hd_error(HD_UNSUPPORTED, "attention: %lld query heads per cache head, at most %d", (long long)a.G, KIR_MAX_CARRIED);
+    if (a.G > KIR_MAX_CARRIED)
+        return hd_error(HD_UNSUPPORTED, "attention: %lld query heads per cache head, at most %d", (long long)a.G,
+                        KIR_MAX_CARRIED);
     CgBuild *build = a.build = cg_launch_begin(builder, "attention");
     KirFn *fn = a.fn = build->fn;
     cg_units(build, (IrDim[2]){q->dims[0], a.heads}, 2, 1);

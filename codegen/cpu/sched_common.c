@@ -55,7 +55,9 @@ KirRef cg_loop_begin(KirFn *fn, KirRef begin, KirRef end, KirLoop *out_loop) {
     return out_loop->iv;
 }
 
-KirRef cg_load_i32(KirFn *fn, KirRef ptr, int64_t bytes) { return kir_sext(fn, kir_load(fn, KT_I32, kir_offset_const(fn, ptr, bytes)), KIR_I64); }
+KirRef cg_load_i32(KirFn *fn, KirRef ptr, int64_t bytes) {
+    return kir_sext(fn, kir_load(fn, KT_I32, kir_offset_const(fn, ptr, bytes)), KIR_I64);
+}
 KirRef cg_min(KirFn *fn, KirRef a, KirRef b) { return kir_min(fn, a, b); }
 
 KirRef cg_ceil_div(KirFn *fn, KirRef a, int64_t by) { return kir_sdiv(fn, kir_add(fn, a, kir_i64(fn, by - 1)), kir_i64(fn, by)); }
@@ -85,8 +87,12 @@ KirRef cg_lane_numbers(KirFn *fn) {
 CgSegment cg_segment(CgBuild *build, KirRef index) {
     KirFn *fn = build->fn;
     KirRef row = kir_at(fn, cg_input(build, HEDDLE_INPUT_SEGMENTS), index, 32, 0);
-    return (CgSegment){.slot = cg_load_i32(fn, row, 0), .position = cg_load_i32(fn, row, 4), .first = cg_load_i32(fn, row, 8),
-                       .count = cg_load_i32(fn, row, 12), .plane_in = cg_load_i32(fn, row, 16), .plane_out = cg_load_i32(fn, row, 20)};
+    return (CgSegment){.slot = cg_load_i32(fn, row, 0),
+                       .position = cg_load_i32(fn, row, 4),
+                       .first = cg_load_i32(fn, row, 8),
+                       .count = cg_load_i32(fn, row, 12),
+                       .plane_in = cg_load_i32(fn, row, 16),
+                       .plane_out = cg_load_i32(fn, row, 20)};
 }
 
 KirRef cg_state_base(CgBuild *build, IrValue state, KirRef slot, KirRef plane) {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// CONV: one causal depthwise convolution, then for each yield element-wise and row-wise operations on a range of its channels. One launch per yield;
-// one work unit per segment and head (a block of channels: a row of the yield, or 64 channels where nothing needs whole rows).
+// CONV: one causal depthwise convolution, then for each yield element-wise and row-wise operations on a range of its
+// channels. One launch per yield; one work unit per segment and head (a block of channels: a row of the yield, or 64 channels
+// where nothing needs whole rows).
 //
-// A unit walks through the tokens of its segment with the last K - 1 inputs of its channels at hand: at first those of the state's plane in, in the
-// end what goes to plane out. That holds for segments shorter than K - 1, and when both planes are the same.
+// A unit walks through the tokens of its segment with the last K - 1 inputs of its channels at hand: at first those of the
+// state's plane in, in the end what goes to plane out. That holds for segments shorter than K - 1, and when both planes are
+// the same.
 #include "codegen/cpu/sched.h"
 
 enum { LANES = 16, BLOCK = 64, MAX_TAPS = 16 };
@@ -18,7 +20,9 @@ typedef struct Conv {
 } Conv;
 
 static int64_t width(const Conv *c) { return (c->d + LANES - 1) / LANES * LANES; }
-static KirRef scratch(CgBuild *build, int64_t floats) { return kir_offset_const(build->fn, kir_scratch(build->fn), cg_scratch(build, (uint64_t)floats * 4)); }
+static KirRef scratch(CgBuild *build, int64_t floats) {
+    return kir_offset_const(build->fn, kir_scratch(build->fn), cg_scratch(build, (uint64_t)floats * 4));
+}
 
 // ---- channels 16 at a time -------------------------------------------------------------------------------------
 
@@ -36,7 +40,9 @@ static void each_chunk(const Conv *c, Chunk *chunk, void *user) {
     if (whole < c->d) chunk(user, kir_i64(fn, whole), kir_i64(fn, c->d - whole));
 }
 
-static KirRef scratch_at(const Conv *c, KirRef base, int64_t row, KirRef channel) { return kir_at(c->fn, base, channel, 4, row * width(c) * 4); }
+static KirRef scratch_at(const Conv *c, KirRef base, int64_t row, KirRef channel) {
+    return kir_at(c->fn, base, channel, 4, row * width(c) * 4);
+}
 
 // ---- weights ---------------------------------------------------------------------------------------------------
 
@@ -66,7 +72,8 @@ static void take_weights(void *user, KirRef channel, KirRef valid) {
     const Conv *c = user;
     KirFn *fn = c->fn;
     KirRef vectors[MAX_TAPS], from = kir_at(fn, c->w, kir_add(fn, c->channel, channel), c->K * 4, 0);
-    for (int64_t v = 0; v < c->K; v++) vectors[v] = cg_load16(fn, kir_offset_const(fn, from, v * LANES * 4), vector_part(c, valid, v));
+    for (int64_t v = 0; v < c->K; v++)
+        vectors[v] = cg_load16(fn, kir_offset_const(fn, from, v * LANES * 4), vector_part(c, valid, v));
     for (int64_t j = 0; j < c->K; j++) kir_store(fn, scratch_at(c, c->taps, j, channel), gather_tap(c, vectors, j));
 }
 
@@ -79,7 +86,8 @@ static void read_window(void *user, KirRef channel, KirRef valid) {
     const Conv *c = x->c;
     KirRef from = kir_at(c->fn, x->plane, kir_add(c->fn, c->channel, channel), 4, 0);
     for (int64_t j = 0; j + 1 < c->K; j++)
-        kir_store(c->fn, scratch_at(c, c->past, j, channel), cg_load16(c->fn, kir_offset_const(c->fn, from, j * c->N * 4), valid));
+        kir_store(c->fn, scratch_at(c, c->past, j, channel),
+                  cg_load16(c->fn, kir_offset_const(c->fn, from, j * c->N * 4), valid));
 }
 
 static void write_window(void *user, KirRef channel, KirRef valid) {
@@ -87,7 +95,8 @@ static void write_window(void *user, KirRef channel, KirRef valid) {
     const Conv *c = x->c;
     KirRef to = kir_at(c->fn, x->plane, kir_add(c->fn, c->channel, channel), 4, 0);
     for (int64_t j = 0; j + 1 < c->K; j++)
-        cg_store16(c->fn, kir_offset_const(c->fn, to, j * c->N * 4), kir_load(c->fn, KT_F32x16, scratch_at(c, c->past, j, channel)), valid);
+        cg_store16(c->fn, kir_offset_const(c->fn, to, j * c->N * 4),
+                   kir_load(c->fn, KT_F32x16, scratch_at(c, c->past, j, channel)), valid);
 }
 
 // ---- a token ---------------------------------------------------------------------------------------------------
@@ -123,8 +132,8 @@ static void bind_row(const Conv *c, CgRegion *region) {
 
 typedef struct Walk { CgIndex at[4]; const IrGraph *graph; const IrOp *conv; KirFn *fn; bool whole_rows; } Walk;
 
-// Follows `value` down to the convolution, turning the position in w->at from the one shape into the other. false: it does not get there, or
-// by something that mixes channels.
+// Follows `value` down to the convolution, turning the position in w->at from the one shape into the other. false: it does
+// not get there, or by something that mixes channels.
 static bool find_channels(Walk *w, IrValue value) {
     const IrValueData *data = ir_value(w->graph, value);
     if (data->kind != IR_VALUE_RESULT || !data->block) return false;
@@ -132,10 +141,13 @@ static bool find_channels(Walk *w, IrValue value) {
     if (op == w->conv) return true;
     IrRole role = ir_op_info(op->kind)->role;
     w->whole_rows = w->whole_rows || role == IR_ROLE_REDUCE;
-    if (op->kind == IR_OP_reshape && !cg_index_reshape(w->fn, &data->type, w->at, cg_type(w->graph, op->operands[0]), w->at)) return false;
+    if (op->kind == IR_OP_reshape && !cg_index_reshape(w->fn, &data->type, w->at, cg_type(w->graph, op->operands[0]), w->at))
+        return false;
     if (op->kind == IR_OP_slice) w->at[op->attr[IR_ATTR_AXIS].i].constant += op->attr[IR_ATTR_BEGIN].i;
-    bool channelwise = op->kind == IR_OP_reshape || op->kind == IR_OP_slice || role == IR_ROLE_ELEMENTWISE || role == IR_ROLE_REDUCE;
-    if (!channelwise || op->kind == IR_OP_rope || op->kind == IR_OP_moe_sum || op->kind == IR_OP_concat || op->kind == IR_OP_sum) return false;
+    bool channelwise =
+        op->kind == IR_OP_reshape || op->kind == IR_OP_slice || role == IR_ROLE_ELEMENTWISE || role == IR_ROLE_REDUCE;
+    if (!channelwise || op->kind == IR_OP_rope || op->kind == IR_OP_moe_sum || op->kind == IR_OP_concat || op->kind == IR_OP_sum)
+        return false;
     return find_channels(w, op->operands[0]);
 }
 
@@ -150,7 +162,8 @@ static HdStatus *plan_yield(CgBuild *build, const IrOp *op, CgUnit *all, uint32_
     if (type->rank < 2 || type->rank > 3 || type->dims[0] != cg_type(build->graph, op->results[0])->dims[0])
         return hd_error(HD_UNSUPPORTED, "a conv group yields [T, n] or [T, H, d] only");
     Walk walk = {.graph = build->graph, .conv = op, .fn = build->fn};
-    for (uint32_t i = 0; i < type->rank; i++) walk.at[i] = cg_index(kir_i64(build->fn, 0), ir_dim_is_sym(type->dims[i]) ? 0 : type->dims[i]);
+    for (uint32_t i = 0; i < type->rank; i++)
+        walk.at[i] = cg_index(kir_i64(build->fn, 0), ir_dim_is_sym(type->dims[i]) ? 0 : type->dims[i]);
     if (!find_channels(&walk, value)) return hd_error(HD_UNSUPPORTED, "a conv group yields channels of the convolution only");
     *out_yield = (Yield){.type = *type, .whole_rows = walk.whole_rows || type->rank == 3};
     out_yield->unit = (CgUnit){.prefix = type->rank - 1, .sink_count = 1, .sinks = {all->sinks[index]}};
@@ -172,7 +185,8 @@ static void emit_row(const Conv *c, Yield *yield, KirRef token, KirRef head) {
     } else {
         CgIndex at[2] = {cg_index(token, 0), cg_index_sum(fn, cg_index_number(0), cg_index(head, yield->heads), BLOCK)};
         int64_t bytes = ir_dtype_info(yield->type.dtype)->block_bytes;
-        KirRef row = kir_at(fn, yield->unit.sinks[0].to, token, ir_type_last(&yield->type) * bytes, 0), to = kir_at(fn, row, head, BLOCK * bytes, 0);
+        KirRef row = kir_at(fn, yield->unit.sinks[0].to, token, ir_type_last(&yield->type) * bytes, 0),
+               to = kir_at(fn, row, head, BLOCK * bytes, 0);
         cg_region_store(region, 1, &yield->unit.sinks[0].value, &to, at, BLOCK, 0);
     }
     cg_region_free(region);
@@ -219,7 +233,12 @@ static HdStatus *build_yield(CgGroupBuilder *builder, const IrOp *op, CgUnit *al
         kir_free(fn);
         return status;
     }
-    Conv c = {.build = build, .fn = fn, .op = op, .N = cg_type(build->graph, op->operands[0])->dims[1], .K = cg_type(build->graph, op->operands[1])->dims[1], .d = yield.d};
+    Conv c = {.build = build,
+              .fn = fn,
+              .op = op,
+              .N = cg_type(build->graph, op->operands[0])->dims[1],
+              .K = cg_type(build->graph, op->operands[1])->dims[1],
+              .d = yield.d};
     cg_units(build, (IrDim[2]){IR_DIM_S, yield.heads}, 2, 1);
     cg_expr_add_elements(&build->bytes, build->graph, &yield.type, 8);
     cg_expr_add_elements(&build->flops, build->graph, &yield.type, 2 * c.K);
@@ -240,7 +259,8 @@ HdStatus *cg_cpu_CONV(CgGroupBuilder *builder, const IrTarget *target, const IrG
     if (!ref) return hd_error(HD_INTERNAL, "a conv group holds one conv1d");
     const IrOp *op = ir_op(graph, ref);
     HD_TRY(cg_check_operands(graph, op));
-    if (cg_type(graph, op->operands[1])->dims[1] > MAX_TAPS) return hd_error(HD_UNSUPPORTED, "conv1d: more than %d taps", MAX_TAPS);
+    if (cg_type(graph, op->operands[1])->dims[1] > MAX_TAPS)
+        return hd_error(HD_UNSUPPORTED, "conv1d: more than %d taps", MAX_TAPS);
     CgUnit all;
     HD_TRY(cg_unit_plan(graph, group, &all));
     for (uint32_t i = 0; i < all.sink_count; i++) {

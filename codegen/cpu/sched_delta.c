@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// DELTA: the gated delta rule token by token (delta.scan), or for one token per segment (delta.step). One work unit per segment, value head and block
-// of value columns: columns of the state do not depend on each other.
+// DELTA: the gated delta rule token by token (delta.scan), or for one token per segment (delta.step). One work unit per
+// segment, value head and block of value columns: columns of the state do not depend on each other.
 //
 //   with p = S'k summed over rising rows:   S <- e^g S + k e',   e = beta (v - e^g p),   o = S'q
 //
-// which is the rule with the decay taken out of the sum. A scan keeps its block of the state in scratch and, in the one pass over it that a token
-// takes, already sums p for the next token. A step reads plane in and writes plane out. Each number is made by the same operations in both.
+// which is the rule with the decay taken out of the sum. A scan keeps its block of the state in scratch and, in the one pass
+// over it that a token takes, already sums p for the next token. A step reads plane in and writes plane out. Each number is
+// made by the same operations in both.
 #include "codegen/cpu/sched.h"
 
-// A scan's block stays in the first cache; a step streams whole rows, which is half again as fast from memory as blocks of 64 columns.
+// A scan's block stays in the first cache; a step streams whole rows, which is half again as fast from memory as blocks of 64
+// columns.
 enum { LANES = 16, SCAN_VECTORS = 2, STEP_VECTORS = 8, PART = 8 };
 
 typedef struct Delta {
@@ -48,7 +50,8 @@ static void add_part(const Delta *x, KirRef first, int64_t n, uint32_t count, Ki
     for (uint32_t i = 0; i < count; i++) totals[i] = kir_add(x->fn, totals[i], sums[i]);
 }
 
-// `count` sums over all rows: parts of 8 rows, which are added to two totals in turn. That keeps rounding errors as small as sums of 16 would have.
+// `count` sums over all rows: parts of 8 rows, which are added to two totals in turn. That keeps rounding errors as small as
+// sums of 16 would have.
 static void each_row(const Delta *x, uint32_t count, KirRef *out_sums, Row *body, void *user) {
     KirFn *fn = x->fn;
     KirRef totals[4 * STEP_VECTORS], next[4 * STEP_VECTORS];
@@ -58,7 +61,8 @@ static void each_row(const Delta *x, uint32_t count, KirRef *out_sums, Row *body
     if (looped) {
         kir_for_begin(fn, kir_i64(fn, 0), kir_i64(fn, looped), kir_i64(fn, 2 * PART), 2 * count, totals, &loop);
         for (uint32_t i = 0; i < 2 * count; i++) next[i] = loop.carried[i];
-        for (int64_t way = 0; way < 2; way++) add_part(x, kir_add(fn, loop.iv, kir_i64(fn, way * PART)), PART, count, next + way * count, body, user);
+        for (int64_t way = 0; way < 2; way++)
+            add_part(x, kir_add(fn, loop.iv, kir_i64(fn, way * PART)), PART, count, next + way * count, body, user);
         kir_for_end(fn, &loop, next);
         for (uint32_t i = 0; i < 2 * count; i++) totals[i] = loop.results[i];
     }
@@ -84,7 +88,9 @@ static void copy_state(const Delta *x, Block from, Block to) {
 
 typedef struct Predict { const Delta *x; Block state; KirRef k; } Predict;
 
-static KirRef number_at(const Delta *x, KirRef vector, KirRef row) { return kir_load(x->fn, KT_F32, kir_at(x->fn, vector, row, 4, 0)); }
+static KirRef number_at(const Delta *x, KirRef vector, KirRef row) {
+    return kir_load(x->fn, KT_F32, kir_at(x->fn, vector, row, 4, 0));
+}
 
 static void predict_row(void *user, KirRef row, KirRef *p) {
     const Predict *y = user;
@@ -99,14 +105,20 @@ static void predict(const Delta *x, Block state, KirRef k, KirRef *out_p) {
     each_row(x, x->vectors, out_p, predict_row, &y);
 }
 
-typedef struct Update { const Delta *x; Block from, to; KirRef k, q, next_k, decay; const KirRef *e; } Update;   // next_k 0: there is none
+typedef struct Update {
+    const Delta *x;
+    Block from, to;
+    KirRef k, q, next_k, decay;
+    const KirRef *e;
+} Update; // next_k 0: there is none
 
 // acc: o, then p of the next token.
 static void update_row(void *user, KirRef row, KirRef *acc) {
     const Update *y = user;
     const Delta *x = y->x;
     KirFn *fn = x->fn;
-    KirRef s[STEP_VECTORS], k = number_at(x, y->k, row), q = number_at(x, y->q, row), next_k = y->next_k ? number_at(x, y->next_k, row) : 0;
+    KirRef s[STEP_VECTORS], k = number_at(x, y->k, row), q = number_at(x, y->q, row),
+                            next_k = y->next_k ? number_at(x, y->next_k, row) : 0;
     load_row(x, &y->from, kir_at(fn, y->from.base, row, y->from.stride, 0), s);
     for (uint32_t i = 0; i < x->vectors; i++) {
         s[i] = kir_fma(fn, y->e[i], k, kir_mul(fn, s[i], y->decay));
@@ -224,7 +236,8 @@ HdStatus *cg_cpu_DELTA(CgGroupBuilder *builder, const IrTarget *target, const Ir
     cg_expr_add_elements(&build->flops, graph, &(IrType){.rank = 4, .dims = {v->dims[0], x.nv, x.dk, x.dv}}, 7);
     x.q = cg_operand(build, op->operands[0]), x.k = cg_operand(build, op->operands[1]), x.v = cg_operand(build, op->operands[2]);
     x.g = cg_operand(build, op->operands[3]), x.beta = cg_operand(build, op->operands[4]), x.o = cg_result(build, op->results[0]);
-    KirRef scratch = one_token ? 0 : kir_offset_const(fn, kir_scratch(fn), cg_scratch(build, (uint64_t)(x.dk * x.vectors) * LANES * 4));
+    KirRef scratch =
+        one_token ? 0 : kir_offset_const(fn, kir_scratch(fn), cg_scratch(build, (uint64_t)(x.dk * x.vectors) * LANES * 4));
     KirLoop loop;
     KirRef number = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop);
     emit_unit(&x, number, one_token, scratch);

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// DELTA_PREP and DELTA_CHUNK: the delta rule by chunks of tokens (WY form). For a chunk of m tokens, c the prefix sums of g inside it and
-// L_ij = e^(g_{j+1} + .. + g_i) for j <= i, else 0:
+// DELTA_PREP and DELTA_CHUNK: the delta rule by chunks of tokens (WY form). For a chunk of m tokens, c the prefix sums of g
+// inside it and L_ij = e^(g_{j+1} + .. + g_i) for j <= i, else 0:
 //
 //   A = strictly lower part of diag(beta) (K K') o L,   U = (I + A)^-1 diag(beta) V,   W = (I + A)^-1 diag(beta e^c) K,   P = (Q K') o L
 //   N = U - W S;   O = diag(e^c) Q S + P N;   S <- e^(c_m) S + (diag(e^(c_m - c)) K)' N
 //
-// The first line has no state: one work unit per chunk and value head (DELTA_PREP). The second walks through the chunks of a segment: one unit per
-// segment, value head and block of value columns (DELTA_CHUNK). A segment's chunks follow those of the segments before it. Rows of a chunk beyond
-// its tokens are not written, and not read.
+// The first line has no state: one work unit per chunk and value head (DELTA_PREP). The second walks through the chunks of a
+// segment: one unit per segment, value head and block of value columns (DELTA_CHUNK). A segment's chunks follow those of the
+// segments before it. Rows of a chunk beyond its tokens are not written, and not read.
 //
-// Exponents are sums of g <= 0 and never positive. Those of L are summed one by one, not taken as differences of prefix sums: these lose the small
-// terms beside one strong decay.
+// Exponents are sums of g <= 0 and never positive. Those of L are summed one by one, not taken as differences of prefix sums:
+// these lose the small terms beside one strong decay.
 #include "codegen/cpu/sched.h"
 
 enum { LANES = 16, MAX_CHUNK = 128, ROWS = 4, VECTORS = 2 };
@@ -25,7 +25,9 @@ typedef struct Chunk {
     KirRef first, m, row;        // of the chunk: first token, tokens, first padded row
 } Chunk;
 
-static KirRef scratch(CgBuild *build, int64_t floats) { return kir_offset_const(build->fn, kir_scratch(build->fn), cg_scratch(build, (uint64_t)floats * 4)); }
+static KirRef scratch(CgBuild *build, int64_t floats) {
+    return kir_offset_const(build->fn, kir_scratch(build->fn), cg_scratch(build, (uint64_t)floats * 4));
+}
 
 static KirRef key_row(const Chunk *x, KirRef base, KirRef i) {
     KirRef token = kir_add(x->fn, x->first, i);
@@ -44,7 +46,9 @@ static KirRef token_row(const Chunk *x, KirRef base, KirRef i, int64_t n) {
     return cg_element(x->fn, base, 2, (KirRef[2]){token, x->head}, (int64_t[2]){0, x->nv}, n * 4);
 }
 
-static KirRef number(const Chunk *x, KirRef ptr, KirRef index) { return kir_load(x->fn, KT_F32, kir_at(x->fn, ptr, index, 4, 0)); }
+static KirRef number(const Chunk *x, KirRef ptr, KirRef index) {
+    return kir_load(x->fn, KT_F32, kir_at(x->fn, ptr, index, 4, 0));
+}
 
 // Calls body for columns 0..n-1, 16 at a time; valid: see cg_load16.
 typedef void Columns(void *user, KirRef column, KirRef valid);
@@ -95,7 +99,8 @@ static void row_products(const Products *p, KirRef *out_kk, KirRef *out_qk) {
     KirRef zero = kir_float(fn, KT_F32x16, 0);
     kir_for_begin(fn, kir_i64(fn, 0), kir_i64(fn, c->dk), kir_i64(fn, 1), 2, (KirRef[2]){zero, zero}, &loop);
     KirRef others = kir_load(fn, KT_F32x16, kir_at(fn, kir_at(fn, p->x->keys, loop.iv, c->size * 4, 0), p->from, 4, 0));
-    KirRef kk = kir_fma(fn, others, number(c, p->k, loop.iv), loop.carried[0]), qk = kir_fma(fn, others, number(c, p->q, loop.iv), loop.carried[1]);
+    KirRef kk = kir_fma(fn, others, number(c, p->k, loop.iv), loop.carried[0]),
+           qk = kir_fma(fn, others, number(c, p->q, loop.iv), loop.carried[1]);
     kir_for_end(fn, &loop, (KirRef[2]){kk, qk});
     *out_kk = loop.results[0];
     *out_qk = loop.results[1];
@@ -122,7 +127,11 @@ static void decay_row(const Prep *x, KirRef g, KirRef beta) {
     kir_for_end(fn, &loop, NULL);
 }
 
-typedef struct Solve { const Prep *x; KirRef from, factor, rows; int64_t n; } Solve;   // factor * from - A rows, in row i of `rows`
+typedef struct Solve {
+    const Prep *x;
+    KirRef from, factor, rows;
+    int64_t n;
+} Solve; // factor * from - A rows, in row i of `rows`
 
 static void solve_columns(void *user, KirRef column, KirRef valid) {
     const Solve *s = user;
@@ -178,13 +187,22 @@ static void find_chunk(Chunk *c, KirRef index) {
 static HdStatus *check_size(const IrOp *op) {
     int64_t size = op->attr[IR_ATTR_CHUNK].i;
     if (size % LANES == 0 && size <= MAX_CHUNK) return NULL;
-    return hd_error(HD_UNSUPPORTED, "%s: chunk = %lld, must be a multiple of %d, at most %d", ir_op_info(op->kind)->name, (long long)size, LANES, MAX_CHUNK);
+    return hd_error(HD_UNSUPPORTED, "%s: chunk = %lld, must be a multiple of %d, at most %d", ir_op_info(op->kind)->name,
+                    (long long)size, LANES, MAX_CHUNK);
 }
 
 static Chunk chunk_of(CgBuild *build, const IrOp *op, const IrType *value) {
     const IrType *k = cg_type(build->graph, op->operands[1]);
-    return (Chunk){.build = build, .fn = build->fn, .op = op, .nk = k->dims[1], .dk = k->dims[2], .nv = value->dims[1], .dv = value->dims[2],
-                   .size = op->attr[IR_ATTR_CHUNK].i, .q = cg_operand(build, op->operands[0]), .k = cg_operand(build, op->operands[1])};
+    return (Chunk){.build = build,
+                   .fn = build->fn,
+                   .op = op,
+                   .nk = k->dims[1],
+                   .dk = k->dims[2],
+                   .nv = value->dims[1],
+                   .dv = value->dims[2],
+                   .size = op->attr[IR_ATTR_CHUNK].i,
+                   .q = cg_operand(build, op->operands[0]),
+                   .k = cg_operand(build, op->operands[1])};
 }
 
 HdStatus *cg_cpu_DELTA_PREP(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
@@ -206,9 +224,13 @@ HdStatus *cg_cpu_DELTA_PREP(CgGroupBuilder *builder, const IrTarget *target, con
     cg_expr_scale(&chunks, c->nv);
     build->units = chunks;
     cg_account(build);
-    cg_expr_add_elements(&build->flops, graph, &(IrType){.rank = 3, .dims = {cg_type(graph, op->operands[2])->dims[0], c->nv, c->size}}, 5 * c->dk + c->dv);
-    x.v = cg_operand(build, op->operands[2]), x.g = cg_operand(build, op->operands[3]), x.beta = cg_operand(build, op->operands[4]);
-    x.U = cg_result(build, op->results[0]), x.W = cg_result(build, op->results[1]), x.P = cg_result(build, op->results[2]), x.C = cg_result(build, op->results[3]);
+    cg_expr_add_elements(&build->flops, graph,
+                         &(IrType){.rank = 3, .dims = {cg_type(graph, op->operands[2])->dims[0], c->nv, c->size}},
+                         5 * c->dk + c->dv);
+    x.v = cg_operand(build, op->operands[2]), x.g = cg_operand(build, op->operands[3]),
+    x.beta = cg_operand(build, op->operands[4]);
+    x.U = cg_result(build, op->results[0]), x.W = cg_result(build, op->results[1]), x.P = cg_result(build, op->results[2]),
+    x.C = cg_result(build, op->results[3]);
     x.keys = scratch(build, c->dk * c->size), x.decays = scratch(build, c->size), x.a = scratch(build, c->size);
     KirLoop loop;
     KirRef unit = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop), coord[2];
@@ -291,7 +313,8 @@ static void corrected_values(const Walk *x) {
         KirRef u = own_columns(x, padded_row(c, x->U, i[r], c->dv)), o = own_columns(x, token_row(c, x->o, i[r], c->dv));
         for (uint32_t v = 0; v < x->vectors; v++) {
             uint32_t at = r * x->vectors + v;
-            kir_store(fn, vector_at(x, block_row(x, x->news, i[r]), v), kir_sub(fn, cg_load16(fn, vector_at(x, u, v), x->valid), acc[at]));
+            kir_store(fn, vector_at(x, block_row(x, x->news, i[r]), v),
+                      kir_sub(fn, cg_load16(fn, vector_at(x, u, v), x->valid), acc[at]));
             cg_store16(fn, vector_at(x, o, v), kir_mul(fn, acc[at + ROWS * x->vectors], decay), x->valid);
         }
     }
@@ -308,7 +331,8 @@ static void add_own_chunk(const Walk *x) {
     for (uint32_t v = 0; v < x->vectors; v++) acc[v] = cg_load16(fn, vector_at(x, o, v), x->valid);
     kir_for_begin(fn, kir_i64(fn, 0), kir_add(fn, i, kir_i64(fn, 1)), kir_i64(fn, 1), x->vectors, acc, &inner);
     KirRef weight = number(c, p, inner.iv), row = block_row(x, x->news, inner.iv);
-    for (uint32_t v = 0; v < x->vectors; v++) next[v] = kir_fma(fn, kir_load(fn, KT_F32x16, vector_at(x, row, v)), weight, inner.carried[v]);
+    for (uint32_t v = 0; v < x->vectors; v++)
+        next[v] = kir_fma(fn, kir_load(fn, KT_F32x16, vector_at(x, row, v)), weight, inner.carried[v]);
     kir_for_end(fn, &inner, next);
     for (uint32_t v = 0; v < x->vectors; v++) cg_store16(fn, vector_at(x, o, v), inner.results[v], x->valid);
     cg_loop_end(fn, &loop);
@@ -322,7 +346,8 @@ static KirRef decay_news(const Walk *x) {
     KirLoop loop;
     KirRef j = cg_loop_begin(fn, kir_i64(fn, 0), c->m, &loop), row = block_row(x, x->news, j);
     KirRef factor = kir_exp(fn, kir_sub(fn, last, kir_load(fn, KT_F32, padded_row(c, x->C, j, 1))));
-    for (uint32_t v = 0; v < x->vectors; v++) kir_store(fn, vector_at(x, row, v), kir_mul(fn, kir_load(fn, KT_F32x16, vector_at(x, row, v)), factor));
+    for (uint32_t v = 0; v < x->vectors; v++)
+        kir_store(fn, vector_at(x, row, v), kir_mul(fn, kir_load(fn, KT_F32x16, vector_at(x, row, v)), factor));
     cg_loop_end(fn, &loop);
     return kir_exp(fn, last);
 }
@@ -376,7 +401,8 @@ static void emit_unit(Walk *x, KirRef unit) {
     x->valid = c->dv % LANES ? cg_min(fn, kir_i64(fn, LANES), kir_sub(fn, kir_i64(fn, c->dv), x->column)) : 0;
     CgSegment segment = cg_segment(c->build, coord[0]);
     int64_t matrix = c->dk * c->dv * 4;
-    copy_state(x, kir_at(fn, cg_state_base(c->build, c->op->operands[6], segment.slot, segment.plane_in), c->head, matrix, 0), false);
+    copy_state(x, kir_at(fn, cg_state_base(c->build, c->op->operands[6], segment.slot, segment.plane_in), c->head, matrix, 0),
+               false);
     KirRef before = rows_before(c, coord[0]);
     KirLoop loop;
     kir_for_begin(fn, kir_i64(fn, 0), segment.count, kir_i64(fn, c->size), 0, NULL, &loop);
@@ -387,7 +413,8 @@ static void emit_unit(Walk *x, KirRef unit) {
     add_own_chunk(x);
     advance_state(x, decay_news(x));
     kir_for_end(fn, &loop, NULL);
-    copy_state(x, kir_at(fn, cg_state_base(c->build, c->op->operands[6], segment.slot, segment.plane_out), c->head, matrix, 0), true);
+    copy_state(x, kir_at(fn, cg_state_base(c->build, c->op->operands[6], segment.slot, segment.plane_out), c->head, matrix, 0),
+               true);
 }
 
 HdStatus *cg_cpu_DELTA_CHUNK(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
@@ -406,7 +433,9 @@ HdStatus *cg_cpu_DELTA_CHUNK(CgGroupBuilder *builder, const IrTarget *target, co
     cg_units(build, (IrDim[3]){IR_DIM_S, c->nv, hd_ceil_div(c->dv, block_width(&x))}, 3, 1);
     cg_account(build);
     cg_expr_add_elements(&build->bytes, graph, &(IrType){.rank = 4, .dims = {IR_DIM_S, c->nv, c->dk, c->dv}}, 8);
-    cg_expr_add_elements(&build->flops, graph, &(IrType){.rank = 3, .dims = {cg_type(graph, op->results[0])->dims[0], c->nv, c->dv}}, 6 * c->dk + c->size);
+    cg_expr_add_elements(&build->flops, graph,
+                         &(IrType){.rank = 3, .dims = {cg_type(graph, op->results[0])->dims[0], c->nv, c->dv}},
+                         6 * c->dk + c->size);
     x.U = cg_operand(build, op->operands[2]), x.W = cg_operand(build, op->operands[3]), x.P = cg_operand(build, op->operands[4]);
     x.C = cg_operand(build, op->operands[5]), x.o = cg_result(build, op->results[0]);
     x.state = scratch(build, c->dk * block_width(&x)), x.news = scratch(build, c->size * block_width(&x));

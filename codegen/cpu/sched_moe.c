@@ -5,7 +5,9 @@
 
 typedef struct Plan { CgBuild *build; KirFn *fn; int64_t E, k, tile; KirRef ids, words, rows, next; } Plan;   // rows: T * k
 
-static KirRef word_at(const Plan *p, int64_t fixed, KirRef index, int64_t scale) { return kir_at(p->fn, p->words, index, scale * 4, fixed * 4); }
+static KirRef word_at(const Plan *p, int64_t fixed, KirRef index, int64_t scale) {
+    return kir_at(p->fn, p->words, index, scale * 4, fixed * 4);
+}
 static void put(const Plan *p, KirRef ptr, KirRef value) { kir_store(p->fn, ptr, kir_trunc(p->fn, value, KIR_I32)); }
 
 static void zero_words(const Plan *p, KirRef from, KirRef end) {

@@ -10,7 +10,8 @@ static void copy_row(KirFn *fn, KirRef from, KirRef to, int64_t n) {
     kir_for_end(fn, &loop, NULL);
     if (whole == n) return;
     KirRef rest = kir_i64(fn, n - whole);
-    kir_store_part(fn, kir_offset_const(fn, to, whole * 4), rest, kir_load_part(fn, KT_F32x16, kir_offset_const(fn, from, whole * 4), rest));
+    kir_store_part(fn, kir_offset_const(fn, to, whole * 4), rest,
+                   kir_load_part(fn, KT_F32x16, kir_offset_const(fn, from, whole * 4), rest));
 }
 
 HdStatus *cg_cpu_ROWS(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
@@ -26,7 +27,8 @@ HdStatus *cg_cpu_ROWS(CgGroupBuilder *builder, const IrTarget *target, const IrG
     int64_t n = ir_type_last(type);
     cg_units(build, type->dims, 1, 1);
     cg_expr_add_elements(&build->bytes, graph, type, 8);
-    KirRef x = cg_operand(build, op->operands[0]), rows = cg_operand(build, op->operands[1]), to = cg_result(build, op->results[0]);
+    KirRef x = cg_operand(build, op->operands[0]), rows = cg_operand(build, op->operands[1]),
+           to = cg_result(build, op->results[0]);
     KirLoop loop;
     KirRef r = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop);
     KirRef row = cg_load_i32(fn, kir_at(fn, rows, r, 4, 0), 0);

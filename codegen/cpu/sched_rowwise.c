@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ROWWISE: groups without a contraction. One work unit per element of the leading dimensions that all results share; the unit planner does the rest.
+// ROWWISE: groups without a contraction. One work unit per element of the leading dimensions that all results share; the unit
+// planner does the rest.
 #include "codegen/codegen.h"
 
 HdStatus *cg_cpu_ROWWISE(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {

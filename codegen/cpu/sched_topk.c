@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // TOPK: what comes before (softmax), one topk, and row-wise operations on what it chose. One work unit per token.
 //
-// The row is turned into integers that compare like its floats (-0 as 0). Each round takes the largest one that is left, the first of equal
-// ones, and marks it as taken.
+// The row is turned into integers that compare like its floats (-0 as 0). Each round takes the largest one that is left, the
+// first of equal ones, and marks it as taken.
 #include "codegen/cpu/sched.h"
 
 #include <limits.h>
@@ -100,7 +100,8 @@ HdStatus *cg_cpu_TOPK(CgGroupBuilder *builder, const IrTarget *target, const IrG
     cg_account(build);
     cg_unit_pointers(build, &after);
     TopK t = {.build = build, .fn = fn, .n = ir_type_last(cg_type(graph, op->operands[0])), .k = op->attr[IR_ATTR_K].i};
-    t.row = scratch(build, padded(t.n) + 16), t.keys = scratch(build, padded(t.n)), t.values = scratch(build, t.k + 16), t.ids = scratch(build, t.k + 16);
+    t.row = scratch(build, padded(t.n) + 16), t.keys = scratch(build, padded(t.n)), t.values = scratch(build, t.k + 16),
+    t.ids = scratch(build, t.k + 16);
     KirLoop loop;
     KirRef token = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop);
     emit_token(&t, op, &after, token);
