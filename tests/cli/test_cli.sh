@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The program as its users meet it: figures of `heddle verify`, equal bits however a call is cut, equal modules, refusals and exit codes.
+# usage: test_cli.sh HEDDLE SOURCE_DIR
+set -u
+heddle=$1 source=$2 failed=0 passed=0
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export XDG_CACHE_HOME=$work/cache
+models=$source/tests/data/models goldens=$source/tests/data/golden tiny=$source/models/tiny
+
+check() { # what, condition's status
+    if [ "$2" -eq 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $1"; fi
+}
+# refuses WHAT EXIT PATTERN ARGS..: exit status, and exactly one line on stderr that matches
+refuses() {
+    local what=$1 want=$2 pattern=$3
+    shift 3
+    "$heddle" "$@" >"$work/out" 2>"$work/err" </dev/null
+    local code=$?
+    [ $code -eq "$want" ] && [ "$(wc -l <"$work/err")" -eq 1 ] && grep -q -- "$pattern" "$work/err"
+    check "$what (exit $code: $(head -1 "$work/err"))" $?
+}
+verify() { "$heddle" verify "$@" 2>/dev/null | tail -1; }
+digest() { sed 's/.*digest //'; }
+
+# figures, as caps written by hand
+while read -r file golden cap options; do
+    # shellcheck disable=SC2086
+    "$heddle" verify "$file" --golden "$goldens/$golden.golden.gguf" --max-nmse "$cap" $options >"$work/out" 2>&1
+    check "$golden $options below $cap: $(tail -1 "$work/out")" $?
+done <<LIST
+$models/h1-mha-tied.gguf h1-mha-tied 1.0e-12
+$models/h2-gqa4.gguf h2-gqa4 4e-12
+$models/h3-head256.gguf h3-head256 1.7e-12
+$models/moe-e16-k4.gguf moe-e16-k4 8.4e-12
+$tiny/tiny-dense-bf16.gguf tiny-dense-bf16 1e-11 --act f32
+$tiny/tiny-dense-q8_0.gguf tiny-dense-q8_0 2.1e-5
+$tiny/tiny-dense-q4_k_m.gguf tiny-dense-q4_k_m 2.6e-5
+$tiny/tiny-moe-q4_k_m.gguf tiny-moe-q4_k_m 1.56e-4
+$models/h2-gqa4.gguf h2-gqa4 1e-10 --set delta-net{form=wy,chunk=16}
+$models/h2-gqa4.gguf h2-gqa4 1e-10 --set delta-net{form=wy,chunk=64}
+$models/h1-mha-tied.gguf h1-mha-tied 1e-11 --target cpu:x86-64-v2
+LIST
+
+# the same bits for any split, threads and slots
+for name in h1-mha-tied h2-gqa4 h3-head256 moe-e16-k4; do
+    base=$(verify "$models/$name.gguf" --golden "$goldens/$name.golden.gguf" | digest)
+    for options in "--split 1,3,64" "--decode" "--slots 3" "-t 1" "-t 2" "-b 7"; do
+        # shellcheck disable=SC2086
+        [ -n "$base" ] && [ "$base" = "$(verify "$models/$name.gguf" --golden "$goldens/$name.golden.gguf" $options | digest)" ]
+        check "$name: same bits with $options" $?
+    done
+    wy=$(verify "$models/$name.gguf" --golden "$goldens/$name.golden.gguf" --set "delta-net{form=wy,chunk=32}" | digest)
+    [ -n "$wy" ] && [ "$wy" != "$base" ]
+    check "$name: the chunked form has bits of its own" $?
+done
+
+# equal modules: number of jobs, folder, and a header without its data
+"$heddle" compile "$models/h1-mha-tied.gguf" -o "$work/a.hdl" -j 1 2>/dev/null
+mkdir "$work/other" && cp "$models/h1-mha-tied.gguf" "$work/other/"
+(cd "$work/other" && "$heddle" compile h1-mha-tied.gguf -o ../b.hdl -j 2 2>/dev/null)
+cmp -s "$work/a.hdl" "$work/b.hdl"
+check "same module from another folder with other jobs" $?
+
+# text, ids, refusals
+[ "$("$heddle" run "$tiny/tiny-dense-q8_0.gguf" -p "In the beginning" -n 8 --ids 2>/dev/null | grep -cE '^\[([0-9]+, ){7}[0-9]+\]$')" -eq 1 ]
+check "--ids prints one JSON array" $?
+"$heddle" run "$tiny/tiny-dense-q8_0.gguf" -p "In the beginning" -n 8 2>/dev/null | grep -q "^In the beginning"
+check "run prints the prompt, then its continuation" $?
+refuses "no threads" 2 "physical cores" run x.gguf -p a -t 0
+refuses "negative -n" 2 "give the context size" run x.gguf -p a -n -1
+refuses "unknown option" 2 "no such option" run x.gguf --nonsense
+refuses "unknown command" 2 "no such command" nonsense
+refuses "unknown target" 2 "znver5" compile "$models/h1-mha-tied.gguf" --target nonsense -o "$work/x.hdl"
+refuses "unknown pass" 2 "fuse-norm" compile "$models/h1-mha-tied.gguf" --passes nonsense -o "$work/x.hdl"
+refuses "missing file" 1 "missing.gguf" run "$work/missing.gguf" -p a
+refuses "other model" 1 "module" verify "$models/h2-gqa4.gguf" --module "$work/a.hdl" --golden "$goldens/h2-gqa4.golden.gguf"
+cp "$work/a.hdl" "$work/bad.hdl" && printf '\377' | dd of="$work/bad.hdl" bs=1 seek=5000 conv=notrunc 2>/dev/null
+refuses "damaged module" 1 "bad.hdl" verify "$models/h1-mha-tied.gguf" --module "$work/bad.hdl" --golden "$goldens/h1-mha-tied.golden.gguf"
+head -c 2000000 "$models/h1-mha-tied.gguf" >"$work/cut.gguf"
+refuses "truncated model" 1 "cut.gguf" verify "$work/cut.gguf" --module "$work/a.hdl" --golden "$goldens/h1-mha-tied.golden.gguf"
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
