@@ -47,6 +47,7 @@ static void print_end(Printer *printer)
     const char *text = heddle_decoder_finish(printer->decoder, &len);
     fwrite(text, 1, len, stdout);
     printf("\n");
+    fflush(stdout);   // before what is said on stderr
 }
 
 // ---- generation ------------------------------------------------------------------------------------------------
