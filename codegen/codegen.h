@@ -3,9 +3,9 @@
 //
 //   graphs after partition, plan-memory, schedule ──► schedules (one per group kind) ──► kernel IR ──► cpu/ emitter ──► object ──► link
 //
-// Files in pipeline order: compile.c (walks the graphs, removes duplicate kernels, drives the emitter), group.c (what all schedules
-// share), region.c (evaluates the element-wise part of any group), cpu/sched_*.c (one schedule per group kind), cpu/emit.c
-// (kernel IR to MLIR), cpu/object.c (MLIR to object, link).
+// Files in pipeline order: compile.c (walks the graphs, removes duplicate kernels, drives the emitter), group.c (what all
+// schedules share), region.c (evaluates the element-wise part of any group), cpu/sched_*.c (one schedule per group kind),
+// cpu/emit.c (kernel IR to MLIR), cpu/object.c (MLIR to object, link).
 #ifndef HEDDLE_CODEGEN_H
 #define HEDDLE_CODEGEN_H
 
@@ -54,7 +54,8 @@ typedef struct CgOptions {
     const HdLog *log;
 } CgOptions;
 
-// Compiles every graph of `module` (all in the partitioned, planned, scheduled form). The result does not depend on jobs, folder or locale.
+// Compiles every graph of `module` (all in the partitioned, planned, scheduled form). The result does not depend on jobs,
+// folder or locale.
 HD_MUST_USE HdStatus *cg_compile(const IrModule *module, const IrTarget *target, const CgOptions *options, CgProgram **out_program);
 void cg_program_free(CgProgram *program);
 
@@ -73,8 +74,9 @@ typedef struct CgModuleInfo {
     const struct GgufFile *model;   // header of the file it was compiled from: its hyperparameters become part of the fingerprint; NULL: none
 } CgModuleInfo;
 
-// The module's bytes: the same input gives the same bytes. Names of keys and tables: runtime/module.h. Vocabulary, rotary base and width, and the type of the cache are
-// read off the program and the graphs; `final_ir` must hold the keys "context_length" (the model's) and "arch" (general.architecture of its file).
+// The module's bytes: the same input gives the same bytes. Names of keys and tables: runtime/module.h. Vocabulary, rotary
+// base and width, and the type of the cache are read off the program and the graphs; `final_ir` must hold the keys
+// "context_length" (the model's) and "arch" (general.architecture of its file).
 HD_MUST_USE HdStatus *cg_module_write(const CgProgram *program, const IrModule *final_ir, const IrTarget *target, const CgModuleInfo *info, HdBuf *out_bytes);
 
 // ---- between compile.c and the schedules (group.c) -------------------------------------------------------------
@@ -92,8 +94,8 @@ typedef struct CgBuild {
     uint32_t scratch;
 } CgBuild;
 
-// Parameter with the base address of a value seen from inside the group: a region argument or yield is resolved to the graph value it stands for
-// (result in the arena, weight, state, input). Asking twice gives the same parameter.
+// Parameter with the base address of a value seen from inside the group: a region argument or yield is resolved to the graph
+// value it stands for (result in the arena, weight, state, input). Asking twice gives the same parameter.
 KirRef cg_pointer(CgBuild *build, IrValue value);
 // Parameter with the value of a dimension in this call: constant for a number, else evaluated from T, S, C, R. i64.
 KirRef cg_dim(CgBuild *build, IrDim dim);
@@ -123,10 +125,14 @@ typedef HdStatus *CgSchedule(CgGroupBuilder *builder, const IrTarget *target, co
 
 // ---- region_index.c: positions ---------------------------------------------------------------------------------
 
-// A position: constant + sum of term.ref * term.scale, every ref in 0..bound-1 (bound 0: unknown). Sums are kept apart because a reshape can
-// then often take rows from columns without a division.
+// A position: constant + sum of term.ref * term.scale, every ref in 0..bound-1 (bound 0: unknown). Sums are kept apart
+// because a reshape can then often take rows from columns without a division.
 enum { CG_INDEX_TERMS = 6 };
-typedef struct CgIndex { uint32_t count; struct { KirRef ref; int64_t scale, bound; } term[CG_INDEX_TERMS]; int64_t constant; } CgIndex;
+typedef struct CgIndex {
+    uint32_t count;
+    struct { KirRef ref; int64_t scale, bound; } term[CG_INDEX_TERMS];
+    int64_t constant;
+} CgIndex;
 CgIndex cg_index(KirRef ref, int64_t bound);
 CgIndex cg_index_number(int64_t value);
 CgIndex cg_index_sum(KirFn *fn, CgIndex a, CgIndex b, int64_t scale);   // a + b * scale
@@ -135,63 +141,71 @@ KirRef cg_index_ref(KirFn *fn, const CgIndex *index);                   // as an
 bool cg_index_reshape(KirFn *fn, const IrType *from, const CgIndex *at, const IrType *to, CgIndex *out_at);
 
 // ---- region.c: element-wise parts of any group -----------------------------------------------------------------
-// Evaluates a region value for `lanes` neighbours of the last axis. Views become index arithmetic; element-wise operations become vector code; a
-// REDUCE operation whose row was prepared with cg_region_reduce is applied element by element; anything else must be bound. Values have the
-// lanes' scalar of their data type: f32, or i16 holding f16 and bf16 bits, or i32. What depends on the last axis being broadcast is a scalar.
+// Evaluates a region value for `lanes` neighbours of the last axis. Views become index arithmetic; element-wise operations
+// become vector code; a REDUCE operation whose row was prepared with cg_region_reduce is applied element by element; anything
+// else must be bound. Values have the lanes' scalar of their data type: f32, or i16 holding f16 and bf16 bits, or i32. What
+// depends on the last axis being broadcast is a scalar.
 //
-// A region belongs to one scope of the kernel: what it is told (bindings, prepared rows) are values of that scope. Make one per work unit.
+// A region belongs to one scope of the kernel: what it is told (bindings, prepared rows) are values of that scope. Make one
+// per work unit.
 
 typedef struct CgRegion CgRegion;
 CgRegion *cg_region_new(CgBuild *build);
 void cg_region_free(CgRegion *region);
-// Says where the row-major numbers of `value` lie: address of the element at coord, given by a base pointer and a byte stride for each
-// leading dimension (stride NULL: its natural one; a stride of 0: that coordinate does not move the address). Used for results held in scratch.
-// Binding again replaces.
+// Says where the row-major numbers of `value` lie: address of the element at coord, given by a base pointer and a byte stride
+// for each leading dimension (stride NULL: its natural one; a stride of 0: that coordinate does not move the address). Used
+// for results held in scratch. Binding again replaces.
 void cg_region_bind_memory(CgRegion *region, IrValue value, KirRef base, const KirRef *strides);
-// Gives the lanes of `value` at the coordinate being evaluated: used for accumulators in registers (one fixed coordinate at a time).
+// Gives the lanes of `value` at the coordinate being evaluated: used for accumulators in registers (one fixed coordinate at a
+// time).
 void cg_region_bind_lanes(CgRegion *region, IrValue value, KirRef lanes);
-// Value lanes at leading coordinates coord[0..rank-2] and last coordinate col (i64, of the first lane). lanes: at most cg_region_lanes. valid:
-// how many lanes exist (i64), or 0 for all; lanes beyond are unspecified, and nothing is read for them.
+// Value lanes at leading coordinates coord[0..rank-2] and last coordinate col (i64, of the first lane). lanes: at most
+// cg_region_lanes. valid: how many lanes exist (i64), or 0 for all; lanes beyond are unspecified, and nothing is read for
+// them.
 KirRef cg_region_eval(CgRegion *region, IrValue value, const KirRef *coord, KirRef col, uint32_t lanes, KirRef valid);
 // The same at a position per dimension, `at` has as many as the value's rank.
 KirRef cg_region_eval_at(CgRegion *region, IrValue value, const CgIndex *at, uint32_t lanes, KirRef valid);
-// How many lanes (16, 8, 4, 2 or 1) `value` can be evaluated in, when columns start at multiples of that: fewer than 16 where a reshape, slice
-// or rope inside cuts rows elsewhere.
+// How many lanes (16, 8, 4, 2 or 1) `value` can be evaluated in, when columns start at multiples of that: fewer than 16 where
+// a reshape, slice or rope inside cuts rows elsewhere.
 uint32_t cg_region_lanes(const CgRegion *region, IrValue value);
-// Can the region evaluator handle every operation that `value` needs? The text names the operation that it cannot, and why. Results of
-// contractions and special operations are taken as bound. Used by partition's legality test and by schedules.
+// Can the region evaluator handle every operation that `value` needs? The text names the operation that it cannot, and why.
+// Results of contractions and special operations are taken as bound. Used by partition's legality test and by schedules.
 HD_MUST_USE HdStatus *cg_region_supported(const IrGraph *graph, IrOpRef group, IrValue value);
 
 // ---- region_row.c: whole rows ----------------------------------------------------------------------------------
-// `row` is a position for each leading dimension of the value. Sums have one fixed tree (64 partial sums by column mod 64), whatever the lanes.
+// `row` is a position for each leading dimension of the value. Sums have one fixed tree (64 partial sums by column mod 64),
+// whatever the lanes.
 
-// Loops over n elements from position `at` (one per dimension of the values, which have equal types) and stores those of values[i] from to[i] on,
-// in the data type they have. n: a number, or 0 and then n_ref says it.
-void cg_region_store(CgRegion *region, uint32_t count, const IrValue *values, const KirRef *to, const CgIndex *at, int64_t n, KirRef n_ref);
-// Prepares `value`, the result of rms_norm, l2_norm, softmax or sum, at a row. An operand that takes work is first written to thread scratch.
+// Loops over n elements from position `at` (one per dimension of the values, which have equal types) and stores those of
+// values[i] from to[i] on, in the data type they have. n: a number, or 0 and then n_ref says it.
+void cg_region_store(CgRegion *region, uint32_t count, const IrValue *values, const KirRef *to, const CgIndex *at, int64_t n,
+                     KirRef n_ref);
+// Prepares `value`, the result of rms_norm, l2_norm, softmax or sum, at a row. An operand that takes work is first written to
+// thread scratch.
 void cg_region_reduce(CgRegion *region, IrValue value, const CgIndex *row);
 // Writes the q8a row of `value`, the result of quant_act, to `to`.
 void cg_region_quantise(CgRegion *region, IrValue value, const CgIndex *row, KirRef to);
-// Numbers as the sum of two: a + b = hi + lo exactly, and a * b = hi + lo exactly where the target has fma (else lo is 0). Lane by lane.
+// Numbers as the sum of two: a + b = hi + lo exactly, and a * b = hi + lo exactly where the target has fma (else lo is 0).
+// Lane by lane.
 typedef struct CgPair { KirRef hi, lo; } CgPair;
 CgPair cg_exact_sum(KirFn *fn, KirRef a, KirRef b);
 CgPair cg_exact_product(KirFn *fn, KirRef a, KirRef b);
 
 // ---- region_unit.c: all that a work unit of a row-wise group does ----------------------------------------------
 
-// What leaves the unit: a yield (`to`: address of its element 0), or the operand of a kv_append (op), whose row of the cache is found from the
-// token's slot and position.
+// What leaves the unit: a yield (`to`: address of its element 0), or the operand of a kv_append (op), whose row of the cache
+// is found from the token's slot and position.
 typedef struct CgSink { IrValue value; IrOpRef op; KirRef to; bool done; } CgSink;
 typedef struct CgUnit { uint32_t prefix, sink_count; IrDim dims[4]; CgSink sinks[40]; } CgUnit;
-// The sinks of the group's region (`to` not filled), and how many leading dimensions a unit can fix: all sinks and all rows that are reduced
-// have these (dims[0..prefix-1]) in common.
+// The sinks of the group's region (`to` not filled), and how many leading dimensions a unit can fix: all sinks and all rows
+// that are reduced have these (dims[0..prefix-1]) in common.
 HD_MUST_USE HdStatus *cg_unit_plan(const IrGraph *graph, IrOpRef group, CgUnit *out_unit);
 // Asks for the addresses of the sinks.
 void cg_unit_pointers(CgBuild *build, CgUnit *unit);
 // Takes a unit number apart: coordinates of dims[0..count-1], of which only the first may be symbolic.
 void cg_unit_coords(KirFn *fn, KirRef number, const IrDim *dims, uint32_t count, KirRef *out_coord);
-// Emits the unit at coordinates coord[0..prefix-1]: rows that are needed before others, or more than once, are kept in scratch. The region may
-// have bindings already (what a special operation of the group has made).
+// Emits the unit at coordinates coord[0..prefix-1]: rows that are needed before others, or more than once, are kept in
+// scratch. The region may have bindings already (what a special operation of the group has made).
 void cg_unit_emit(CgRegion *region, CgUnit *unit, const KirRef *coord);
 // to += factor * elements of the type.
 void cg_expr_add_elements(IrExpr *to, const IrGraph *graph, const IrType *type, int64_t factor);
@@ -204,7 +218,8 @@ void cg_account(CgBuild *build);
 typedef struct CgEmitter CgEmitter;
 HD_MUST_USE HdStatus *cg_emitter_new(const IrTarget *target, CgEmitter **out_emitter);
 void cg_emitter_free(CgEmitter *emitter);
-// Kernel to ELF object bytes. Instructions the target lacks are refused before emission. dump_prefix NULL: no dumps (.hkr, .mlir, .ll, .s).
+// Kernel to ELF object bytes. Instructions the target lacks are refused before emission. dump_prefix NULL: no dumps (.hkr,
+// .mlir, .ll, .s).
 HD_MUST_USE HdStatus *cg_emit_object(CgEmitter *emitter, const KirFn *fn, const char *dump_prefix, HdBuf *out_object);
 // Links objects (in this order) into one shared object with lld.
 HD_MUST_USE HdStatus *cg_link(const HdBuf *objects, size_t count, HdBuf *out_shared);

@@ -2,10 +2,11 @@
 // DELTA_PREP and DELTA_CHUNK: the delta rule by chunks of tokens (WY form). For a chunk of m tokens, c the prefix sums of g
 // inside it and L_ij = e^(g_{j+1} + .. + g_i) for j <= i, else 0:
 //
-//   A = strictly lower part of diag(beta) (K K') o L,   U = (I + A)^-1 diag(beta) V,   W = (I + A)^-1 diag(beta e^c) K,   P = (Q K') o L
+//   A = strictly lower part of diag(beta) (K K') o L,   P = (Q K') o L
+//   U = (I + A)^-1 diag(beta) V,   W = (I + A)^-1 diag(beta e^c) K
 //   N = U - W S;   O = diag(e^c) Q S + P N;   S <- e^(c_m) S + (diag(e^(c_m - c)) K)' N
 //
-// The first line has no state: one work unit per chunk and value head (DELTA_PREP). The second walks through the chunks of a
+// The first two lines have no state: one work unit per chunk and value head (DELTA_PREP). The third walks through the chunks of a
 // segment: one unit per segment, value head and block of value columns (DELTA_CHUNK). A segment's chunks follow those of the
 // segments before it. Rows of a chunk beyond its tokens are not written, and not read.
 //

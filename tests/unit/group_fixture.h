@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tests of groups: a graph in text form, made of `fused` operations and called @g, is compiled and run beside the reference interpreter. Values come
-// from embeddings: every weight is float32 and filled with random numbers.
+// Tests of groups: a graph in text form, made of `fused` operations and called @g, is compiled and run beside the reference
+// interpreter. Values come from embeddings: every weight is float32 and filled with random numbers.
 #ifndef HEDDLE_TESTS_GROUP_FIXTURE_H
 #define HEDDLE_TESTS_GROUP_FIXTURE_H
 
@@ -44,7 +44,8 @@ static inline float bench_random(uint64_t *seed) {   // normal, roughly: the sum
     return (float)(sum * 1.7);
 }
 
-static inline HdStatus *bench_rows(void *user, const char *name, uint64_t columns, uint64_t begin, uint64_t end, float *out_rows) {
+static inline HdStatus *bench_rows(void *user, const char *name, uint64_t columns, uint64_t begin, uint64_t end,
+                                   float *out_rows) {
     const Bench *bench = user;
     for (uint32_t i = 0; i < bench->weight_count; i++)
         if (!strcmp(bench->weights[i].name, name)) {
@@ -91,7 +92,8 @@ static inline HdBuf bench_text(const char *text) {
 }
 
 // tokens, segments: the largest call.
-static inline Bench bench_open_for(const char *target, const char *text, uint32_t slots, uint32_t planes, uint32_t context, int64_t tokens, int64_t segments) {
+static inline Bench bench_open_for(const char *target, const char *text, uint32_t slots, uint32_t planes, uint32_t context,
+                                   int64_t tokens, int64_t segments) {
     Bench bench = {.slots = slots, .planes = planes, .context = context, .theta = 10000};
     HdBuf full = bench_text(text);
     expect_ok(ir_parse_module("group.hir", (HdStr){full.data, full.len}, &bench.module));
@@ -103,14 +105,16 @@ static inline Bench bench_open_for(const char *target, const char *text, uint32_
     for (IrValue v = 1; v < graph->values.len; v++) {
         const IrValueData *value = ir_value(graph, v);
         if (value->kind == IR_VALUE_WEIGHT) bench_weight(&bench, value);
-        if (value->kind == IR_VALUE_INPUT && value->index == IR_INPUT_ROPE) bench.rope_n = (uint32_t)ir_type_last(&value->type), bench.theta = value->theta;
+        if (value->kind == IR_VALUE_INPUT && value->index == IR_INPUT_ROPE)
+            bench.rope_n = (uint32_t)ir_type_last(&value->type), bench.theta = value->theta;
     }
     expect_ok(run_compile(bench.module, target, bench.given, bench.weight_count, slots, planes, context, &bench.run));
     bench.run.weights = NULL;   // set before each step: a Bench may be moved
     return bench;
 }
 
-static inline Bench bench_open(const char *text, uint32_t slots, uint32_t planes, uint32_t context, int64_t tokens, int64_t segments) {
+static inline Bench bench_open(const char *text, uint32_t slots, uint32_t planes, uint32_t context, int64_t tokens,
+                               int64_t segments) {
     return bench_open_for(bench_target, text, slots, planes, context, tokens, segments);
 }
 
@@ -128,7 +132,12 @@ static inline void bench_close(Bench *bench) {
     ir_module_free(bench->module);
 }
 
-typedef struct BenchCall { const int32_t (*segments)[8]; uint32_t segment_count; const int32_t *tokens, *rows; uint32_t row_count; } BenchCall;
+typedef struct BenchCall {
+    const int32_t (*segments)[8];
+    uint32_t segment_count;
+    const int32_t *tokens, *rows;
+    uint32_t row_count;
+} BenchCall;
 
 static inline uint32_t bench_token_count(const BenchCall *call) {
     int32_t most = 0;
@@ -138,15 +147,25 @@ static inline uint32_t bench_token_count(const BenchCall *call) {
 
 static inline void bench_run_program(Bench *bench, const BenchCall *call) {
     bench->run.weights = bench->given;
-    RunCall step = {.tokens = call->tokens, .token_count = bench_token_count(call), .segments = (const int32_t *)call->segments, .segment_count = call->segment_count,
-                    .rows = call->rows, .row_count = call->row_count, .theta = bench->theta, .rope_n = bench->rope_n};
+    RunCall step = {.tokens = call->tokens,
+                    .token_count = bench_token_count(call),
+                    .segments = (const int32_t *)call->segments,
+                    .segment_count = call->segment_count,
+                    .rows = call->rows,
+                    .row_count = call->row_count,
+                    .theta = bench->theta,
+                    .rope_n = bench->rope_n};
     expect_ok(run_step(&bench->run, "g", &step));
 }
 
 static inline void bench_run_interp(Bench *bench, const BenchCall *call) {
     if (!bench->interp) bench_reset(bench);
-    IrCall step = {.tokens = call->tokens, .token_count = bench_token_count(call), .segments = (const int32_t *)call->segments, .segment_count = call->segment_count,
-                   .rows = call->rows, .row_count = call->row_count};
+    IrCall step = {.tokens = call->tokens,
+                   .token_count = bench_token_count(call),
+                   .segments = (const int32_t *)call->segments,
+                   .segment_count = call->segment_count,
+                   .rows = call->rows,
+                   .row_count = call->row_count};
     expect_ok(ir_interp_run(bench->interp, ir_graph_find(bench->module, "g"), &step));
 }
 

@@ -1,30 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention over the cache against the interpreter: groups of query heads, head widths, spans; and the same bits however a prompt is split.
+// Attention over the cache against the interpreter: groups of query heads, head widths, spans; and the same bits however a
+// prompt is split.
 #include "tests/unit/group_fixture.h"
 
 enum { MOST = 1200 };
 
 #define HEAD "module \"m\" {\n graph @g {\n %tokens = input tokens : i32[T]\n %segments = input segments : i32[S, 8]\n"
-#define EMBED(name, D)                                                                                                                       \
-    "%w" name " = weight \"" name "\" : f32[97, " D "]\n%" name " = fused %tokens, %w" name " {kind = embed} (%.a: i32[T], %.b: f32[97, " D "])" \
+#define EMBED(name, D)                                                                      \
+    "%w" name " = weight \"" name "\" : f32[97, " D "]\n%" name " = fused %tokens, %w" name \
+    " {kind = embed} (%.a: i32[T], %.b: f32[97, " D "])"                                    \
     "{\n %.c = embed %.a, %.b : f32[T, " D "]\n yield %.c\n } : f32[T, " D "]\n"
-#define CACHE(name, Hkv, d, kv)                                                                                                              \
-    "%s" name " = state \"" name "\" kv : " kv "[C, " Hkv ", " d "]\n"                                                                       \
-    "fused %" name ", %s" name ", %segments {kind = rowwise} (%.x: f32[T, " Hkv ", " d "], %.c: " kv "[C, " Hkv ", " d "], %.s: i32[S, 8])"  \
+#define CACHE(name, Hkv, d, kv)                                                                                        \
+    "%s" name " = state \"" name "\" kv : " kv "[C, " Hkv ", " d "]\n"                                                 \
+    "fused %" name ", %s" name ", %segments {kind = rowwise} (%.x: f32[T, " Hkv ", " d "], %.c: " kv "[C, " Hkv ", " d \
+    "], %.s: i32[S, 8])"                                                                                               \
     " {\n kv_append %.x, %.c, %.s\n yield\n }\n"
-#define SPLIT(name, from, H, d, HD)                                                                                                          \
-    "%" name " = fused %" from " {kind = rowwise} (%.x: f32[T, " HD "]) {\n %.a = reshape %.x : f32[T, " H ", " d "]\n yield %.a\n }"           \
+#define SPLIT(name, from, H, d, HD)                                                                                     \
+    "%" name " = fused %" from " {kind = rowwise} (%.x: f32[T, " HD "]) {\n %.a = reshape %.x : f32[T, " H ", " d "]\n" \
+    "yield %.a\n }"                                                                                                     \
     " : f32[T, " H ", " d "]\n"
 // Rows q, k, v; the attention; beside it the gated attention, flattened before or after the gate.
-#define ATTENTION(H, Hkv, d, HD, KD, kv)                                                                                                     \
-    HEAD EMBED("q0", HD) EMBED("k0", KD) EMBED("v0", KD) EMBED("gate", HD) SPLIT("q", "q0", H, d, HD) SPLIT("k", "k0", Hkv, d, KD)           \
-    SPLIT("v", "v0", Hkv, d, KD) CACHE("k", Hkv, d, kv) CACHE("v", Hkv, d, kv)                                                               \
-    "%1, %2, %3 = fused %q, %sk, %sv, %segments, %gate {kind = attention} (%.q: f32[T, " H ", " d "], %.k: " kv "[C, " Hkv ", " d "], "        \
-    "%.v: " kv "[C, " Hkv ", " d "], %.s: i32[S, 8], %.g: f32[T, " HD "]) {\n"                                                               \
-    "%.o = attention %.q, %.k, %.v, %.s {scale = 0.2} : f32[T, " H ", " d "]\n %.f = reshape %.o : f32[T, " HD "]\n"                          \
-    "%.b = sigmoid %.g : f32[T, " HD "]\n %.e = mul %.f, %.b : f32[T, " HD "]\n %.h = reshape %.g : f32[T, " H ", " d "]\n"                   \
-    "%.i = silu %.h : f32[T, " H ", " d "]\n %.j = mul %.o, %.i : f32[T, " H ", " d "]\n %.l = reshape %.j : f32[T, " HD "]\n"                \
-    "yield %.o, %.e, %.l\n } : f32[T, " H ", " d "], f32[T, " HD "], f32[T, " HD "]\n return o = %1, flat = %2, gated = %3\n }\n}\n"
+#define ATTENTION(H, Hkv, d, HD, KD, kv)                                                                                       \
+    HEAD EMBED("q0", HD) EMBED("k0", KD) EMBED("v0", KD) EMBED("gate", HD) SPLIT("q", "q0", H, d, HD) SPLIT("k", "k0", Hkv,    \
+    d, KD)                                                                                                                     \
+    SPLIT("v", "v0", Hkv, d, KD) CACHE("k", Hkv, d, kv) CACHE("v", Hkv, d, kv)                                                 \
+    "%1, %2, %3 = fused %q, %sk, %sv, %segments, %gate {kind = attention} (%.q: f32[T, " H ", " d "], %.k: " kv "[C, " Hkv     \
+    ", " d "], "                                                                                                               \
+    "%.v: " kv "[C, " Hkv ", " d "], %.s: i32[S, 8], %.g: f32[T, " HD "]) {\n"                                                 \
+    "%.o = attention %.q, %.k, %.v, %.s {scale = 0.2} : f32[T, " H ", " d "]\n %.f = reshape %.o : f32[T, " HD "]\n"           \
+    "%.b = sigmoid %.g : f32[T, " HD "]\n %.e = mul %.f, %.b : f32[T, " HD "]\n %.h = reshape %.g : f32[T, " H ", " d "]\n"    \
+    "%.i = silu %.h : f32[T, " H ", " d "]\n %.j = mul %.o, %.i : f32[T, " H ", " d "]\n %.l = reshape %.j : f32[T, " HD "]\n" \
+    "yield %.o, %.e, %.l\n } : f32[T, " H ", " d "], f32[T, " HD "], f32[T, " HD "]\n return o = %1, flat = %2, gated = %3\n"  \
+    "}\n}\n"
 
 static int32_t *some_tokens(void) {
     static int32_t tokens[MOST];
@@ -80,7 +87,8 @@ static void test_splits(void **state) {
         int32_t *tokens = calloc((size_t)parts[i] + 7, sizeof *tokens);
         memcpy(tokens + 7, some_tokens() + at, (size_t)parts[i] * sizeof *tokens);
         bench_run_program(&b, &(BenchCall){(const int32_t (*)[8])segments, 3, tokens, NULL, 0});
-        assert_memory_equal((const float *)bench_result(&b, "flat") + 7 * D, whole + at * D, (size_t)parts[i] * D * sizeof(float));
+        assert_memory_equal((const float *)bench_result(&b, "flat") + 7 * D, whole + at * D, (size_t)parts[i] * D *
+        sizeof(float));
         free(tokens);
     }
     bench_close(&b);

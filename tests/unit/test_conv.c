@@ -1,26 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-// The short convolution against the interpreter: what follows it channel by channel and head by head, the window across calls, and splits.
+// The short convolution against the interpreter: what follows it channel by channel and head by head, the window across
+// calls, and splits.
 #include "tests/unit/group_fixture.h"
 
 enum { MOST = 200 };
 
 #define HEAD "module \"m\" {\n graph @g {\n %tokens = input tokens : i32[T]\n %segments = input segments : i32[S, 8]\n"
-#define EMBED(name, D)                                                                                                                       \
-    "%w" name " = weight \"" name "\" : f32[97, " D "]\n%" name " = fused %tokens, %w" name " {kind = embed} (%.a: i32[T], %.b: f32[97, " D "])" \
+#define EMBED(name, D)                                                                      \
+    "%w" name " = weight \"" name "\" : f32[97, " D "]\n%" name " = fused %tokens, %w" name \
+    " {kind = embed} (%.a: i32[T], %.b: f32[97, " D "])"                                    \
     "{\n %.c = embed %.a, %.b : f32[T, " D "]\n yield %.c\n } : f32[T, " D "]\n"
 #define SOURCES(N, K, K1) HEAD EMBED("u", N) "%w = weight \"w\" : f32[" N ", " K "]\n%s = state \"s\" conv : f32[" K1 ", " N "]\n"
-#define CONV(N, K, K1)                                                                                                                       \
-    "fused %u, %w, %s, %segments {kind = conv} (%.u: f32[T, " N "], %.w: f32[" N ", " K "], %.s: f32[" K1 ", " N "], %.t: i32[S, 8]) {\n"      \
+#define CONV(N, K, K1)                                                                                           \
+    "fused %u, %w, %s, %segments {kind = conv} (%.u: f32[T, " N "], %.w: f32[" N ", " K "], %.s: f32[" K1 ", " N \
+    "], %.t: i32[S, 8]) {\n"                                                                                     \
     "%.c = conv1d %.u, %.w, %.s, %.t : f32[T, " N "]\n"
 
 // Query, key and value channels as the model has them.
-#define HEADS(N, K, K1, nk, dk, KD, KD2, nv, dv, VD)                                                                                        \
-    SOURCES(N, K, K1) "%q, %k, %v = " CONV(N, K, K1) "%.d = silu %.c : f32[T, " N "]\n"                                                     \
-    "%.e = slice %.d {axis = 1, begin = 0, end = " KD "} : f32[T, " KD "]\n %.f = slice %.d {axis = 1, begin = " KD ", end = " KD2 "} : f32[T, " KD "]\n" \
-    "%.g = slice %.d {axis = 1, begin = " KD2 ", end = " N "} : f32[T, " VD "]\n %.h = reshape %.e : f32[T, " nk ", " dk "]\n"                \
-    "%.i = reshape %.f : f32[T, " nk ", " dk "]\n %.j = l2_norm %.h {eps = 1e-06, scale = 0.25} : f32[T, " nk ", " dk "]\n"                   \
-    "%.k = l2_norm %.i {eps = 1e-06, scale = 1} : f32[T, " nk ", " dk "]\n %.l = reshape %.g : f32[T, " nv ", " dv "]\n"                       \
-    "yield %.j, %.k, %.l\n } : f32[T, " nk ", " dk "], f32[T, " nk ", " dk "], f32[T, " nv ", " dv "]\n return a = %q, b = %k, c = %v\n }\n}\n"
+#define HEADS(N, K, K1, nk, dk, KD, KD2, nv, dv, VD)                                                                           \
+    SOURCES(N, K, K1) "%q, %k, %v = " CONV(N, K, K1) "%.d = silu %.c : f32[T, " N "]\n"                                        \
+    "%.e = slice %.d {axis = 1, begin = 0, end = " KD "} : f32[T, " KD "]\n %.f = slice %.d {axis = 1, begin = " KD            \
+    ", end = " KD2 "} : f32[T, " KD "]\n"                                                                                      \
+    "%.g = slice %.d {axis = 1, begin = " KD2 ", end = " N "} : f32[T, " VD "]\n %.h = reshape %.e : f32[T, " nk ", " dk "]\n" \
+    "%.i = reshape %.f : f32[T, " nk ", " dk "]\n %.j = l2_norm %.h {eps = 1e-06, scale = 0.25} : f32[T, " nk ", " dk "]\n"    \
+    "%.k = l2_norm %.i {eps = 1e-06, scale = 1} : f32[T, " nk ", " dk "]\n %.l = reshape %.g : f32[T, " nv ", " dv "]\n"       \
+    "yield %.j, %.k, %.l\n } : f32[T, " nk ", " dk "], f32[T, " nk ", " dk "], f32[T, " nv ", " dv "]\n"                       \
+    "return a = %q, b = %k, c = %v\n }\n}\n"
 
 static int32_t *some_tokens(int32_t from) {
     static int32_t tokens[MOST];
@@ -60,14 +65,19 @@ static void test_heads(void **state) {
     check(HEADS("96", "16", "15", "1", "16", "16", "32", "2", "32", "64"), 3);
 }
 
-// Without heads: all channels as one result, in blocks of 64 where that divides; a norm over all of them; a product with a stored row.
+// Without heads: all channels as one result, in blocks of 64 where that divides; a norm over all of them; a product with a
+// stored row.
 static void test_whole_rows(void **state) {
     (void)state;
-#define WHOLE(N) SOURCES(N, "4", "3") "%q = " CONV(N, "4", "3") "%.d = silu %.c : f32[T, " N "]\n yield %.d\n } : f32[T, " N "]\n return a = %q\n }\n}\n"
+#define WHOLE(N)                                                                                  \
+    SOURCES(N, "4", "3") "%q = " CONV(N, "4", "3") "%.d = silu %.c : f32[T, " N "]\n yield %.d\n" \
+    "} : f32[T, " N "]\n return a = %q\n }\n}\n"
     check(WHOLE("192"), 1);
     check(WHOLE("70"), 1);
-    check(SOURCES("192", "3", "2") "%q, %k = " CONV("192", "3", "2") "%.e = slice %.c {axis = 1, begin = 0, end = 128} : f32[T, 128]\n"
-          "%.f = slice %.c {axis = 1, begin = 128, end = 192} : f32[T, 64]\n %.g = sigmoid %.e : f32[T, 128]\n %.h = softmax %.f : f32[T, 64]\n"
+    check(SOURCES("192", "3", "2") "%q, %k = " CONV("192", "3", "2")
+          "%.e = slice %.c {axis = 1, begin = 0, end = 128} : f32[T, 128]\n"
+          "%.f = slice %.c {axis = 1, begin = 128, end = 192} : f32[T, 64]\n %.g = sigmoid %.e : f32[T, 128]\n"
+          "%.h = softmax %.f : f32[T, 64]\n"
           "yield %.g, %.h\n } : f32[T, 128], f32[T, 64]\n return a = %q, b = %k\n }\n}\n", 2);
 }
 

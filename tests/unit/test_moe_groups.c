@@ -6,13 +6,15 @@
 static const int32_t segments[][8] = {{0, 0, 0, 19}};
 
 #define HEAD "module \"m\" {\n graph @g {\n"
-#define EMBED(name, D)                                                                                                                       \
-    "%w" name " = weight \"" name "\" : f32[97, " D "]\n%" name " = fused %tokens, %w" name " {kind = embed} (%.a: i32[T], %.b: f32[97, " D "])" \
+#define EMBED(name, D)                                                                      \
+    "%w" name " = weight \"" name "\" : f32[97, " D "]\n%" name " = fused %tokens, %w" name \
+    " {kind = embed} (%.a: i32[T], %.b: f32[97, " D "])"                                    \
     "{\n %.c = embed %.a, %.b : f32[T, " D "]\n yield %.c\n } : f32[T, " D "]\n"
 // The router as the model has it: probabilities, the k largest, made to sum to 1.
-#define ROUTER(E, k)                                                                                                                         \
-    EMBED("x", E) "%1, %2, %3 = fused %x {kind = topk} (%.x: f32[T, " E "]) {\n %.p = softmax %.x : f32[T, " E "]\n"                          \
-    "%.v, %.i = topk %.p {k = " k "} : f32[T, " k "], i32[T, " k "]\n %.s = sum %.v : f32[T, 1]\n %.w = div %.v, %.s : f32[T, " k "]\n"         \
+#define ROUTER(E, k)                                                                                                 \
+    EMBED("x", E) "%1, %2, %3 = fused %x {kind = topk} (%.x: f32[T, " E "]) {\n %.p = softmax %.x : f32[T, " E "]\n" \
+    "%.v, %.i = topk %.p {k = " k "} : f32[T, " k "], i32[T, " k "]\n %.s = sum %.v : f32[T, 1]\n"                   \
+    "%.w = div %.v, %.s : f32[T, " k "]\n"                                                                           \
     "yield %.w, %.i, %.v\n } : f32[T, " k "], i32[T, " k "], f32[T, " k "]\n"
 
 static int32_t *some_tokens(void) {
@@ -52,7 +54,8 @@ static void test_router(void **state) {
 static void test_ties(void **state) {
     (void)state;
     Bench b = bench_open(HEAD "%tokens = input tokens : i32[T]\n" EMBED("x", "21") EMBED("table", "1")
-        "%1, %2 = fused %x {kind = topk} (%.x: f32[T, 21]) {\n %.v, %.i = topk %.x {k = 6} : f32[T, 6], i32[T, 6]\n yield %.v, %.i\n } : f32[T, 6], i32[T, 6]\n"
+        "%1, %2 = fused %x {kind = topk} (%.x: f32[T, 21]) {\n %.v, %.i = topk %.x {k = 6} : f32[T, 6], i32[T, 6]\n"
+        "yield %.v, %.i\n } : f32[T, 6], i32[T, 6]\n"
         "return v = %1, i = %2\n }\n}\n", 1, 1, 64, 64, 1);
     uint64_t count;
     float *x = bench_values(&b, "x", &count);
@@ -80,14 +83,16 @@ static void test_ties(void **state) {
 static void test_plan(void **state) {
     (void)state;
     static const char text[] = HEAD "dim P = 62 + 4*T + 12*ceil(T/3)\n%tokens = input tokens : i32[T]\n" ROUTER("12", "4")
-        "%4 = fused %2 {kind = moe_plan} (%.i: i32[T, 4]) {\n %.p = moe_plan %.i {tile = 3, experts = 12} : i32[P]\n yield %.p\n } : i32[P]\n"
+        "%4 = fused %2 {kind = moe_plan} (%.i: i32[T, 4]) {\n %.p = moe_plan %.i {tile = 3, experts = 12} : i32[P]\n"
+        "yield %.p\n } : i32[P]\n"
         "return w = %1, i = %2, plan = %4\n }\n}\n";
     Bench b = bench_open(text, 1, 1, 64, 64, 1);
     BenchCall c = one_call();
     bench_check(&b, &c, "w", 1.5e-14);
     IrMoePlan p = {.experts = 12, .tile = 3, .ranks = 4, .tokens = 19};
     const int32_t *plan = bench_result(&b, "plan"), *ids = bench_result(&b, "i");
-    const int32_t *counts = plan + ir_moe_plan_counts_at(p), *starts = plan + ir_moe_plan_starts_at(p), *rows = plan + ir_moe_plan_rows_at(p);
+    const int32_t *counts = plan + ir_moe_plan_counts_at(p), *starts = plan + ir_moe_plan_starts_at(p),
+                  *rows = plan + ir_moe_plan_rows_at(p);
     const int32_t *tiles = plan + ir_moe_plan_tiles_at(p);
     int32_t at = 0, used = 0;
     for (int32_t e = 0; e < 12; e++) {
@@ -111,10 +116,12 @@ static void test_plan(void **state) {
 
 static void test_sum(void **state) {
     (void)state;
-    Bench b = bench_open(HEAD "%tokens = input tokens : i32[T]\n" EMBED("y", "150") EMBED("w", "3") EMBED("g", "1") EMBED("s", "50")
+    Bench b = bench_open(HEAD "%tokens = input tokens : i32[T]\n" EMBED("y", "150") EMBED("w", "3") EMBED("g", "1") EMBED("s",
+    "50")
         "%1 = fused %y, %w, %g, %s {kind = rowwise} (%.y: f32[T, 150], %.w: f32[T, 3], %.g: f32[T, 1], %.s: f32[T, 50]) {\n"
         "%.a = reshape %.y : f32[T, 3, 50]\n %.b = moe_sum %.a, %.w : f32[T, 50]\n %.c = sigmoid %.g : f32[T, 1]\n"
-        "%.d = mul %.s, %.c : f32[T, 50]\n %.e = add %.b, %.d : f32[T, 50]\n yield %.e\n } : f32[T, 50]\n return e = %1\n }\n}\n", 1, 1, 64, 64, 1);
+        "%.d = mul %.s, %.c : f32[T, 50]\n %.e = add %.b, %.d : f32[T, 50]\n yield %.e\n } : f32[T, 50]\n return e = %1\n }\n"
+        "}\n", 1, 1, 64, 64, 1);
     BenchCall c = one_call();
     bench_check(&b, &c, "e", 1.5e-14);
     bench_close(&b);
