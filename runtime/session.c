@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/device/float_mode.h"
 #include "runtime/runtime.h"
 
 // ---- creation ------------------------------------------------------------------------------------------------
@@ -49,7 +50,9 @@ static HdStatus *create_inputs(HeddleSession *session)
     HD_TRY(rt_alloc(offsets[HEDDLE_INPUT_COUNT], "the inputs of a step", &session->inputs));
     for (int i = 0; i < HEDDLE_INPUT_COUNT; i++) session->input[i] = (uint8_t *)rt_host(&session->inputs) + offsets[i];
     session->rope_frequency = hd_xcalloc(n / 2, sizeof(double));
+    unsigned int saved = rt_float_mode_enter();
     for (uint32_t i = 0; i < n / 2; i++) session->rope_frequency[i] = pow(session->module->rope_theta, -2.0 * i / n);
+    rt_float_mode_leave(saved);
     return rt_alloc((uint64_t)session->shape.context * n * sizeof(float), "the rotary table", &session->rope);
 }
 
@@ -168,11 +171,13 @@ const float *rt_rope_row(HeddleSession *session, uint32_t position)
     uint32_t n = session->module->rope_n;
     float *row = (float *)rt_host(&session->rope) + (size_t)position * n;
     if (!n || row[0] != 0 || row[n / 2] != 0) return row;   // a cosine and a sine of one angle are never both zero
+    unsigned int saved = rt_float_mode_enter();
     for (uint32_t i = 0; i < n / 2; i++) {
         double angle = position * session->rope_frequency[i];
         row[i] = (float)cos(angle);
         row[n / 2 + i] = (float)sin(angle);
     }
+    rt_float_mode_leave(saved);
     return row;
 }
 

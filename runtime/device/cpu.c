@@ -8,11 +8,8 @@
 #include <unistd.h>
 
 #include "runtime/device/device.h"
+#include "runtime/device/float_mode.h"
 #include "runtime/runtime.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 typedef struct CpuDevice {
     RtDevice base;
@@ -160,27 +157,6 @@ static HdStatus *cpu_plan(CpuQueue *queue, const RtClass *class, const RtBinding
 
 // ---- running -------------------------------------------------------------------------------------------------
 
-// Kernels count on the default rounding and on subnormal numbers, whatever the program that calls us has set.
-static unsigned int enter_kernels(void)
-{
-#if defined(__x86_64__)
-    unsigned int saved = _mm_getcsr();
-    _mm_setcsr(0x1f80);
-    return saved;
-#else
-    return 0;
-#endif
-}
-
-static void leave_kernels(unsigned int saved)
-{
-#if defined(__x86_64__)
-    _mm_setcsr(saved);
-#else
-    (void)saved;
-#endif
-}
-
 static uint8_t *scratch_of(const CpuQueue *queue, uint32_t thread)
 {
     return (uint8_t *)rt_host(&queue->scratch) + thread * queue->scratch_stride;
@@ -197,12 +173,12 @@ static void run_chunk(void *user, uint32_t phase, uint32_t chunk, uint32_t threa
 {
     const CpuQueue *queue = user;
     const RtPlan *plan = queue->running;
-    unsigned int saved = enter_kernels();
+    unsigned int saved = rt_float_mode_enter();
     for (uint32_t l = plan->phases[phase].first; l < plan->phases[phase].first + plan->phases[phase].count; l++) {
         const int64_t *cuts = rt_plan_cuts(plan, l);
         run_units(queue, plan, l, cuts[chunk], cuts[chunk + 1], thread);
     }
-    leave_kernels(saved);
+    rt_float_mode_leave(saved);
 }
 
 static HdStatus *cpu_step(RtQueue *base, const RtClass *class, const RtBinding *binding, HeddleStepStatus *out_status)
@@ -226,10 +202,10 @@ static void run_piece(void *user, uint32_t phase, uint32_t chunk, uint32_t threa
     const CpuQueue *queue = user;
     int64_t units = queue->piece.end - queue->piece.begin, chunks = queue->bindings.threads, begin = queue->piece.begin;
     (void)phase;
-    unsigned int saved = enter_kernels();
+    unsigned int saved = rt_float_mode_enter();
     run_units(queue, queue->running, queue->piece.launch, begin + units * chunk / chunks, begin + units * (chunk + 1) / chunks,
               thread);
-    leave_kernels(saved);
+    rt_float_mode_leave(saved);
 }
 
 static HdStatus *cpu_launch(RtQueue *base, const RtClass *class, uint32_t launch, int64_t begin, int64_t end)

@@ -3,6 +3,10 @@
 // beginning gives; limits and values that are not finite are errors before they do harm.
 #include "tests/unit/hand_fixture.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 enum { LENGTH = 61 };                                        // near the context of 64
 
 static Hand hand;
@@ -43,6 +47,28 @@ static void poison_changes_nothing(void **state)
 {
     (void)state;
     run_split((HeddleSessionOptions){.threads = 3, .poison = true}, (const uint32_t[]){1, 3, 17}, 3);
+}
+
+// Kernels run with the default rounding and with subnormal numbers, whatever the caller has set; the caller finds its own setting
+// again.
+static void the_callers_float_mode_does_not_matter(void **state)
+{
+    (void)state;
+#if defined(__x86_64__)
+    enum { UPWARDS_AND_FLUSHING = 0x1f80 | 0x4000 | 0x8040 };
+    for (uint32_t threads = 1; threads <= 2; threads++) {
+        HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){.threads = threads});
+        uint64_t rows;
+        _mm_setcsr(UPWARDS_AND_FLUSHING);
+        HdStatus *status = heddle_eval(session, &(HeddlePiece){.tokens = text[0], .count = LENGTH, .logits = HEDDLE_LOGITS_ALL}, 1);
+        unsigned int left = _mm_getcsr() & ~0x3fu;           // without the flags of what happened
+        _mm_setcsr(0x1f80);
+        OK(status);
+        assert_int_equal(left, UPWARDS_AND_FLUSHING);
+        check_logits(&hand, text[0], LENGTH, heddle_logits(session, &rows), LENGTH);
+        heddle_session_free(session);
+    }
+#endif
 }
 
 static void every_unit_is_done_once(void **state)
@@ -341,6 +367,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_split_and_any_threads),
         cmocka_unit_test(poison_changes_nothing),
+        cmocka_unit_test(the_callers_float_mode_does_not_matter),
         cmocka_unit_test(every_unit_is_done_once),
         cmocka_unit_test(barriers_hold),
         cmocka_unit_test(only_wanted_rows_are_computed),
