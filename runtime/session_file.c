@@ -146,8 +146,8 @@ static HdStatus *check(HeddleSession *session, const GgufFile *file, Saved *save
     HD_TRY(gguf_get_u32(file, SLOT_TOKENS, &saved->count));
     HD_TRY(gguf_get_string(file, SLOT_CONTENT, &content));
     if (saved->count > session->shape.context)
-        return hd_error(HD_LIMIT, "%s: holds %" PRIu32 " tokens, this session's context is %" PRIu32 "; use a larger context (-c)",
-                        gguf_path(file), saved->count, session->shape.context);
+        return hd_error(HD_LIMIT, "%s: holds %" PRIu32 " tokens, this session's context is %" PRIu32
+                        "; use a larger context (-c)", gguf_path(file), saved->count, session->shape.context);
     if (!saved->count) return NULL;
     HdHasher *hasher = hd_hasher_new();
     HdStatus *status = check_tensors(session, file, saved->count, hasher, &saved->tokens, saved->states);

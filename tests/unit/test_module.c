@@ -1,28 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The module file: what is written is read back, damage is found, and a module that does not belong to a machine or a weight
 // file says so in one line.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include "runtime/module.h"
-#include "tests/support/hand_program.h"
-
-#define OK(expr) do { HdStatus *ok_ = (expr); if (ok_) fail_msg("%s", hd_status_message(ok_)); } while (0)
+#include "tests/unit/hand_fixture.h"
 
 static char model_path[] = "test_module_XXXXXX";
-
-// Fails unless `status` is an error of this code, on one line, that holds `text`; frees it.
-static void expect(HdStatus *status, HdCode code, const char *text)
-{
-    if (!status) fail_msg("no error, expected one with \"%s\"", text);
-    if (hd_status_code(status) != code || !strstr(hd_status_message(status), text) || strpbrk(hd_status_message(status), "\n\r"))
-        fail_msg("%s: \"%s\", expected %s with \"%s\"", hd_code_name(hd_status_code(status)), hd_status_message(status),
-                 hd_code_name(code), text);
-    hd_status_free(status);
-}
 
 static HdBuf module_bytes(void)
 {

@@ -59,8 +59,9 @@ static void the_callers_float_mode_does_not_matter(void **state)
     for (uint32_t threads = 1; threads <= 2; threads++) {
         HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){.threads = threads});
         uint64_t rows;
+        const HeddlePiece piece = {.tokens = text[0], .count = LENGTH, .logits = HEDDLE_LOGITS_ALL};
         _mm_setcsr(UPWARDS_AND_FLUSHING);
-        HdStatus *status = heddle_eval(session, &(HeddlePiece){.tokens = text[0], .count = LENGTH, .logits = HEDDLE_LOGITS_ALL}, 1);
+        HdStatus *status = heddle_eval(session, &piece, 1);
         unsigned int left = _mm_getcsr() & ~0x3fu;           // without the flags of what happened
         _mm_setcsr(0x1f80);
         OK(status);
