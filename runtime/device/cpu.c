@@ -15,6 +15,7 @@ typedef struct CpuDevice {
     RtDevice base;
     void *library;
     HeddleKernel **kernels;          // per row of the kernel table
+    int fd;                          // of the library in memory, -1: none; open as long as it is, for dlopen knows libraries by name
 } CpuDevice;
 
 typedef struct CpuQueue {
@@ -42,7 +43,8 @@ static bool write_all(int fd, const uint8_t *data, size_t len)
     return true;
 }
 
-static void *open_in_memory(const HeddleModule *module)
+// *out_fd stays open until the library is closed: the next descriptor of the same number would be the same library to dlopen.
+static void *open_in_memory(const HeddleModule *module, int *out_fd)
 {
     char path[64];
     void *library = NULL;
@@ -50,7 +52,8 @@ static void *open_in_memory(const HeddleModule *module)
     if (fd < 0) return NULL;
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     if (write_all(fd, module->object, module->object_len)) library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    close(fd);
+    if (library) *out_fd = fd;
+    else close(fd);
     return library;
 }
 
@@ -74,6 +77,7 @@ static void cpu_close(RtDevice *device)
     CpuDevice *cpu = (CpuDevice *)device;
     if (!cpu) return;
     if (cpu->library) dlclose(cpu->library);
+    if (cpu->fd >= 0) close(cpu->fd);
     free(cpu->kernels);
     free(cpu);
 }
@@ -81,7 +85,7 @@ static void cpu_close(RtDevice *device)
 static HdStatus *load(CpuDevice *cpu, const HeddleModule *module)
 {
     if (!module->kernel_count) return NULL;
-    cpu->library = open_in_memory(module);
+    cpu->library = open_in_memory(module, &cpu->fd);
     if (!cpu->library) cpu->library = open_as_file(module);
     if (!cpu->library) {
         const char *reason = dlerror();
@@ -100,6 +104,7 @@ static HdStatus *cpu_open(const HeddleModule *module, RtDevice **out_device)
 {
     CpuDevice *cpu = hd_xcalloc(1, sizeof *cpu);
     cpu->base = (RtDevice){&rt_device_cpu, module};
+    cpu->fd = -1;
     cpu->kernels = hd_xcalloc(module->kernel_count, sizeof *cpu->kernels);
     HdStatus *status = load(cpu, module);
     if (status) cpu_close(&cpu->base);
