@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Installation in three components, and a .deb of each (`cpack -G DEB` in the build folder): runtime is what runs modules, compiler what makes them (with LLVM),
-# development what programs that use libheddle are built with.
+# Installation in three components, and a .deb of each (`cpack -G DEB` in the build folder): runtime is what runs modules, compiler
+# what makes them (with LLVM), development what programs that use libheddle are built with.
 include(CMakePackageConfigHelpers)
 set(components runtime)
 set(package_of_runtime heddle)
@@ -29,7 +29,8 @@ configure_file(${CMAKE_CURRENT_LIST_DIR}/heddle.pc.in ${CMAKE_BINARY_DIR}/heddle
 install(FILES ${CMAKE_BINARY_DIR}/heddle.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)
 
 foreach(component IN LISTS components)
-  install(FILES ${CMAKE_SOURCE_DIR}/LICENSE ${CMAKE_SOURCE_DIR}/NOTICE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/${package_of_${component}} COMPONENT ${component})
+  install(FILES ${CMAKE_SOURCE_DIR}/LICENSE ${CMAKE_SOURCE_DIR}/NOTICE 
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/${package_of_${component}} COMPONENT ${component})
 endforeach()
 
 # ---- Debian packages -------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs what is missing, builds, and runs all tests: everything in a release build, then the tests of code that reads input under AddressSanitizer and
-# UndefinedBehaviorSanitizer. Ends with a summary of each and fails when either did.
+# Installs what is missing, builds, and runs all tests: everything in a release build, then the tests of code that reads input
+# under AddressSanitizer and UndefinedBehaviorSanitizer. Ends with a summary of each and fails when either did.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec < /dev/null

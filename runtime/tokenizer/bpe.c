@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Byte-pair encoding of one word: its bytes are symbols, and the adjacent pair with the lowest rank is merged, the leftmost of equals, until no pair has one.
-// A queue of (rank, place) over a linked list of symbols keeps that n log n for words of any length.
+// Byte-pair encoding of one word: its bytes are symbols, and the adjacent pair with the lowest rank is merged, the leftmost of
+// equals, until no pair has one. A queue of (rank, place) over a linked list of symbols keeps that n log n for any word.
 #include "runtime/tokenizer/internal.h"
 
 #include <stdlib.h>
@@ -13,18 +13,21 @@ static const uint64_t free_slot = UINT64_MAX;
 
 static uint64_t pair_of(int32_t left, int32_t right) { return (uint64_t)(uint32_t)left << 32 | (uint32_t)right; }
 
-// The slot of a pair, or the free one where it belongs. Multiplicative hashing: the product's high bits depend on all bits of the pair.
+// The slot of a pair, or the free one where it belongs. Multiplicative hashing: the product's high bits depend on all of
+// its bits.
 static TkMerge *find_slot(const TkMerges *merges, uint64_t pair) {
     for (uint64_t i = pair * 0x9E3779B97F4A7C15u >> merges->shift;; i = (i + 1) & merges->mask)
         if (merges->slots[i].pair == pair || merges->slots[i].pair == free_slot) return &merges->slots[i];
 }
 
 static HdStatus *bad_merge(const GgufFile *file, uint64_t index, HdStr merge, const char *what) {
-    return hd_error(HD_BAD_DATA, "%s: tokenizer.ggml.merges[%llu] \"" HD_STR_FMT "\": %s", gguf_path(file), (unsigned long long)index, HD_STR_ARG(merge), what);
+    return hd_error(HD_BAD_DATA, "%s: tokenizer.ggml.merges[%llu] \"" HD_STR_FMT "\": %s", gguf_path(file),
+                    (unsigned long long)index, HD_STR_ARG(merge), what);
 }
 
 // "left right", split at the first space after the first character; `joined` is a buffer for the two without it.
-static HdStatus *add_merge(const GgufFile *file, const TkVocab *vocab, HdStr merge, uint64_t index, HdBuf *joined, TkMerges *merges) {
+static HdStatus *add_merge(const GgufFile *file, const TkVocab *vocab, HdStr merge, uint64_t index, HdBuf *joined,
+                           TkMerges *merges) {
     uint32_t left, right, merged;
     const char *space = merge.len > 1 ? memchr(merge.data + 1, ' ', merge.len - 1) : NULL;
     if (!space) return bad_merge(file, index, merge, "expected two tokens with a space between them");
@@ -32,8 +35,10 @@ static HdStatus *add_merge(const GgufFile *file, const TkVocab *vocab, HdStr mer
     joined->len = 0;
     hd_buf_bytes(joined, first.data, first.len);
     hd_buf_bytes(joined, second.data, second.len);
-    if (!hd_map_get(&vocab->ids, first, &left) || !hd_map_get(&vocab->ids, second, &right)) return bad_merge(file, index, merge, "a part is not in tokenizer.ggml.tokens");
-    if (!hd_map_get(&vocab->ids, (HdStr){joined->data, joined->len}, &merged)) return bad_merge(file, index, merge, "the joined text is not in tokenizer.ggml.tokens");
+    if (!hd_map_get(&vocab->ids, first, &left) || !hd_map_get(&vocab->ids, second, &right))
+        return bad_merge(file, index, merge, "a part is not in tokenizer.ggml.tokens");
+    if (!hd_map_get(&vocab->ids, (HdStr){joined->data, joined->len}, &merged))
+        return bad_merge(file, index, merge, "the joined text is not in tokenizer.ggml.tokens");
     TkMerge *slot = find_slot(merges, pair_of((int32_t)left, (int32_t)right));
     if (slot->pair == free_slot) *slot = (TkMerge){pair_of((int32_t)left, (int32_t)right), (uint32_t)index, (int32_t)merged};
     return NULL;
@@ -45,7 +50,9 @@ HdStatus *tk_merges_read(const GgufFile *file, const TkVocab *vocab, TkMerges *o
     HdStr *merges = NULL;
     uint64_t count = 0, slots = 16;
     HdStatus *status = gguf_get_strings(file, "tokenizer.ggml.merges", &arena, &merges, &count);
-    if (!status && count >= no_rank / 4) status = hd_error(HD_LIMIT, "%s: tokenizer.ggml.merges has %llu entries, at most 2^30 are read", gguf_path(file), (unsigned long long)count);
+    if (!status && count >= no_rank / 4)
+        status = hd_error(HD_LIMIT, "%s: tokenizer.ggml.merges has %llu entries, at most 2^30 are read", gguf_path(file),
+                          (unsigned long long)count);
     if (!status) {
         uint32_t bits = 4;
         while (slots < 2 * count) slots *= 2, bits++;
@@ -100,8 +107,10 @@ static HdStatus *start_word(const TkVocab *vocab, HdStr word, TkWord *work) {
     hd_vec_reserve(&work->symbols, word.len);
     for (size_t i = 0; i < word.len; i++) {
         uint8_t byte = (uint8_t)word.data[i];
-        if (vocab->byte_ids[byte] < 0) return hd_error(HD_BAD_DATA, "the vocabulary has no token for byte 0x%02X, which the text contains", byte);
-        work->symbols.data[i] = (TkSymbol){vocab->byte_ids[byte], no_rank, i ? (uint32_t)i - 1 : none, i + 1 < word.len ? (uint32_t)i + 1 : none};
+        if (vocab->byte_ids[byte] < 0)
+            return hd_error(HD_BAD_DATA, "the vocabulary has no token for byte 0x%02X, which the text contains", byte);
+        work->symbols.data[i] =
+            (TkSymbol){vocab->byte_ids[byte], no_rank, i ? (uint32_t)i - 1 : none, i + 1 < word.len ? (uint32_t)i + 1 : none};
     }
     work->symbols.len = word.len;
     return NULL;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Inside of the tokenizer.
 //
-//   text ─► special.c (added tokens are cut out) ─► unicode.c (NFC) ─► split.c (words, by regular expression) ─► bpe.c (merges) ─► ids
+//   text ─► special.c (cuts out added tokens) ─► unicode.c (NFC) ─► split.c (words) ─► bpe.c (merges) ─► ids
 #ifndef HEDDLE_TOKENIZER_INTERNAL_H
 #define HEDDLE_TOKENIZER_INTERNAL_H
 
@@ -13,14 +13,16 @@
 
 enum { TK_ILL_FORMED = -1, TK_MORE = -2, TK_REPLACEMENT = 0xFFFD };
 
-// The code point that starts at data[0] (len > 0) and its length. TK_ILL_FORMED: it is none, and *out_used bytes are its maximal well-formed beginning (at least 1);
-// TK_MORE: the same, but the text ends there and more bytes could complete it. Table 3-7 of the Unicode standard.
+// The code point that starts at data[0] (len > 0) and its length. TK_ILL_FORMED: it is none, and *out_used bytes are its maximal
+// well-formed beginning (at least 1); TK_MORE: the same, but the text ends there and more bytes could complete it. Table 3-7 of
+// the Unicode standard.
 int32_t tk_decode_utf8(const char *data, size_t len, size_t *out_used);
 // `text` itself when it is well-formed, else a copy in `store` with U+FFFD for every ill-formed part.
 HdStr tk_well_formed(HdStr text, HdBuf *store);
 
 typedef struct TkNfc { HD_VEC(int32_t) codes; HD_VEC(uint64_t) marks; HdBuf text; } TkNfc;
-// The canonical composition (NFC) of well-formed text: `text` itself when that is certain, else in `work`, valid until its next use.
+// The canonical composition (NFC) of well-formed text: `text` itself when that is certain, else in `work`, valid until its next
+// use.
 HD_MUST_USE HdStatus *tk_nfc(HdStr text, TkNfc *work, HdStr *out_text);
 void tk_nfc_free(TkNfc *work);
 
@@ -55,7 +57,8 @@ typedef struct TkSpecial {
 void tk_special_init(TkVocab *vocab, TkSpecial *out_special);
 void tk_special_free(TkSpecial *special);
 // The leftmost added token at or after `from`, the longest of those that start there. False: there is none.
-bool tk_special_find(const TkSpecial *special, const TkVocab *vocab, HdStr text, size_t from, bool parse_control, int32_t *out_id, size_t *out_start, size_t *out_end);
+bool tk_special_find(const TkSpecial *special, const TkVocab *vocab, HdStr text, size_t from, bool parse_control, int32_t *out_id,
+                     size_t *out_start, size_t *out_end);
 
 // ---- split.c -------------------------------------------------------------------------------------------------
 

@@ -30,7 +30,8 @@ void tk_special_init(TkVocab *vocab, TkSpecial *out_special) {
 
 void tk_special_free(TkSpecial *special) { hd_map_free(&special->ids); }
 
-static bool find_at(const TkSpecial *special, const TkVocab *vocab, HdStr rest, bool parse_control, int32_t *out_id, size_t *out_len) {
+static bool find_at(const TkSpecial *special, const TkVocab *vocab, HdStr rest, bool parse_control, int32_t *out_id,
+                    size_t *out_len) {
     for (size_t i = 0; i < special->length_count; i++) {
         uint32_t len = special->lengths[i], id;
         if (len > rest.len || !hd_map_get(&special->ids, (HdStr){rest.data, len}, &id)) continue;
@@ -42,7 +43,8 @@ static bool find_at(const TkSpecial *special, const TkVocab *vocab, HdStr rest, 
     return false;
 }
 
-bool tk_special_find(const TkSpecial *special, const TkVocab *vocab, HdStr text, size_t from, bool parse_control, int32_t *out_id, size_t *out_start, size_t *out_end) {
+bool tk_special_find(const TkSpecial *special, const TkVocab *vocab, HdStr text, size_t from, bool parse_control, int32_t *out_id,
+                     size_t *out_start, size_t *out_end) {
     for (size_t at = from, len; at < text.len; at++) {
         if (!special->first[(uint8_t)text.data[at]]) continue;
         if (!find_at(special, vocab, (HdStr){text.data + at, text.len - at}, parse_control, out_id, &len)) continue;

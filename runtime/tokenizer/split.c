@@ -21,7 +21,8 @@ struct TkMatcher { const pcre2_code *code; pcre2_match_data *data; pcre2_match_c
 static HdStatus *unknown_name(const char *path, HdStr name) {
     HdBuf known = {0};
     for (size_t i = 0; i < HD_COUNT(splitters); i++) hd_buf_printf(&known, "%s%s", i ? ", " : "", splitters[i].name);
-    HdStatus *status = hd_error(HD_UNSUPPORTED, "%s: tokenizer.ggml.pre is \"" HD_STR_FMT "\", known are %s", path, HD_STR_ARG(name), known.data);
+    HdStatus *status = hd_error(HD_UNSUPPORTED, "%s: tokenizer.ggml.pre is \"" HD_STR_FMT "\", known are %s", path,
+                                HD_STR_ARG(name), known.data);
     hd_buf_free(&known);
     return status;
 }
@@ -30,7 +31,9 @@ static HdStatus *compile(const char *pattern, TkSplitter **out_splitter) {
     int error;
     PCRE2_SIZE at;
     pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &error, &at, NULL);
-    if (!code) return hd_error(HD_INTERNAL, "splitting pattern of the tokenizer: error %d at %zu; is PCRE2 built with Unicode?", error, (size_t)at);
+    if (!code)
+        return hd_error(HD_INTERNAL, "splitting pattern of the tokenizer: error %d at %zu; is PCRE2 built with Unicode?", error,
+                        (size_t)at);
     pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);   // without it (W^X systems) the interpreter matches the same
     *out_splitter = hd_xmalloc(sizeof **out_splitter);
     (*out_splitter)->code = code;
@@ -71,8 +74,10 @@ HdStatus *tk_next_word(TkMatcher *matcher, HdStr text, size_t from, size_t *out_
     PCRE2_SPTR subject = (PCRE2_SPTR)text.data;
     int found = pcre2_match(matcher->code, subject, text.len, from, PCRE2_NO_UTF_CHECK, matcher->data, matcher->context);
     if (found == PCRE2_ERROR_JIT_STACKLIMIT)
-        found = pcre2_match(matcher->code, subject, text.len, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, matcher->data, matcher->context);
-    if (found < 0 && found != PCRE2_ERROR_NOMATCH) return hd_error(HD_INTERNAL, "splitting text at byte %zu: PCRE2 error %d", from, found);
+        found = pcre2_match(matcher->code, subject, text.len, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, matcher->data,
+                            matcher->context);
+    if (found < 0 && found != PCRE2_ERROR_NOMATCH)
+        return hd_error(HD_INTERNAL, "splitting text at byte %zu: PCRE2 error %d", from, found);
     const PCRE2_SIZE *match = pcre2_get_ovector_pointer(matcher->data);
     // What no alternative matches is a word of its own.
     *out_end = found < 0 ? text.len : match[0] > from ? match[0] : match[1];

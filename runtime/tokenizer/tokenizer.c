@@ -17,7 +17,8 @@ static HdStatus *read_tokenizer(const GgufFile *file, HeddleTokenizer *tokenizer
     HdStr model, pre;
     HD_TRY(gguf_get_string(file, "tokenizer.ggml.model", &model));
     if (!hd_str_is(model, "gpt2"))
-        return hd_error(HD_UNSUPPORTED, "%s: tokenizer.ggml.model is \"" HD_STR_FMT "\", known is gpt2 (byte-level BPE)", gguf_path(file), HD_STR_ARG(model));
+        return hd_error(HD_UNSUPPORTED, "%s: tokenizer.ggml.model is \"" HD_STR_FMT "\", known is gpt2 (byte-level BPE)",
+                        gguf_path(file), HD_STR_ARG(model));
     HD_TRY(gguf_get_string(file, "tokenizer.ggml.pre", &pre));
     HD_TRY(tk_splitter_new(gguf_path(file), pre, &tokenizer->splitter));
     HD_TRY(tk_vocab_read(file, &tokenizer->vocab));
@@ -59,7 +60,8 @@ static HdStatus *encode_text(Encoder *encoder, HdStr text) {
     HD_TRY(tk_nfc(text, &encoder->nfc, &text));
     for (size_t at = 0, end; at < text.len; at = end) {
         HD_TRY(tk_next_word(encoder->matcher, text, at, &end));
-        HD_TRY(tk_merge_word(&tokenizer->merges, &tokenizer->vocab, (HdStr){text.data + at, end - at}, &encoder->word, &encoder->ids));
+        HD_TRY(tk_merge_word(&tokenizer->merges, &tokenizer->vocab, (HdStr){text.data + at, end - at}, &encoder->word,
+                             &encoder->ids));
     }
     return NULL;
 }
@@ -77,7 +79,8 @@ static HdStatus *encode(Encoder *encoder, HdStr text, bool parse_special) {
     return encode_text(encoder, (HdStr){text.data + at, text.len - at});
 }
 
-HeddleStatus *heddle_tokenize(const HeddleTokenizer *tokenizer, const char *text, size_t len, bool parse_special, int32_t **out_ids, uint32_t *out_count) {
+HeddleStatus *heddle_tokenize(const HeddleTokenizer *tokenizer, const char *text, size_t len, bool parse_special,
+                              int32_t **out_ids, uint32_t *out_count) {
     static const size_t longest = (size_t)1 << 30;
     if (len > longest) return hd_error(HD_LIMIT, "a text of %zu bytes is too long for one call, at most %zu", len, longest);
     Encoder encoder = {.tokenizer = tokenizer, .matcher = tk_matcher_new(tokenizer->splitter)};
@@ -108,7 +111,9 @@ const char *heddle_token_bytes(const HeddleTokenizer *tokenizer, int32_t id, siz
     return *out_len ? vocab->bytes + vocab->offsets[id] : "";
 }
 
-bool heddle_token_is_end(const HeddleTokenizer *tokenizer, int32_t id) { return is_id(tokenizer, id) && tokenizer->vocab.ends[id]; }
+bool heddle_token_is_end(const HeddleTokenizer *tokenizer, int32_t id) {
+    return is_id(tokenizer, id) && tokenizer->vocab.ends[id];
+}
 
 int32_t heddle_token_named(const HeddleTokenizer *tokenizer, const char *text) {
     uint32_t id;

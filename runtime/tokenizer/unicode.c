@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// UTF-8 and canonical composition. The character data are utf8proc's; the reordering of combining marks is done here, because utf8proc's own takes
-// quadratic time on long runs of marks.
+// UTF-8 and canonical composition. The character data are utf8proc's; the reordering of combining marks is done here, because
+// utf8proc's own takes quadratic time on long runs of marks.
 #include "runtime/tokenizer/internal.h"
 
 #include <stdlib.h>
@@ -92,7 +92,8 @@ static HdStatus *decompose(HdStr text, TkNfc *work) {
     for (size_t at = 0, used; at < text.len; at += used) {
         int32_t parts[32], code = tk_decode_utf8(text.data + at, text.len - at, &used);
         utf8proc_ssize_t count = utf8proc_decompose_char(code, parts, HD_COUNT(parts), nfc, NULL);
-        if (count < 0 || count > (utf8proc_ssize_t)HD_COUNT(parts)) return hd_error(HD_INTERNAL, "normalising U+%04X: %s", (unsigned)code, utf8proc_errmsg(count));
+        if (count < 0 || count > (utf8proc_ssize_t)HD_COUNT(parts))
+            return hd_error(HD_INTERNAL, "normalising U+%04X: %s", (unsigned)code, utf8proc_errmsg(count));
         for (utf8proc_ssize_t i = 0; i < count; i++) hd_vec_push(&work->codes, parts[i]);
     }
     return NULL;

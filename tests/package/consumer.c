@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program of someone else, built with nothing but the installed headers and library: tokens of a text, one per line of the form "id length".
+// A program of someone else, built with nothing but the installed headers and library: tokens of a text, one per line of the form
+// "id length".
 #include <heddle/tokenizer.h>
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# package.sh SOURCE BUILD: installs the build and makes its .deb files; programs of others build against what is installed; each package holds its part; the runtime
-# runs a module in a folder that has no compiler.
+# package.sh SOURCE BUILD: installs the build and makes its .deb files; programs of others build against what is installed; each
+# package holds its part; the runtime runs a module in a folder that has no compiler.
 set -euo pipefail
 source=$1 build=$2
 work=$(mktemp -d "$build/package-XXXXXX")
@@ -10,7 +10,8 @@ model=$source/models/tiny/tiny-dense-q8_0.gguf
 fail() { echo "package.sh: $*" >&2; exit 1; }
 
 echo "== packages"
-(cd "$work" && cpack --config "$build/CPackConfig.cmake" -G DEB -B "$work/cpack" > cpack.log 2>&1) || { cat "$work/cpack.log"; fail "cpack failed"; }
+(cd "$work" && cpack --config "$build/CPackConfig.cmake" -G DEB -B "$work/cpack" > cpack.log 2>&1) \
+    || { cat "$work/cpack.log"; fail "cpack failed"; }
 debs=("$work"/cpack/*.deb)
 [ "${#debs[@]}" = 3 ] || fail "expected three packages, found ${debs[*]}"
 for deb in "${debs[@]}"; do
@@ -27,7 +28,11 @@ holds() {   # PACKAGE PATTERN
     for name in heddle heddle-compiler heddle-dev; do
         local found
         found=$(find "$work/$name" ! -type d -path "*/usr/$2" | wc -l)
-        if [ "$name" = "$1" ]; then [ "$found" -gt 0 ] || fail "$1 lacks $2"; else [ "$found" = 0 ] || fail "$name holds $2, which belongs to $1"; fi
+        if [ "$name" = "$1" ]; then
+            [ "$found" -gt 0 ] || fail "$1 lacks $2"
+        else
+            [ "$found" = 0 ] || fail "$name holds $2, which belongs to $1"
+        fi
     done
 }
 holds heddle 'bin/heddle'
@@ -36,14 +41,17 @@ holds heddle-compiler 'lib/*/libheddle-compiler.so'
 holds heddle-dev 'lib/*/libheddle.so'
 holds heddle-dev 'include/heddle/*.h'
 holds heddle-dev 'lib/*/pkgconfig/heddle.pc'
-dpkg-deb -f "$work"/cpack/heddle_*.deb Depends | grep -qiE 'llvm|mlir|stdc' && fail "the runtime depends on the compiler's libraries"
-dpkg-deb -f "$work"/cpack/heddle-compiler_*.deb Depends | grep -q 'libmlir-22' || fail "heddle-compiler does not depend on libmlir-22"
+dpkg-deb -f "$work"/cpack/heddle_*.deb Depends | grep -qiE 'llvm|mlir|stdc' \
+    && fail "the runtime depends on the compiler's libraries"
+dpkg-deb -f "$work"/cpack/heddle-compiler_*.deb Depends | grep -q 'libmlir-22' \
+    || fail "heddle-compiler does not depend on libmlir-22"
 
 echo "== the runtime without a compiler"
 "$work/all/usr/bin/heddle" compile "$model" -o "$work/m.hdl"
 runtime=$work/heddle/usr/bin/heddle
 text=$("$runtime" run "$model" --module "$work/m.hdl" -p "And it came to pass" -n 8)
-[ "$text" = "$("$build/heddle" run "$model" --module "$work/m.hdl" -p "And it came to pass" -n 8)" ] || fail "the installed program printed: $text"
+[ "$text" = "$("$build/heddle" run "$model" --module "$work/m.hdl" -p "And it came to pass" -n 8)" ] \
+    || fail "the installed program printed: $text"
 "$runtime" compile "$model" -o "$work/n.hdl" 2> "$work/message" && fail "compiled without the compiler package"
 grep -q heddle-compiler "$work/message" || fail "the message does not name the missing package: $(cat "$work/message")"
 
@@ -60,5 +68,6 @@ cmake -S "$source/tests/package" -B "$work/consumer-build" -DCMAKE_PREFIX_PATH="
 cmake --build "$work/consumer-build" > /dev/null
 "$work/consumer-build/consumer" "$model" "In the beginning" | diff "$work/tokens.pc" -
 [ "$(awk '{bytes += $2} END {print bytes}' "$work/tokens.pc")" = 16 ] || fail "tokens: $(cat "$work/tokens.pc")"
+# shellcheck disable=SC2046
 c++ -std=c++17 -Wall -Wextra -Werror -fsyntax-only -x c++ -include heddle/tokenizer.h /dev/null $(pkg-config --cflags heddle)
 echo "ok"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goldens with one JSON object per line: strings, arrays of integers, and words such as false; a line ends the test that reads it when it is anything else.
+// Goldens with one JSON object per line: strings, arrays of integers, and words such as false; a line ends the test that reads it
+// when it is anything else.
 #ifndef HEDDLE_TESTS_JSONL_H
 #define HEDDLE_TESTS_JSONL_H
 
@@ -19,7 +20,8 @@ static inline uint32_t json_hex4(const char *digits) {
 }
 
 static inline void json_put_utf8(HdBuf *out, uint32_t code) {
-    char bytes[4] = {(char)(0xF0 | code >> 18), (char)(0x80 | (code >> 12 & 0x3F)), (char)(0x80 | (code >> 6 & 0x3F)), (char)(0x80 | (code & 0x3F))};
+    char bytes[4] = {(char)(0xF0 | code >> 18), (char)(0x80 | (code >> 12 & 0x3F)), (char)(0x80 | (code >> 6 & 0x3F)),
+                     (char)(0x80 | (code & 0x3F))};
     if (code < 0x10000) bytes[1] = (char)(0xE0 | code >> 12);
     if (code < 0x800) bytes[2] = (char)(0xC0 | code >> 6);
     if (code < 0x80) bytes[3] = (char)code;

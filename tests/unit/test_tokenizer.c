@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tokenizer against ids by Hugging Face's tokenizers (tests/tools/make_tokenizer_golden.py), its decoder, and vocabularies that contradict themselves.
+// The tokenizer against ids by Hugging Face's tokenizers (tests/tools/make_tokenizer_golden.py), its decoder, and vocabularies
+// that contradict themselves.
 #include "jsonl.h"
 #include "runtime/gguf.h"
 #include "runtime/tokenizer.h"
@@ -94,8 +95,10 @@ static void check_ids(const HeddleTokenizer *tokenizer, const Record *record, si
     uint32_t count;
     must(heddle_tokenize(tokenizer, record->text.data, record->text.len, record->special, &ids, &count));
     for (uint32_t i = 0; i < count && i < record->ids.len; i++)
-        if (ids[i] != record->ids.data[i]) fail_msg("line %zu, \"%s\": id %u is %d, expected %d", line, record->text.data, i, ids[i], record->ids.data[i]);
-    if (count != record->ids.len) fail_msg("line %zu, \"%s\": %u ids, expected %zu", line, record->text.data, count, record->ids.len);
+        if (ids[i] != record->ids.data[i])
+            fail_msg("line %zu, \"%s\": id %u is %d, expected %d", line, record->text.data, i, ids[i], record->ids.data[i]);
+    if (count != record->ids.len)
+        fail_msg("line %zu, \"%s\": %u ids, expected %zu", line, record->text.data, count, record->ids.len);
     free(ids);
 }
 
@@ -163,9 +166,18 @@ static void test_golden(void **state) {
 static void test_ill_formed(void **state) {
     (void)state;
     static const struct { const char *bytes, *as; } cases[] = {
-        {"a\xFF" "b", "a\uFFFDb"},       {"\x80\x80", "\uFFFD\uFFFD"},   {"\xC0\xAF", "\uFFFD\uFFFD"},           {"\xE4\xB8", "\uFFFD"},
-        {"\xE4\xB8 x", "\uFFFD x"},      {"\xED\xA0\x80", "\uFFFD\uFFFD\uFFFD"}, {"\xF0\x9F\x98" "A", "\uFFFDA"}, {"\xF4\x90\x80\x80", "\uFFFD\uFFFD\uFFFD\uFFFD"},
-        {"\xE0\x80\xAF", "\uFFFD\uFFFD\uFFFD"}, {"\xF8\x88", "\uFFFD\uFFFD"}, {"ok \xC3", "ok \uFFFD"},           {"\xC3<|im_end|>", "\uFFFD<|im_end|>"},
+        {"a\xFF" "b", "a\uFFFDb"},
+        {"\x80\x80", "\uFFFD\uFFFD"},
+        {"\xC0\xAF", "\uFFFD\uFFFD"},
+        {"\xE4\xB8", "\uFFFD"},
+        {"\xE4\xB8 x", "\uFFFD x"},
+        {"\xED\xA0\x80", "\uFFFD\uFFFD\uFFFD"},
+        {"\xF0\x9F\x98" "A", "\uFFFDA"},
+        {"\xF4\x90\x80\x80", "\uFFFD\uFFFD\uFFFD\uFFFD"},
+        {"\xE0\x80\xAF", "\uFFFD\uFFFD\uFFFD"},
+        {"\xF8\x88", "\uFFFD\uFFFD"},
+        {"ok \xC3", "ok \uFFFD"},
+        {"\xC3<|im_end|>", "\uFFFD<|im_end|>"},
     };
     Opened opened;
     must(open_tokenizer(model, &opened));
@@ -188,7 +200,8 @@ static void test_ill_formed(void **state) {
 static void test_long(void **state) {
     (void)state;
     static const struct { const char *unit, *end; } cases[] = {
-        {"a", ""}, {" ", "x"}, {"=", "\n"}, {"\n", " x"}, {"the", ""}, {"\u0316\u0301", "a"}, {"\u0301\u0316", ""}, {"\u00e9", ""}, {"<|im_en", ""}, {"\xE4", ""}, {" \r", "."},
+        {"a", ""},      {" ", "x"},      {"=", "\n"},  {"\n", " x"}, {"the", ""}, {"\u0316\u0301", "a"}, {"\u0301\u0316", ""},
+        {"\u00e9", ""}, {"<|im_en", ""}, {"\xE4", ""}, {" \r", "."},
     };
     enum { UNITS = 1000000 };
     Opened opened;
@@ -280,7 +293,8 @@ static void test_held_back(void **state) {
 
 // ---- added tokens ----------------------------------------------------------------------------------------------
 
-static void expect_ids(const HeddleTokenizer *tokenizer, const char *text, bool special, const int32_t *expected, uint32_t expected_count) {
+static void expect_ids(const HeddleTokenizer *tokenizer, const char *text, bool special, const int32_t *expected,
+                       uint32_t expected_count) {
     int32_t *ids;
     uint32_t count;
     must(heddle_tokenize(tokenizer, text, strlen(text), special, &ids, &count));
@@ -297,7 +311,8 @@ static void write_added(GgufWriter *writer, const void *user) {
     uint32_t next = 0x100;
     for (uint32_t byte = 0; byte < 256; byte++) {
         uint32_t code = (byte >= 33 && byte <= 126) || (byte >= 161 && byte != 173) ? byte : next++;
-        int len = code < 0x80 ? snprintf(texts[byte], 3, "%c", (char)code) : snprintf(texts[byte], 3, "%c%c", (char)(0xC0 | code >> 6), (char)(0x80 | (code & 0x3F)));
+        int len = code < 0x80 ? snprintf(texts[byte], 3, "%c", (char)code)
+                              : snprintf(texts[byte], 3, "%c%c", (char)(0xC0 | code >> 6), (char)(0x80 | (code & 0x3F)));
         tokens[byte] = (HdStr){texts[byte], (size_t)len};
         types[byte] = 1;
     }
@@ -341,17 +356,25 @@ static void expect_refusal(const char *dropped, Edit *edit, const void *user, He
     write_vocabulary(temporary, dropped, edit, user);
     HeddleStatus *status = open_tokenizer(temporary, &opened);
     if (!status) fail_msg("accepted; expected %s", fragment);
-    if (!strstr(heddle_status_message(status), fragment)) fail_msg("\"%s\" does not say \"%s\"", heddle_status_message(status), fragment);
-    if (!strstr(heddle_status_message(status), temporary)) fail_msg("\"%s\" does not name the file", heddle_status_message(status));
+    if (!strstr(heddle_status_message(status), fragment))
+        fail_msg("\"%s\" does not say \"%s\"", heddle_status_message(status), fragment);
+    if (!strstr(heddle_status_message(status), temporary))
+        fail_msg("\"%s\" does not name the file", heddle_status_message(status));
     assert_int_equal(heddle_status_code(status), code);
     heddle_status_free(status);
     close_tokenizer(&opened);
 }
 
 static void set_model(GgufWriter *writer, const void *name) { gguf_writer_string(writer, "tokenizer.ggml.model", hd_str(name)); }
-static void set_eos(GgufWriter *writer, const void *id) { gguf_writer_u32(writer, "tokenizer.ggml.eos_token_id", *(const uint32_t *)id); }
-static void add_eot(GgufWriter *writer, const void *id) { gguf_writer_u32(writer, "tokenizer.ggml.eot_token_id", *(const uint32_t *)id); }
-static void set_merge(GgufWriter *writer, const void *merge) { gguf_writer_strings(writer, "tokenizer.ggml.merges", (HdStr[]){HD_STR("t h"), hd_str(merge)}, 2); }
+static void set_eos(GgufWriter *writer, const void *id) {
+    gguf_writer_u32(writer, "tokenizer.ggml.eos_token_id", *(const uint32_t *)id);
+}
+static void add_eot(GgufWriter *writer, const void *id) {
+    gguf_writer_u32(writer, "tokenizer.ggml.eot_token_id", *(const uint32_t *)id);
+}
+static void set_merge(GgufWriter *writer, const void *merge) {
+    gguf_writer_strings(writer, "tokenizer.ggml.merges", (HdStr[]){HD_STR("t h"), hd_str(merge)}, 2);
+}
 
 static void set_types(GgufWriter *writer, const void *last) {
     static int64_t types[4096];
@@ -373,28 +396,39 @@ static void add_embedding(GgufWriter *writer, const void *user) {
 
 static void test_refusals(void **state) {
     (void)state;
-    static const char *const required[] = {"tokenizer.ggml.model", "tokenizer.ggml.pre", "tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.merges"};
+    static const char *const required[] = {"tokenizer.ggml.model", "tokenizer.ggml.pre", "tokenizer.ggml.tokens",
+                                           "tokenizer.ggml.token_type", "tokenizer.ggml.merges"};
     for (size_t i = 0; i < HD_COUNT(required); i++) expect_refusal(required[i], NULL, NULL, HEDDLE_NOT_FOUND, required[i]);
-    expect_refusal("tokenizer.ggml.model", set_model, "llama", HEDDLE_UNSUPPORTED, "tokenizer.ggml.model is \"llama\", known is gpt2");
-    expect_refusal("tokenizer.ggml.pre", set_pre, "default", HEDDLE_UNSUPPORTED, "tokenizer.ggml.pre is \"default\", known are qwen35, qwen2");
+    expect_refusal("tokenizer.ggml.model", set_model, "llama", HEDDLE_UNSUPPORTED,
+                   "tokenizer.ggml.model is \"llama\", known is gpt2");
+    expect_refusal("tokenizer.ggml.pre", set_pre, "default", HEDDLE_UNSUPPORTED,
+                   "tokenizer.ggml.pre is \"default\", known are qwen35, qwen2");
     expect_refusal("tokenizer.ggml.pre", set_pre, "", HEDDLE_UNSUPPORTED, "tokenizer.ggml.pre is \"\"");
-    expect_refusal("tokenizer.ggml.eos_token_id", set_eos, &(uint32_t){4096}, HEDDLE_BAD_DATA, "tokenizer.ggml.eos_token_id is 4096");
+    expect_refusal("tokenizer.ggml.eos_token_id", set_eos, &(uint32_t){4096}, HEDDLE_BAD_DATA,
+                   "tokenizer.ggml.eos_token_id is 4096");
     expect_refusal("", add_eot, &(uint32_t){UINT32_MAX}, HEDDLE_BAD_DATA, "tokenizer.ggml.eot_token_id is 4294967295");
-    expect_refusal("tokenizer.ggml.merges", set_merge, "th", HEDDLE_BAD_DATA, "tokenizer.ggml.merges[1] \"th\": expected two tokens");
+    expect_refusal("tokenizer.ggml.merges", set_merge, "th", HEDDLE_BAD_DATA,
+                   "tokenizer.ggml.merges[1] \"th\": expected two tokens");
     expect_refusal("tokenizer.ggml.merges", set_merge, "", HEDDLE_BAD_DATA, "tokenizer.ggml.merges[1] \"\": expected two tokens");
-    expect_refusal("tokenizer.ggml.merges", set_merge, "t qqqqq", HEDDLE_BAD_DATA, "tokenizer.ggml.merges[1] \"t qqqqq\": a part is not");
-    expect_refusal("tokenizer.ggml.merges", set_merge, "q q", HEDDLE_BAD_DATA, "tokenizer.ggml.merges[1] \"q q\": the joined text is not");
-    expect_refusal("tokenizer.ggml.token_type", set_types, &(int64_t){6}, HEDDLE_BAD_DATA, "tokenizer.ggml.token_type[4095] is 6");
-    expect_refusal("tokenizer.ggml.token_type", set_types, &(int64_t){-1}, HEDDLE_BAD_DATA, "tokenizer.ggml.token_type[4095] is -1");
-    expect_refusal("tokenizer.ggml.token_type", set_types, &(int64_t){0}, HEDDLE_BAD_DATA, "tokenizer.ggml.token_type has 4095 entries");
+    expect_refusal("tokenizer.ggml.merges", set_merge, "t qqqqq", HEDDLE_BAD_DATA,
+                   "tokenizer.ggml.merges[1] \"t qqqqq\": a part is not");
+    expect_refusal("tokenizer.ggml.merges", set_merge, "q q", HEDDLE_BAD_DATA,
+                   "tokenizer.ggml.merges[1] \"q q\": the joined text is not");
+    expect_refusal("tokenizer.ggml.token_type", set_types, &(int64_t){6}, HEDDLE_BAD_DATA,
+                   "tokenizer.ggml.token_type[4095] is 6");
+    expect_refusal("tokenizer.ggml.token_type", set_types, &(int64_t){-1}, HEDDLE_BAD_DATA,
+                   "tokenizer.ggml.token_type[4095] is -1");
+    expect_refusal("tokenizer.ggml.token_type", set_types, &(int64_t){0}, HEDDLE_BAD_DATA,
+                   "tokenizer.ggml.token_type has 4095 entries");
     expect_refusal("tokenizer.ggml.tokens", set_tokens, NULL, HEDDLE_BAD_DATA, "tokenizer.ggml.tokens[0] and [2] are both \"a\"");
     expect_refusal("", add_embedding, NULL, HEDDLE_BAD_DATA, "token_embd.weight has 4095 rows");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden), cmocka_unit_test(test_ill_formed), cmocka_unit_test(test_long),     cmocka_unit_test(test_tokens),
-        cmocka_unit_test(test_held_back), cmocka_unit_test(test_added),   cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_golden),   cmocka_unit_test(test_ill_formed), cmocka_unit_test(test_long),
+        cmocka_unit_test(test_tokens),   cmocka_unit_test(test_held_back),  cmocka_unit_test(test_added),
+        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, make_temporary, remove_temporary);
 }
