@@ -118,7 +118,7 @@ static HdStatus *check_numerics(const IrModule *module, const HeddleCompileOptio
 
 static HdStatus *generate(const GgufFile *file, IrModule *module, const Setup *setup, const HeddleCompileOptions *options, HdBuf *out_module)
 {
-    CgOptions codegen = {.jobs = options->jobs, .dump_dir = options->dump_dir, .cache_dir = options->cache_dir, .log = options->log};
+    CgOptions codegen = {.jobs = options->jobs, .dump_dir = options->dump_dir, .cache_dir = options->cache_dir};
     CgProgram *program;
     HD_TRY(check_numerics(module, options));
     HD_TRY(cg_compile(module, &setup->target, &codegen, &program));

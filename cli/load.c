@@ -35,8 +35,10 @@ static HdStatus *check_module_options(const CliOptions *options)
 // A module compiled to a file that only this process sees.
 static HdStatus *compile_once(const CliOptions *options, const HeddleCompileOptions *compile, HeddleModule **out_module)
 {
-    char path[] = "/tmp/heddle-XXXXXX";
+    const char *folder = getenv("TMPDIR");
+    char path[4096];
     HdBuf reply = {0};
+    snprintf(path, sizeof path, "%s/heddle-XXXXXX", folder && folder[0] ? folder : "/tmp");
     int fd = mkstemp(path);
     if (fd < 0) return hd_error(HD_IO, "cannot make a temporary file for the module: %s", path);
     close(fd);

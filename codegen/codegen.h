@@ -27,7 +27,7 @@ typedef struct CgLaunch {
     uint32_t bytes, flops;       // rows of exprs: moved and computed, per launch
 } CgLaunch;
 typedef struct CgKernel { char *name; HdDigest digest; } CgKernel;   // name: the symbol in the object; digest: of its .hkr text
-typedef struct CgWeight { const char *name; IrType type; IrLayout layout; uint64_t packed_bytes; } CgWeight;   // packed_bytes 0: mapped, native
+typedef struct CgWeight { const char *name; IrType type; uint64_t packed_bytes; } CgWeight;   // packed_bytes 0: mapped, native
 typedef struct CgState { const char *name; IrStateKind kind; IrDtype dtype; uint64_t row_bytes; } CgState;      // row: one position (KV), or the whole plane
 typedef struct CgResult { const char *name; int64_t arena_offset; IrType type; uint32_t rows; } CgResult;       // rows: row of exprs
 typedef struct CgClass {         // "load", "decode", "small", "prefill"
@@ -51,7 +51,6 @@ typedef struct CgOptions {
     uint32_t jobs;               // compile threads, 0: 2
     const char *dump_dir;        // write every stage of every kernel there; NULL: no
     const char *cache_dir;       // objects by content; NULL: none
-    const HdLog *log;
 } CgOptions;
 
 // Compiles every graph of `module` (all in the partitioned, planned, scheduled form). The result does not depend on jobs,

@@ -102,25 +102,11 @@ static int by_stage(const void *a, const void *b)
 
 // ---- graphs ----------------------------------------------------------------------------------------------------
 
-// Module key "bounds.<graph>" is "T S C R".
-static HdStatus *graph_bound(const IrModule *module, const IrGraph *graph, IrBinding *out_bound)
-{
-    char key[64];
-    snprintf(key, sizeof key, "bounds.%s", graph->name);
-    const char *text = ir_module_key(module, key);
-    *out_bound = (IrBinding){{1, 1, 1, 1}};
-    long long v[4];
-    if (!text) return NULL;
-    if (sscanf(text, "%lld %lld %lld %lld", &v[0], &v[1], &v[2], &v[3]) != 4)
-        return hd_error(HD_BAD_DATA, "module key %s is \"%s\", expected four numbers: T S C R", key, text);
-    for (int i = 0; i < 4; i++) out_bound->value[i] = v[i];
-    return NULL;
-}
-
 static HdStatus *build_graph(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph)
 {
-    CgClass class = {.name = hd_xstrdup(graph->name), .arena_bytes = graph->arena_bytes < 0 ? 0 : (uint64_t)graph->arena_bytes};
-    HD_TRY(graph_bound(graph->module, graph, &class.bound));
+    CgClass class = {.name = hd_xstrdup(graph->name), .bound = {{1, 1, 1, 1}},
+                     .arena_bytes = graph->arena_bytes < 0 ? 0 : (uint64_t)graph->arena_bytes};
+    ir_graph_bound(graph, &class.bound);
     builder->class = &class;
     HdStatus *status = NULL;
     IR_FOR_OPS(graph, 0, op) {

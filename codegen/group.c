@@ -35,21 +35,20 @@ static KirRef add_param(CgBuild *build, KirType type, HeddleArgKind kind, int64_
 }
 
 // The row of `program`'s weight table for a name in a layout; added when new.
-static uint32_t weight_row(CgProgram *program, const IrGraph *graph, const char *name, const IrType *type, IrLayout layout)
+static uint32_t weight_row(CgProgram *program, const char *name, const IrType *type, IrLayout layout)
 {
     for (uint32_t i = 0; i < program->weights.len; i++)
-        if (program->weights.data[i].layout == layout && !strcmp(program->weights.data[i].name, name)) return i;
+        if (program->weights.data[i].type.layout == layout && !strcmp(program->weights.data[i].name, name)) return i;
     int64_t rows = 1;
     for (uint32_t i = 0; i + 1 < type->rank; i++) rows *= type->dims[i];
     int64_t columns = type->dims[type->rank - 1];
-    CgWeight weight = {hd_xstrdup(name), *type, layout, 0};
+    CgWeight weight = {hd_xstrdup(name), *type, 0};
     weight.type.layout = layout;
     if (layout != IR_LAYOUT_NATIVE) {
         // Experts are packed one after another, each padded to whole panels.
         int64_t experts = type->rank == 3 ? type->dims[0] : 1;
         weight.packed_bytes = (uint64_t)experts * cg_layout_bytes(type->dtype, layout, (uint64_t)(rows / experts), (uint64_t)columns);
     }
-    (void)graph;
     hd_vec_push(&program->weights, weight);
     return (uint32_t)program->weights.len - 1;
 }
@@ -77,7 +76,7 @@ static CgArg address_of(CgBuild *build, IrValue value)
     const IrGraph *graph = build->graph;
     const IrValueData *data = ir_value(graph, value);
     switch (data->kind) {
-    case IR_VALUE_WEIGHT: return (CgArg){HEDDLE_ARG_WEIGHT, weight_row(build->program, graph, data->name, &data->type, data->type.layout)};
+    case IR_VALUE_WEIGHT: return (CgArg){HEDDLE_ARG_WEIGHT, weight_row(build->program, data->name, &data->type, data->type.layout)};
     case IR_VALUE_STATE: return (CgArg){HEDDLE_ARG_STATE, state_row(build->program, graph, data)};
     case IR_VALUE_INPUT: return (CgArg){HEDDLE_ARG_INPUT, (int64_t)input_of((IrInputKind)data->index)};
     case IR_VALUE_RESULT: {
@@ -85,7 +84,7 @@ static CgArg address_of(CgBuild *build, IrValue value)
         const IrOp *op = ir_op(graph, data->op);
         if (op->attr_mask >> IR_ATTR_KIND & 1 && !strcmp(op->attr[IR_ATTR_KIND].name, ir_group_name(IR_GROUP_PACK))) {
             const IrValueData *source = ir_value(graph, op->operands[0]);
-            return (CgArg){HEDDLE_ARG_WEIGHT, weight_row(build->program, graph, source->name, &source->type, data->type.layout)};
+            return (CgArg){HEDDLE_ARG_WEIGHT, weight_row(build->program, source->name, &source->type, data->type.layout)};
         }
         HD_ASSERT(data->offset >= 0);
         return (CgArg){HEDDLE_ARG_ARENA, data->offset};

@@ -248,7 +248,7 @@ static void put_weights(Writing *writing)
     Cells cells = {0};
     for (size_t i = 0; i < writing->program->weights.len; i++) {
         const CgWeight *weight = &writing->program->weights.data[i];
-        hd_vec_push(&layouts, hd_str(ir_layout_name(weight->layout)));
+        hd_vec_push(&layouts, hd_str(ir_layout_name(weight->type.layout)));
         hd_vec_push(&cells, tensor_row(writing, weight));
         hd_vec_push(&cells, (int64_t)weight->packed_bytes);
     }

@@ -220,6 +220,22 @@ int64_t ir_dim_eval(const IrGraph *graph, IrDim dim, const IrBinding *binding) {
     return ir_dim_is_sym(dim) ? ir_expr_eval(&graph->syms.data[ir_dim_sym(dim)].expr, binding) : dim;
 }
 
+bool ir_graph_bound(const IrGraph *graph, IrBinding *out_bound) {
+    HdBuf key = {0};
+    IrBinding bound;
+    hd_buf_printf(&key, "bounds.%s", graph->name);
+    const char *text = ir_module_key(graph->module, key.data);
+    hd_buf_free(&key);
+    for (int i = 0; i < IR_SYM_BASE_COUNT; i++) {
+        size_t len = text ? strcspn(text, " ") : 0;
+        bool last = i == IR_SYM_BASE_COUNT - 1;
+        if (!text || !hd_parse_i64((HdStr){text, len}, &bound.value[i]) || bound.value[i] < 1 || text[len] != (last ? '\0' : ' ')) return false;
+        text += len + !last;
+    }
+    *out_bound = bound;
+    return true;
+}
+
 // ---- types ---------------------------------------------------------------------------------------------------
 
 bool ir_type_eq(const IrType *a, const IrType *b) {

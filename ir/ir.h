@@ -191,6 +191,9 @@ void ir_graph_remove(IrModule *module, IrGraph *graph);
 IrDim ir_dim(IrGraph *graph, const char *name, const IrExpr *expr);
 IrExpr ir_dim_expr(const IrGraph *graph, IrDim dim);
 int64_t ir_dim_eval(const IrGraph *graph, IrDim dim, const IrBinding *binding);
+// The largest T, S, C and R that the graph is made for: module key "bounds.<graph>" = "T S C R", made by specialise. False, with *out_bound unchanged,
+// when the key is missing or is not four positive numbers (which the verifier refuses).
+bool ir_graph_bound(const IrGraph *graph, IrBinding *out_bound);
 int64_t ir_type_elements(const IrGraph *graph, const IrType *type, const IrBinding *binding);
 int64_t ir_type_bytes(const IrGraph *graph, const IrType *type, const IrBinding *binding);   // native layout; Q8A included
 

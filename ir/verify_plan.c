@@ -154,19 +154,6 @@ static HdStatus *find_placed(const IrGraph *graph, PlacedList *out_placed) {
     return NULL;
 }
 
-static HdStatus *read_bounds(const IrGraph *graph, const char *text, IrBinding *out_bounds) {
-    for (int i = 0; i < IR_SYM_BASE_COUNT; i++) {
-        size_t len = strcspn(text, " ");
-        bool last = i == IR_SYM_BASE_COUNT - 1;
-        if (!hd_parse_i64((HdStr){text, len}, &out_bounds->value[i]) || out_bounds->value[i] < 1 ||
-            text[len] != (last ? '\0' : ' '))
-            return hd_error(HD_INTERNAL, "@%s: key \"bounds.%s\" must be four positive numbers T S C R", graph->name,
-                            graph->name);
-        text += len + !last;
-    }
-    return NULL;
-}
-
 static HdStatus *check_overlaps(const IrGraph *graph, const PlacedList *placed, const Range *ranges) {
     for (size_t i = 0; i < placed->len; i++)
         for (size_t k = 0; k < i; k++) {
@@ -209,10 +196,11 @@ HdStatus *verify_placements(const IrGraph *graph) {
     IrBinding bounds;
     HdBuf key = {0};
     hd_buf_printf(&key, "bounds.%s", graph->name);
-    const char *text = ir_module_key(graph->module, key.data);
+    bool has_key = ir_module_key(graph->module, key.data) != NULL, known = ir_graph_bound(graph, &bounds);
     HdStatus *status = find_placed(graph, &placed);
-    if (!status && text) status = read_bounds(graph, text, &bounds);
-    if (!status && text) status = check_placed(graph, &placed, &bounds);
+    if (!status && has_key && !known)
+        status = hd_error(HD_INTERNAL, "@%s: key \"%s\" must be four positive numbers T S C R", graph->name, key.data);
+    if (!status && known) status = check_placed(graph, &placed, &bounds);
     hd_buf_free(&key);
     hd_vec_free(&placed);
     return status;

@@ -35,7 +35,7 @@ static void chunk(IrGraph *graph, PassCtx *ctx, IrOpRef ref)
 HdStatus *pass_delta_net(IrGraph *graph, PassCtx *ctx)
 {
     IrBinding bound = {{2, 1, 1, 1}};
-    pass_bound(graph, &bound);
+    ir_graph_bound(graph, &bound);
     bool one = bound.value[IR_SYM_T] == 1, wy = !strcmp(pass_option(ctx, "form"), "wy");
     IrOpRef next;
     for (IrOpRef ref = graph->blocks.data[0].first; ref; ref = next) {

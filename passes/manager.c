@@ -246,17 +246,6 @@ static void describe(const Pipeline *pipeline, HdBuf *out_text)
 
 // ---- running ---------------------------------------------------------------------------------------------------
 
-bool pass_bound(const IrGraph *graph, IrBinding *out_bound)
-{
-    char key[80];
-    snprintf(key, sizeof key, "bounds.%s", graph->name);
-    const char *text = ir_module_key(graph->module, key);
-    long long v[4];
-    if (!text || sscanf(text, "%lld %lld %lld %lld", &v[0], &v[1], &v[2], &v[3]) != 4) return false;
-    for (int i = 0; i < 4; i++) out_bound->value[i] = v[i];
-    return true;
-}
-
 static HdStatus *run_on(IrGraph *graph, PassCtx *ctx)
 {
     const PassConfig *config = ctx->config;

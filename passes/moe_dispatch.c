@@ -22,7 +22,7 @@ static IrValue plan_for(IrGraph *graph, PassCtx *ctx, IrOpRef ref, IrValue ids, 
 HdStatus *pass_moe_dispatch(IrGraph *graph, PassCtx *ctx)
 {
     IrBinding bound = {{2, 1, 1, 1}};
-    pass_bound(graph, &bound);
+    ir_graph_bound(graph, &bound);
     IR_FOR_OPS(graph, 0, ref) {
         const IrOp *op = ir_op(graph, ref);
         if (op->kind != IR_OP_grouped_linear || op->operand_count != 3) continue;

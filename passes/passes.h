@@ -79,8 +79,6 @@ bool pass_fire(PassCtx *ctx, PassRule rule, const IrGraph *graph, IrOpRef node);
 void pass_missed(PassCtx *ctx, PassRule rule, const IrGraph *graph, IrOpRef node, PassMissed reason);
 const char *pass_option(const PassCtx *ctx, const char *name);            // the value, or the default
 int64_t pass_option_int(const PassCtx *ctx, const char *name);
-// The bound of `graph` (module key "bounds.<graph>"): T, S, C, R; T = 1 tells class decode.
-bool pass_bound(const IrGraph *graph, IrBinding *out_bound);
 
 // ---- one function per pass, in files of the same name ----------------------------------------------------------
 #define PASS(name, text, numerics, mandatory, doc) PassRun pass_##name;

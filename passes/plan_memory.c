@@ -61,7 +61,7 @@ HdStatus *pass_plan_memory(IrGraph *graph, PassCtx *ctx)
 {
     IrBinding bound = {{1, 1, 1, 1}};
     Lives lives = {0};
-    pass_bound(graph, &bound);
+    ir_graph_bound(graph, &bound);
     graph->arena_bytes = 0;
     if (graph->results.len == 0) return NULL;   // @load: what it makes are packed weights
     collect(graph, &bound, &lives);

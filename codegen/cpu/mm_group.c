@@ -266,13 +266,9 @@ static void tile(const MmJob *job, KirRef first, uint32_t tokens, MmTokenAt *at,
 }
 
 int64_t mm_job_most(const MmJob *job, IrDim dim) {
-    char key[64];
-    long long v[IR_SYM_BASE_COUNT];
+    IrBinding bound;
     if (!ir_dim_is_sym(dim)) return dim;
-    snprintf(key, sizeof key, "bounds.%s", job->graph->name);   // "T S C R", made by specialise
-    const char *text = ir_module_key(job->graph->module, key);
-    if (!text || sscanf(text, "%lld %lld %lld %lld", &v[0], &v[1], &v[2], &v[3]) != 4) return 0;
-    return ir_dim_eval(job->graph, dim, &(IrBinding){{v[0], v[1], v[2], v[3]}});
+    return ir_graph_bound(job->graph, &bound) ? ir_dim_eval(job->graph, dim, &bound) : 0;
 }
 
 void mm_job_tokens(MmJob *job, KirRef count, int64_t most, MmTokenAt *at, void *user) {

@@ -112,7 +112,7 @@ static inline void hand_load(CgProgram *program, const HandOptions *options)
 static inline void hand_weight(CgProgram *program, const char *name, int64_t rows, int64_t columns, IrLayout layout,
                                uint64_t packed)
 {
-    CgWeight weight = {hd_xstrdup(name), {IR_F32, layout, 2, {rows, columns}}, layout, packed};
+    CgWeight weight = {hd_xstrdup(name), {IR_F32, layout, 2, {rows, columns}}, packed};
     hd_vec_push(&program->weights, weight);
 }
 

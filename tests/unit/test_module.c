@@ -73,7 +73,7 @@ static void same_tables(const HeddleModule *module, const CgProgram *program)
     assert_int_equal(module->weight_count, program->weights.len);
     for (uint32_t i = 0; i < module->weight_count; i++) {
         assert_string_equal(module->tensors[module->weights[i].tensor].name, program->weights.data[i].name);
-        assert_string_equal(module->weights[i].layout, ir_layout_name(program->weights.data[i].layout));
+        assert_string_equal(module->weights[i].layout, ir_layout_name(program->weights.data[i].type.layout));
         assert_int_equal(module->weights[i].packed_bytes, program->weights.data[i].packed_bytes);
     }
     assert_int_equal(module->tensor_count, 2);               // "out" twice in the weight table
