@@ -12,11 +12,7 @@ static void change_kind(IrGraph *graph, IrOpRef ref, IrOpKind kind) { ir_op(grap
 static IrOpRef build_before(IrGraph *graph, IrOpRef ref, IrOpKind kind, const IrValue *operands, uint32_t count, const IrAttr *attrs)
 {
     IrBuild build = {.kind = kind, .operands = operands, .operand_count = count, .attrs = attrs, .attr_count = 2, .before = ref};
-    HdStatus *status;
-    IrOpRef made = ir_build(graph, &build, &status);
-    if (status) hd_assert_failed(__FILE__, __LINE__, hd_status_message(status));
-    ir_op(graph, made)->layer = ir_op(graph, ref)->layer;
-    return made;
+    return pass_build(graph, &build, ref);
 }
 
 static void chunk(IrGraph *graph, PassCtx *ctx, IrOpRef ref)

@@ -13,19 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static IrType result_type(const IrGraph *graph, IrOpRef ref)
-{
-    const IrOp *op = ir_op(graph, ref);
-    return ir_value(graph, op->result_count ? op->results[0] : op->operands[0])->type;
-}
-
 // ---- what may join ---------------------------------------------------------------------------------------------
 
 static bool joins_product(const PassGrowth *growth, IrOpRef op, IrValue via, PassMissed *out_reason)
 {
     *out_reason = MISSED_not_elementwise;
     if (!pass_is_arithmetic(growth->graph, op)) return false;
-    IrType type = result_type(growth->graph, op);
+    IrType type = pass_type(growth->graph, op);
     *out_reason = MISSED_other_shape;
     return pass_same_dims(&type, &ir_value(growth->graph, via)->type);
 }
@@ -35,7 +29,7 @@ static bool joins_attention(const PassGrowth *growth, IrOpRef op, IrValue via, P
     *out_reason = MISSED_not_elementwise;
     (void)via;
     if (!pass_is_arithmetic(growth->graph, op)) return false;
-    IrType type = result_type(growth->graph, op);
+    IrType type = pass_type(growth->graph, op);
     const IrType *heads = &growth->anchor;   // [T, H, d]
     *out_reason = MISSED_other_shape;
     bool flat = type.rank == 2 && type.dims[0] == heads->dims[0] && type.dims[1] == heads->dims[1] * heads->dims[2];
@@ -44,24 +38,9 @@ static bool joins_attention(const PassGrowth *growth, IrOpRef op, IrValue via, P
 
 static bool joins_route(const PassGrowth *growth, IrOpRef op, IrValue via, PassMissed *out_reason)
 {
-    IrRole role = pass_role(growth->graph, op);
-    IrType type = result_type(growth->graph, op);
-    (void)via;
     *out_reason = MISSED_not_elementwise;
-    if (!pass_is_arithmetic(growth->graph, op) && role != IR_ROLE_REDUCE) return false;
-    *out_reason = MISSED_other_shape;
-    return type.dtype == IR_F32 && pass_same_rows(&type, &growth->anchor);
-}
-
-static bool joins_heads(const PassGrowth *growth, IrOpRef op, IrValue via, PassMissed *out_reason)
-{
-    IrRole role = pass_role(growth->graph, op);
-    IrType type = result_type(growth->graph, op);
-    (void)via;
-    *out_reason = MISSED_not_elementwise;
-    if (role != IR_ROLE_ELEMENTWISE && role != IR_ROLE_REDUCE) return false;
-    *out_reason = MISSED_other_shape;
-    return pass_same_rows(&type, &growth->anchor);
+    if (pass_role(growth->graph, op) == IR_ROLE_ELEMENTWISE && !pass_is_arithmetic(growth->graph, op)) return false;
+    return pass_joins_rows(growth, op, via, out_reason) && pass_type(growth->graph, op).dtype == IR_F32;
 }
 
 // ---- convolution -----------------------------------------------------------------------------------------------
@@ -134,7 +113,7 @@ static void add_twin(PassGrowth *growth)
     IR_FOR_OPS(growth->graph, 0, ref) {
         const IrOp *op = ir_op(growth->graph, ref);
         if (op->kind != IR_OP_grouped_linear || ref == growth->group.members.data[0] || op->operand_count != anchor.operand_count) continue;
-        IrType type = result_type(growth->graph, ref);
+        IrType type = pass_type(growth->graph, ref);
         bool twin = op->operands[0] == anchor.operands[0] && op->operands[2] == anchor.operands[2] && pass_same_dims(&type, &growth->anchor);
         if (twin && op->operand_count == 4) twin = op->operands[3] == anchor.operands[3];
         if (twin) {
@@ -160,16 +139,16 @@ static const Anchor anchors[] = {
     {IR_OP_attention, 3, RULE_fuse_epilogue_attention, IR_GROUP_ATTENTION, joins_attention, true},
     {IR_OP_conv1d, 2, RULE_fuse_epilogue_conv, IR_GROUP_CONV, joins_product, false},
     {IR_OP_topk, 2, RULE_fuse_epilogue_topk, IR_GROUP_TOPK, joins_route, false},
-    {IR_OP_rms_norm, 3, RULE_fuse_epilogue_heads, IR_GROUP_ROWWISE, joins_heads, false},
-    {IR_OP_l2_norm, 3, RULE_fuse_epilogue_heads, IR_GROUP_ROWWISE, joins_heads, false},
-    {IR_OP_rope, 3, RULE_fuse_epilogue_heads, IR_GROUP_ROWWISE, joins_heads, false},
-    {IR_OP_kv_append, 3, RULE_fuse_epilogue_heads, IR_GROUP_ROWWISE, joins_heads, false},
+    {IR_OP_rms_norm, 3, RULE_fuse_epilogue_heads, IR_GROUP_ROWWISE, pass_joins_rows, false},
+    {IR_OP_l2_norm, 3, RULE_fuse_epilogue_heads, IR_GROUP_ROWWISE, pass_joins_rows, false},
+    {IR_OP_rope, 3, RULE_fuse_epilogue_heads, IR_GROUP_ROWWISE, pass_joins_rows, false},
+    {IR_OP_kv_append, 3, RULE_fuse_epilogue_heads, IR_GROUP_ROWWISE, pass_joins_rows, false},
 };
 
 static void fuse_at(IrGraph *graph, PassCtx *ctx, const Anchor *anchor, IrOpRef ref)
 {
     PassGrowth growth = {.graph = graph, .ctx = ctx, .rule = anchor->rule, .kind = anchor->group, .accepts = anchor->accepts,
-                         .through_views = anchor->through_views, .anchor = result_type(graph, ref)};
+                         .through_views = anchor->through_views, .anchor = pass_type(graph, ref)};
     hd_vec_push(&growth.group.members, ref);
     if (anchor->kind == IR_OP_grouped_linear) add_twin(&growth);
     if (anchor->kind == IR_OP_conv1d) grow_conv(&growth);
@@ -184,7 +163,7 @@ HdStatus *pass_fuse_epilogue(IrGraph *graph, PassCtx *ctx)
     for (size_t a = 0; a < HD_COUNT(anchors); a++) {
         pass_walk_restart(&walk);
         for (IrOpRef ref; (ref = pass_walk_next(&walk));)
-            if (ir_op(graph, ref)->kind == anchors[a].kind && result_type(graph, ref).rank >= anchors[a].min_rank) fuse_at(graph, ctx, &anchors[a], ref);
+            if (ir_op(graph, ref)->kind == anchors[a].kind && pass_type(graph, ref).rank >= anchors[a].min_rank) fuse_at(graph, ctx, &anchors[a], ref);
     }
     pass_walk_end(&walk);
     return NULL;

@@ -5,29 +5,12 @@
 
 #include <stdlib.h>
 
-static IrType row_type(const IrGraph *graph, IrOpRef ref)
-{
-    const IrOp *op = ir_op(graph, ref);
-    return ir_value(graph, op->result_count ? op->results[0] : op->operands[0])->type;
-}
-
-static bool joins_rows(const PassGrowth *growth, IrOpRef op, IrValue via, PassMissed *out_reason)
-{
-    IrRole role = pass_role(growth->graph, op);
-    IrType type = row_type(growth->graph, op);
-    (void)via;
-    *out_reason = MISSED_not_elementwise;
-    if (role != IR_ROLE_ELEMENTWISE && role != IR_ROLE_REDUCE) return false;
-    *out_reason = MISSED_other_shape;
-    return pass_same_rows(&type, &growth->anchor);
-}
-
 static bool is_anchor(const IrGraph *graph, IrOpRef ref)
 {
     switch (ir_op(graph, ref)->kind) {
     case IR_OP_rms_norm:
     case IR_OP_quant_act:
-    case IR_OP_moe_sum: return row_type(graph, ref).rank == 2;
+    case IR_OP_moe_sum: return pass_type(graph, ref).rank == 2;
     default: return false;
     }
 }
@@ -37,8 +20,8 @@ HdStatus *pass_fuse_norm(IrGraph *graph, PassCtx *ctx)
     PassWalk walk = pass_walk_begin(graph);
     for (IrOpRef ref; (ref = pass_walk_next(&walk));) {
         if (!is_anchor(graph, ref)) continue;
-        PassGrowth growth = {.graph = graph, .ctx = ctx, .rule = RULE_fuse_norm_norm, .kind = IR_GROUP_ROWWISE, .accepts = joins_rows,
-                             .pull_shared = true, .anchor = row_type(graph, ref)};
+        PassGrowth growth = {.graph = graph, .ctx = ctx, .rule = RULE_fuse_norm_norm, .kind = IR_GROUP_ROWWISE, .accepts = pass_joins_rows,
+                             .pull_shared = true, .anchor = pass_type(graph, ref)};
         hd_vec_push(&growth.group.members, ref);
         pass_grow(&growth);
         pass_grow_finish(&growth);

@@ -23,6 +23,21 @@ IrOpRef pass_producer(const IrGraph *graph, IrValue value)
 
 IrRole pass_role(const IrGraph *graph, IrOpRef op) { return ir_op_info(ir_op(graph, op)->kind)->role; }
 
+IrType pass_type(const IrGraph *graph, IrOpRef ref)
+{
+    const IrOp *op = ir_op(graph, ref);
+    return ir_value(graph, op->result_count ? op->results[0] : op->operands[0])->type;
+}
+
+IrOpRef pass_build(IrGraph *graph, const IrBuild *build, IrOpRef like)
+{
+    HdStatus *status;
+    IrOpRef made = ir_build(graph, build, &status);
+    if (status) hd_assert_failed(__FILE__, __LINE__, hd_status_message(status));
+    ir_op(graph, made)->layer = like ? ir_op(graph, like)->layer : -1;
+    return made;
+}
+
 uint32_t pass_users(const IrGraph *graph, IrValue value, IrOpRef *out_users, uint32_t capacity)
 {
     uint32_t count = 0;
@@ -232,10 +247,7 @@ static void clone_op(Clone *clone, IrOpRef ref)
     IrType given = old.result_count ? ir_value(clone->graph, old.results[0])->type : (IrType){0};
     IrBuild build = {.kind = old.kind, .operands = operands, .operand_count = old.operand_count, .attrs = attrs, .attr_count = attr_count, .block = clone->region};
     if (old.kind == IR_OP_reshape) build.given = &given, build.given_count = 1;
-    HdStatus *status;
-    IrOpRef made = ir_build(clone->graph, &build, &status);
-    if (status) hd_assert_failed(__FILE__, __LINE__, hd_status_message(status));
-    ir_op(clone->graph, made)->layer = old.layer;
+    IrOpRef made = pass_build(clone->graph, &build, ref);
     for (uint32_t i = 0; i < old.result_count; i++) clone_map(clone, old.results[i], ir_op(clone->graph, made)->results[i]);
 }
 
@@ -260,7 +272,6 @@ IrOpRef pass_group_make(IrGraph *graph, const PassGroup *group, IrGroup kind)
     Order order;
     HD_ASSERT(order_make(graph, group, &order));
     collect(graph, group, &operands, &yields);
-    int32_t layer = ir_op(graph, group->members.data[0])->layer;
 
     // The members in the new order, so that each is copied after its operands.
     IrBlock region = ir_block_new(graph);
@@ -277,10 +288,7 @@ IrOpRef pass_group_make(IrGraph *graph, const PassGroup *group, IrGroup kind)
     IrAttr attr = {IR_ATTR_KIND, {.name = ir_intern(graph->module, hd_str(ir_group_name(kind)))}};
     IrBuild build = {.kind = IR_OP_fused, .operands = operands.data, .operand_count = (uint32_t)operands.len, .attrs = &attr, .attr_count = 1, .region = region,
                      .given = types, .given_count = (uint32_t)yields.len};
-    HdStatus *status;
-    IrOpRef fused = ir_build(graph, &build, &status);
-    if (status) hd_assert_failed(__FILE__, __LINE__, hd_status_message(status));
-    ir_op(graph, fused)->layer = layer;
+    IrOpRef fused = pass_build(graph, &build, group->members.data[0]);
 
     // The new order of the block, the group where its first member stands.
     bool placed = false;

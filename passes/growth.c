@@ -25,6 +25,17 @@ bool pass_is_arithmetic(const IrGraph *graph, IrOpRef op)
     return pass_role(graph, op) == IR_ROLE_ELEMENTWISE && kind != IR_OP_rope && kind != IR_OP_kv_append && kind != IR_OP_moe_sum;
 }
 
+bool pass_joins_rows(const PassGrowth *growth, IrOpRef op, IrValue via, PassMissed *out_reason)
+{
+    IrRole role = pass_role(growth->graph, op);
+    IrType type = pass_type(growth->graph, op);
+    (void)via;
+    *out_reason = MISSED_not_elementwise;
+    if (role != IR_ROLE_ELEMENTWISE && role != IR_ROLE_REDUCE) return false;
+    *out_reason = MISSED_other_shape;
+    return pass_same_rows(&type, &growth->anchor);
+}
+
 bool pass_grow_add(PassGrowth *growth, IrOpRef op)
 {
     PassMissed reason;

@@ -10,6 +10,10 @@ IrOpRef pass_producer(const IrGraph *graph, IrValue value);              // 0: n
 IrRole pass_role(const IrGraph *graph, IrOpRef op);
 // Operations of the body that read `value`, in order; returns how many there are, stores at most `capacity`.
 uint32_t pass_users(const IrGraph *graph, IrValue value, IrOpRef *out_users, uint32_t capacity);
+// Builds an operation whose types the pass knows to be right (else it aborts with the rule's text), in the layer of `like` (0: none).
+IrOpRef pass_build(IrGraph *graph, const IrBuild *build, IrOpRef like);
+// Type of the first result, or of the first operand where there is no result.
+IrType pass_type(const IrGraph *graph, IrOpRef op);
 bool pass_is_result(const IrGraph *graph, IrValue value);                // a result of the graph
 
 // Walks the operations of the body once each while groups are made and the order changes: operations that existed at the start, in the order of
@@ -40,6 +44,8 @@ struct PassGrowth {
 void pass_grow(PassGrowth *growth);
 // Adds one operation if the group stays legal.
 bool pass_grow_add(PassGrowth *growth, IrOpRef op);
+// An `accepts`: element-wise operations and reductions over the anchor's rows.
+bool pass_joins_rows(const PassGrowth *growth, IrOpRef op, IrValue via, PassMissed *out_reason);
 // Makes the group if the caller lets the rule fire; frees the growth. True when made.
 bool pass_grow_finish(PassGrowth *growth);
 // Are all dimensions but the last equal?

@@ -24,10 +24,7 @@ static void merge(IrGraph *graph, const IrOpRef *refs, uint32_t count)
     IrValue operands[MAX_WEIGHTS + 1] = {ir_op(graph, refs[0])->operands[0]};
     for (uint32_t i = 0; i < count; i++) operands[i + 1] = ir_op(graph, refs[i])->operands[1];
     IrBuild build = {.kind = IR_OP_multi_linear, .operands = operands, .operand_count = count + 1, .before = refs[0]};
-    HdStatus *status;
-    IrOpRef made = ir_build(graph, &build, &status);
-    if (status) hd_assert_failed(__FILE__, __LINE__, hd_status_message(status));
-    ir_op(graph, made)->layer = ir_op(graph, refs[0])->layer;
+    IrOpRef made = pass_build(graph, &build, refs[0]);
     for (uint32_t i = 0; i < count; i++) {
         ir_replace_uses(graph, ir_op(graph, refs[i])->results[0], ir_op(graph, made)->results[i]);
         ir_erase(graph, refs[i]);

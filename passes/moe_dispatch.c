@@ -12,11 +12,7 @@ static IrValue plan_for(IrGraph *graph, PassCtx *ctx, IrOpRef ref, IrValue ids, 
         if (ir_op(graph, users[i])->kind == IR_OP_moe_plan) return ir_op(graph, users[i])->results[0];
     IrAttr attrs[] = {{IR_ATTR_EXPERTS, {.i = experts}}, {IR_ATTR_TILE, {.i = pass_option_int(ctx, "tile")}}};
     IrBuild build = {.kind = IR_OP_moe_plan, .operands = &ids, .operand_count = 1, .attrs = attrs, .attr_count = 2, .before = ref};
-    HdStatus *status;
-    IrOpRef made = ir_build(graph, &build, &status);
-    if (status) hd_assert_failed(__FILE__, __LINE__, hd_status_message(status));
-    ir_op(graph, made)->layer = ir_op(graph, ref)->layer;
-    return ir_op(graph, made)->results[0];
+    return ir_op(graph, pass_build(graph, &build, ref))->results[0];
 }
 
 HdStatus *pass_moe_dispatch(IrGraph *graph, PassCtx *ctx)
