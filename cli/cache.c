@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The cache of compiled modules and kernel objects: files named by the digest of all that decides their content. An entry is written beside
-// its place and renamed; reading one touches it, and the entries touched longest ago go first when the cache outgrows its cap.
+// The cache of compiled modules and kernel objects: files named by the digest of all that decides their content. An entry is
+// written beside its place and renamed; reading one touches it, and the entries touched longest ago go first when the cache
+// outgrows its cap.
 #include "cli/cli.h"
 
 #include <dirent.h>
@@ -20,9 +21,11 @@ static HdStatus *make_folders(char *path)
         *at = 0;
         int made = mkdir(path, 0777);
         *at = '/';
-        if (made && errno != EEXIST) return hd_error(HD_IO, "cache folder %s: %s; --no-cache works without one", path, strerror(errno));
+        if (made && errno != EEXIST)
+            return hd_error(HD_IO, "cache folder %s: %s; --no-cache works without one", path, strerror(errno));
     }
-    if (mkdir(path, 0777) && errno != EEXIST) return hd_error(HD_IO, "cache folder %s: %s; --no-cache works without one", path, strerror(errno));
+    if (mkdir(path, 0777) && errno != EEXIST)
+        return hd_error(HD_IO, "cache folder %s: %s; --no-cache works without one", path, strerror(errno));
     return NULL;
 }
 
@@ -46,14 +49,19 @@ HdStatus *cache_entry(HdDigest key, HdBuf *out_path)
 
 // ---- entries ---------------------------------------------------------------------------------------------------
 
-typedef struct Entry { char name[64]; uint64_t bytes; time_t used; } Entry;
+typedef struct Entry {
+    char name[64];
+    uint64_t bytes;
+    time_t used;
+} Entry;
 typedef HD_VEC(Entry) Entries;
 
 // Only names that this cache gives: 32 hexadecimal digits and an ending, or what an interrupted write left.
 static bool is_entry(const char *name)
 {
     size_t digits = strspn(name, "0123456789abcdef");
-    return digits == 32 && (!strncmp(name + 32, ".hdl", 4) || !strncmp(name + 32, ".o", 2)) && strlen(name) < sizeof((Entry *)0)->name;
+    return digits == 32 && (!strncmp(name + 32, ".hdl", 4) || !strncmp(name + 32, ".o", 2)) &&
+           strlen(name) < sizeof((Entry *)0)->name;
 }
 
 static int by_use(const void *a, const void *b)
@@ -129,7 +137,8 @@ static void print_module(const char *folder, const Entry *entry)
         return;
     }
     heddle_module_info(module, &info);
-    printf("%12llu  %s  %s  %s  %s\n", (unsigned long long)entry->bytes, entry->name, info.architecture, info.target, info.numerics);
+    printf("%12llu  %s  %s  %s  %s\n", (unsigned long long)entry->bytes, entry->name, info.architecture, info.target,
+           info.numerics);
     heddle_module_close(module);
 }
 
@@ -140,8 +149,8 @@ static void list(const char *folder, const Entries *entries)
         if (strstr(entries->data[i].name, ".hdl")) print_module(folder, &entries->data[i]);
         else objects++;
     }
-    printf("%s: %zu entries (%zu of them kernel objects), %llu bytes of %llu\n", folder, entries->len, objects, (unsigned long long)total_bytes(entries),
-           (unsigned long long)cap_bytes);
+    printf("%s: %zu entries (%zu of them kernel objects), %llu bytes of %llu\n", folder, entries->len, objects,
+           (unsigned long long)total_bytes(entries), (unsigned long long)cap_bytes);
 }
 
 HdStatus *cmd_cache(CliOptions *options)
@@ -149,7 +158,8 @@ HdStatus *cmd_cache(CliOptions *options)
     HdBuf folder = {0};
     Entries entries = {0};
     bool clear = !strcmp(options->operand, "clear");
-    if (!clear && strcmp(options->operand, "list")) return hd_error(HD_USAGE, "heddle cache %s: expected list or clear", options->operand);
+    if (!clear && strcmp(options->operand, "list"))
+        return hd_error(HD_USAGE, "heddle cache %s: expected list or clear", options->operand);
     HdStatus *status = cache_folder(&folder);
     if (!status) status = read_entries(folder.data, &entries);
     if (!status && clear) {

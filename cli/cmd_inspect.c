@@ -30,8 +30,10 @@ static void print_tensor(const GgufTensor *tensor)
 {
     char shape[96];
     int at = 0;
-    for (uint32_t i = 0; i < tensor->n_dims; i++) at += snprintf(shape + at, sizeof shape - (size_t)at, "%s%" PRIu64, i ? ", " : "", tensor->ne[i]);
-    printf("  %-42.*s %-8s [%s]  %" PRIu64 " bytes\n", (int)tensor->name.len, tensor->name.data, tensor->type->name, shape, tensor->bytes);
+    for (uint32_t i = 0; i < tensor->n_dims; i++)
+        at += snprintf(shape + at, sizeof shape - (size_t)at, "%s%" PRIu64, i ? ", " : "", tensor->ne[i]);
+    printf("  %-42.*s %-8s [%s]  %" PRIu64 " bytes\n", (int)tensor->name.len, tensor->name.data, tensor->type->name, shape,
+           tensor->bytes);
 }
 
 static void inspect_gguf(const CliOptions *options, const GgufFile *file)
@@ -52,12 +54,14 @@ static void inspect_gguf(const CliOptions *options, const GgufFile *file)
 
 static void print_module(const HeddleModuleInfo *info)
 {
-    printf("module        %s\ndigest        %s\nmodel         %s %s\nfingerprint   %s\n", info->path, info->digest, info->architecture, info->name, info->fingerprint);
-    printf("target        %s\nnumerics      %s\nkv type       %s\nproducer      %s\npipeline      %s\n", info->target, info->numerics, info->kv_type, info->producer, info->pipeline);
-    printf("vocabulary    %u\ncontext       %u\nper step      %u tokens, %u slots, %u logit rows\n", info->vocab, info->context_length, info->tokens_per_step,
-           info->slots_per_step, info->rows_per_step);
-    printf("kernels       %u, %" PRIu64 " bytes\nweights       %u, %" PRIu64 " bytes packed at load\nstates        %u\n", info->kernels, info->object_bytes, info->weights,
-           info->packed_bytes, info->states);
+    printf("module        %s\ndigest        %s\nmodel         %s %s\nfingerprint   %s\n", info->path, info->digest,
+           info->architecture, info->name, info->fingerprint);
+    printf("target        %s\nnumerics      %s\nkv type       %s\nproducer      %s\npipeline      %s\n", info->target,
+           info->numerics, info->kv_type, info->producer, info->pipeline);
+    printf("vocabulary    %u\ncontext       %u\nper step      %u tokens, %u slots, %u logit rows\n", info->vocab,
+           info->context_length, info->tokens_per_step, info->slots_per_step, info->rows_per_step);
+    printf("kernels       %u, %" PRIu64 " bytes\nweights       %u, %" PRIu64 " bytes packed at load\nstates        %u\n",
+           info->kernels, info->object_bytes, info->weights, info->packed_bytes, info->states);
 }
 
 static void print_tensors(const HeddleModule *module)
@@ -66,12 +70,14 @@ static void print_tensors(const HeddleModule *module)
     for (uint32_t i = 0; i < module->weight_count; i++) {
         const RtWeight *weight = &module->weights[i];
         const RtTensor *tensor = &module->tensors[weight->tensor];
-        printf("  %-42s %-8s %-7s %" PRIu64 " bytes\n", tensor->name, tensor->type->name, weight->layout, weight->packed_bytes ? weight->packed_bytes : tensor->bytes);
+        printf("  %-42s %-8s %-7s %" PRIu64 " bytes\n", tensor->name, tensor->type->name, weight->layout,
+               weight->packed_bytes ? weight->packed_bytes : tensor->bytes);
     }
     printf("\nstates\n");
     for (uint32_t i = 0; i < module->state_count; i++) {
         const RtState *state = &module->states[i];
-        printf("  %-42s %-8s %-7s %" PRIu64 " bytes per %s\n", state->name, state->type, state->kind, state->row_bytes, state->append_only ? "position" : "plane");
+        printf("  %-42s %-8s %-7s %" PRIu64 " bytes per %s\n", state->name, state->type, state->kind, state->row_bytes,
+               state->append_only ? "position" : "plane");
     }
 }
 
@@ -95,11 +101,11 @@ static void print_plan(const HeddleModule *module)
     printf("\nplan          tokens slots  rows        arena bytes  scratch bytes per thread\n");
     for (uint32_t c = 0; c < module->class_count; c++) {
         const RtClass *class = &module->classes[c];
-        printf("  @%-10s %7" PRId64 " %5" PRId64 " %5" PRId64 " %18" PRIu64 " %10u\n", class->name, class->bound.value[RT_T], class->bound.value[RT_S], class->bound.value[RT_R],
-               class->arena_bytes, class->scratch);
+        printf("  @%-10s %7" PRId64 " %5" PRId64 " %5" PRId64 " %18" PRIu64 " %10u\n", class->name, class->bound.value[RT_T],
+               class->bound.value[RT_S], class->bound.value[RT_R], class->arena_bytes, class->scratch);
         for (uint32_t r = 0; r < class->result_count; r++)
-            printf("    result %s [%s, %" PRIu64 "] at %" PRIu64 "\n", class->results[r].name, class->results[r].rows == RT_ROWS_TOKENS ? "T" : "R", class->results[r].columns,
-                   class->results[r].offset);
+            printf("    result %s [%s, %" PRIu64 "] at %" PRIu64 "\n", class->results[r].name,
+                   class->results[r].rows == RT_ROWS_TOKENS ? "T" : "R", class->results[r].columns, class->results[r].offset);
     }
 }
 
@@ -134,7 +140,9 @@ HdStatus *cmd_inspect(CliOptions *options)
     if (is_module) {
         status = inspect_module(options);
     } else if (options->kernels || options->plan || options->ir) {
-        status = hd_error(HD_USAGE, "%s is a GGUF file of weights: --kernels, --plan and --ir show what is in a module (heddle compile)", options->operand);
+        status = hd_error(HD_USAGE,
+                          "%s is a GGUF file of weights: --kernels, --plan and --ir show what is in a module (heddle compile)",
+                          options->operand);
     } else {
         inspect_gguf(options, file);
     }

@@ -11,7 +11,8 @@ enum { DEFAULT_PREDICT = 128 };
 
 static HdStatus *read_prompt(const CliOptions *options, HdBuf *out_text)
 {
-    if (options->prompt && options->file) return hd_error(HD_USAGE, "heddle run: -p and -f both give a prompt: leave out one of the two");
+    if (options->prompt && options->file)
+        return hd_error(HD_USAGE, "heddle run: -p and -f both give a prompt: leave out one of the two");
     if (options->prompt) return hd_buf_str(out_text, options->prompt), NULL;
     if (!options->file) return hd_error(HD_USAGE, "heddle run: a prompt is missing; give -p TEXT or -f FILE");
     if (strcmp(options->file, "-")) return hd_read_file(options->file, out_text);
@@ -22,7 +23,12 @@ static HdStatus *read_prompt(const CliOptions *options, HdBuf *out_text)
 
 // ---- output ----------------------------------------------------------------------------------------------------
 
-typedef struct Printer { const CliOptions *options; const HeddleTokenizer *tokenizer; HeddleDecoder *decoder; uint32_t printed; } Printer;
+typedef struct Printer {
+    const CliOptions *options;
+    const HeddleTokenizer *tokenizer;
+    HeddleDecoder *decoder;
+    uint32_t printed;
+} Printer;
 
 // Text appears as soon as its last byte is known: part of a character waits for the rest.
 static void print_token(Printer *printer, int32_t id)
@@ -47,7 +53,7 @@ static void print_end(Printer *printer)
     const char *text = heddle_decoder_finish(printer->decoder, &len);
     fwrite(text, 1, len, stdout);
     printf("\n");
-    fflush(stdout);   // before what is said on stderr
+    fflush(stdout); // before what is said on stderr
 }
 
 // ---- generation ------------------------------------------------------------------------------------------------
@@ -59,7 +65,11 @@ static double seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-typedef struct Stats { uint32_t prompt, generated; double prompt_seconds, seconds; const char *stopped; } Stats;
+typedef struct Stats {
+    uint32_t prompt, generated;
+    double prompt_seconds, seconds;
+    const char *stopped;
+} Stats;
 
 static HdStatus *eval_last(HeddleSession *session, const int32_t *tokens, uint32_t count, uint32_t vocab, int32_t *out_next)
 {
@@ -69,9 +79,11 @@ static HdStatus *eval_last(HeddleSession *session, const int32_t *tokens, uint32
     return heddle_argmax(heddle_logits(session, &rows), vocab, out_next);
 }
 
-static HdStatus *generate(const CliOptions *options, HeddleSession *session, Printer *printer, const int32_t *prompt, uint32_t count, uint32_t vocab, Stats *stats)
+static HdStatus *generate(const CliOptions *options, HeddleSession *session, Printer *printer, const int32_t *prompt,
+                          uint32_t count, uint32_t vocab, Stats *stats)
 {
-    uint32_t wanted = options->predict == CLI_UNSET ? DEFAULT_PREDICT : (uint32_t)options->predict, context = heddle_session_context(session);
+    uint32_t wanted = options->predict == CLI_UNSET ? DEFAULT_PREDICT : (uint32_t)options->predict,
+             context = heddle_session_context(session);
     int32_t next = 0;
     if (!wanted) return NULL;
     double start = seconds();
@@ -97,9 +109,9 @@ static HdStatus *generate(const CliOptions *options, HeddleSession *session, Pri
 
 static void print_stats(const CliOptions *options, const Stats *stats, uint32_t threads)
 {
-    hd_log(&options->log, HD_LOG_INFO, "prompt %u tokens, %.1f/s; generated %u tokens, %.1f/s; stopped: %s; threads %u", stats->prompt,
-           stats->prompt_seconds > 0 ? stats->prompt / stats->prompt_seconds : 0.0, stats->generated, stats->seconds > 0 ? stats->generated / stats->seconds : 0.0,
-           stats->stopped, threads);
+    hd_log(&options->log, HD_LOG_INFO, "prompt %u tokens, %.1f/s; generated %u tokens, %.1f/s; stopped: %s; threads %u",
+           stats->prompt, stats->prompt_seconds > 0 ? stats->prompt / stats->prompt_seconds : 0.0, stats->generated,
+           stats->seconds > 0 ? stats->generated / stats->seconds : 0.0, stats->stopped, threads);
 }
 
 static HdStatus *run_prompt(const CliOptions *options, CliModel *model, const HeddleTokenizer *tokenizer, const HdBuf *text)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // heddle verify: the logits of a compiled model against reference results, however the tokens are cut into calls.
 //
-// NMSE is sum((x - reference)^2) / sum(reference^2) over all logits; top-1 the share of rows whose largest logit has the reference's index; the digest
-// is over the bits of all logits in token order, so equal digests mean equal bits.
+// NMSE is sum((x - reference)^2) / sum(reference^2) over all logits; top-1 the share of rows whose largest logit has the
+// reference's index; the digest is over the bits of all logits in token order, so equal digests mean equal bits.
 #include "cli/cli.h"
 #include "runtime/tokenizer.h"
 
@@ -10,13 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TEXT_TOKENS = 256 };      // enough to tell, and the reference interpreter is slow
+enum { MAX_TEXT_TOKENS = 256 }; // enough to tell, and the reference interpreter is slow
 
 typedef struct Reference {
-    GgufFile *golden;                // NULL: computed here
-    int32_t *tokens; uint32_t count;
-    const float *logits;             // [count][vocab]; NULL: there is none (only --write-golden)
-    float *owned;                    // logits that must be freed
+    GgufFile *golden; // NULL: computed here
+    int32_t *tokens;
+    uint32_t count;
+    const float *logits; // [count][vocab]; NULL: there is none (only --write-golden)
+    float *owned; // logits that must be freed
     uint32_t vocab;
 } Reference;
 
@@ -26,7 +27,8 @@ static HdStatus *read_tokens_file(const char *path, Reference *out)
 {
     HdBuf bytes = {0};
     HD_TRY(hd_read_file(path, &bytes));
-    if (!bytes.len || bytes.len % 4) return hd_error(HD_BAD_DATA, "--ids-file %s: %zu bytes, expected little-endian i32 numbers", path, bytes.len);
+    if (!bytes.len || bytes.len % 4)
+        return hd_error(HD_BAD_DATA, "--ids-file %s: %zu bytes, expected little-endian i32 numbers", path, bytes.len);
     out->tokens = (int32_t *)(void *)bytes.data;
     out->count = (uint32_t)(bytes.len / 4);
     return NULL;
@@ -35,8 +37,11 @@ static HdStatus *read_tokens_file(const char *path, Reference *out)
 static HdStatus *golden_tensor(const GgufFile *golden, const char *name, GgmlType type, const GgufTensor **out_tensor)
 {
     *out_tensor = gguf_find_tensor(golden, name);
-    if (!*out_tensor) return hd_error(HD_NOT_FOUND, "%s: tensor %s is missing, so this is no golden file for this", gguf_path(golden), name);
-    if ((*out_tensor)->type->id != (uint32_t)type) return hd_error(HD_BAD_DATA, "%s: tensor %s is %s, expected %s", gguf_path(golden), name, (*out_tensor)->type->name, ggml_type_info(type)->name);
+    if (!*out_tensor)
+        return hd_error(HD_NOT_FOUND, "%s: tensor %s is missing, so this is no golden file for this", gguf_path(golden), name);
+    if ((*out_tensor)->type->id != (uint32_t)type)
+        return hd_error(HD_BAD_DATA, "%s: tensor %s is %s, expected %s", gguf_path(golden), name, (*out_tensor)->type->name,
+                        ggml_type_info(type)->name);
     return NULL;
 }
 
@@ -47,7 +52,8 @@ static HdStatus *read_golden(const char *path, Reference *out)
     HD_TRY(golden_tensor(out->golden, "tokens", GGML_I32, &tokens));
     HD_TRY(golden_tensor(out->golden, "logits", GGML_F32, &logits));
     if (logits->ne[1] != tokens->ne[0])
-        return hd_error(HD_BAD_DATA, "%s: %llu tokens and %llu rows of logits, expected as many", path, (unsigned long long)tokens->ne[0], (unsigned long long)logits->ne[1]);
+        return hd_error(HD_BAD_DATA, "%s: %llu tokens and %llu rows of logits, expected as many", path,
+                        (unsigned long long)tokens->ne[0], (unsigned long long)logits->ne[1]);
     out->count = (uint32_t)tokens->ne[0];
     out->tokens = hd_xmalloc(tokens->bytes);
     memcpy(out->tokens, tokens->data, tokens->bytes);
@@ -82,7 +88,9 @@ static HdStatus *get_reference(const CliOptions *options, const HeddleWeights *w
     else return hd_error(HD_USAGE, "heddle verify: tokens are missing; give --golden G.gguf, -f FILE or --ids-file FILE");
     if (!out->count) return hd_error(HD_BAD_DATA, "there are no tokens to verify with");
     if (options->against) return compute_against(options, out);
-    if (!options->write_golden) return hd_error(HD_USAGE, "heddle verify: a reference is missing; give --golden G.gguf, --against cpu or --against interpreter");
+    if (!options->write_golden)
+        return hd_error(HD_USAGE,
+                        "heddle verify: a reference is missing; give --golden G.gguf, --against cpu or --against interpreter");
     return NULL;
 }
 
@@ -97,11 +105,11 @@ static void free_reference(Reference *reference)
 
 typedef struct Score {
     const Reference *reference;
-    uint32_t slots, done;            // tokens before the present call
+    uint32_t slots, done; // tokens before the present call
     double error, power, largest;
     uint64_t rows, agree;
-    HdHasher **hashers;              // one per slot
-    float *kept;                     // [count][vocab] of slot 0, for --write-golden and --against cpu
+    HdHasher **hashers; // one per slot
+    float *kept; // [count][vocab] of slot 0, for --write-golden and --against cpu
     uint32_t vocab;
 } Score;
 
@@ -135,7 +143,10 @@ static void take_row(void *user, uint32_t piece, uint32_t index, const float *ro
 }
 
 // The sizes of the calls: "1,3,64", the last repeating; NULL: all in one.
-typedef struct Split { int64_t sizes[64]; uint32_t count; } Split;
+typedef struct Split {
+    int64_t sizes[64];
+    uint32_t count;
+} Split;
 
 static HdStatus *parse_split(const CliOptions *options, Split *out_split)
 {
@@ -146,11 +157,13 @@ static HdStatus *parse_split(const CliOptions *options, Split *out_split)
         size_t len = strcspn(text, ",");
         int64_t size;
         if (!hd_parse_i64((HdStr){text, len}, &size) || size < 1 || out_split->count == HD_COUNT(out_split->sizes))
-            return hd_error(HD_USAGE, "--split %s: expected up to 64 positive numbers separated by commas, such as 1,3,64", options->split);
+            return hd_error(HD_USAGE, "--split %s: expected up to 64 positive numbers separated by commas, such as 1,3,64",
+                            options->split);
         out_split->sizes[out_split->count++] = size;
         text += len + (text[len] == ',');
     }
-    if (options->split && !out_split->count) return hd_error(HD_USAGE, "--split: expected positive numbers separated by commas, such as 1,3,64");
+    if (options->split && !out_split->count)
+        return hd_error(HD_USAGE, "--split: expected positive numbers separated by commas, such as 1,3,64");
     return NULL;
 }
 
@@ -162,17 +175,23 @@ static uint32_t call_size(const Split *split, uint32_t call, uint32_t left)
 
 // ---- layers ----------------------------------------------------------------------------------------------------
 
-typedef struct Layers { uint32_t count; double *error, *power; } Layers;
+typedef struct Layers {
+    uint32_t count;
+    double *error, *power;
+} Layers;
 
 static HdStatus *layers_begin(const Reference *reference, HeddleSession *session, Layers *out_layers)
 {
     char name[32];
-    if (!reference->golden) return hd_error(HD_USAGE, "--per-layer compares with tensors hidden.K of a golden file: give --golden");
+    if (!reference->golden)
+        return hd_error(HD_USAGE, "--per-layer compares with tensors hidden.K of a golden file: give --golden");
     while (snprintf(name, sizeof name, "hidden.%u", out_layers->count), gguf_find_tensor(reference->golden, name)) {
         HD_TRY(heddle_keep_result(session, name));
         out_layers->count++;
     }
-    if (!out_layers->count) return hd_error(HD_NOT_FOUND, "%s: tensor hidden.0 is missing, so --per-layer has nothing to compare with", gguf_path(reference->golden));
+    if (!out_layers->count)
+        return hd_error(HD_NOT_FOUND, "%s: tensor hidden.0 is missing, so --per-layer has nothing to compare with",
+                        gguf_path(reference->golden));
     out_layers->error = hd_xcalloc(out_layers->count, sizeof(double));
     out_layers->power = hd_xcalloc(out_layers->count, sizeof(double));
     return NULL;
@@ -188,7 +207,8 @@ static HdStatus *layers_add(const Reference *reference, const HeddleSession *ses
         snprintf(name, sizeof name, "hidden.%u", k);
         HD_TRY(golden_tensor(reference->golden, name, GGML_F32, &tensor));
         const float *got = heddle_result(session, name, &rows, &columns);
-        if (!got || tensor->ne[0] != columns || tensor->ne[1] < done + rows) return hd_error(HD_BAD_DATA, "%s: tensor %s does not have the model's shape", gguf_path(reference->golden), name);
+        if (!got || tensor->ne[0] != columns || tensor->ne[1] < done + rows)
+            return hd_error(HD_BAD_DATA, "%s: tensor %s does not have the model's shape", gguf_path(reference->golden), name);
         const float *want = (const float *)(const void *)tensor->data + done * columns;
         for (uint64_t i = 0; i < rows * columns; i++) {
             layers->error[k] += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
@@ -207,7 +227,8 @@ static void layers_print(Layers *layers)
 
 // ---- one run ---------------------------------------------------------------------------------------------------
 
-static HdStatus *run_calls(const CliOptions *options, HeddleSession *session, const Split *split, Score *score, uint32_t *out_calls)
+static HdStatus *run_calls(const CliOptions *options, HeddleSession *session, const Split *split, Score *score,
+                           uint32_t *out_calls)
 {
     const Reference *reference = score->reference;
     Layers layers = {0};
@@ -216,7 +237,8 @@ static HdStatus *run_calls(const CliOptions *options, HeddleSession *session, co
     for (*out_calls = 0; score->done < reference->count; ++*out_calls) {
         uint32_t size = call_size(split, *out_calls, reference->count - score->done);
         for (uint32_t s = 0; s < score->slots; s++)
-            pieces[s] = (HeddlePiece){.slot = s, .tokens = reference->tokens + score->done, .count = size, .logits = HEDDLE_LOGITS_ALL};
+            pieces[s] =
+                (HeddlePiece){.slot = s, .tokens = reference->tokens + score->done, .count = size, .logits = HEDDLE_LOGITS_ALL};
         HD_TRY(heddle_eval_rows(session, pieces, score->slots, take_row, score));
         if (options->per_layer) HD_TRY(layers_add(reference, session, score->done, &layers));
         score->done += size;
@@ -234,11 +256,13 @@ static HdStatus *run_session(const CliOptions *options, CliModel *model, Score *
     heddle_module_info(model->module, &info);
     score->vocab = info.vocab;
     if (score->reference->logits && score->reference->vocab != info.vocab)
-        return hd_error(HD_MISMATCH, "the reference has %u logits per token, the model %u: they belong to different models", score->reference->vocab, info.vocab);
+        return hd_error(HD_MISMATCH, "the reference has %u logits per token, the model %u: they belong to different models",
+                        score->reference->vocab, info.vocab);
     HD_TRY(parse_split(options, &split));
     how.slots = score->slots;
     HD_TRY(heddle_session_create(model->model, &how, &session));
-    if (options->write_golden || !score->reference->logits) score->kept = hd_xcalloc((uint64_t)score->reference->count * info.vocab, sizeof(float));
+    if (options->write_golden || !score->reference->logits)
+        score->kept = hd_xcalloc((uint64_t)score->reference->count * info.vocab, sizeof(float));
     score->hashers = hd_xcalloc(score->slots, sizeof *score->hashers);
     for (uint32_t s = 0; s < score->slots; s++) score->hashers[s] = hd_hasher_new();
     HdStatus *status = run_calls(options, session, &split, score, out_calls);
@@ -269,7 +293,8 @@ static HdStatus *against_cpu(const CliOptions *options, Reference *out)
 static HdStatus *compute_against(const CliOptions *options, Reference *out)
 {
     if (!strcmp(options->against, "cpu")) return against_cpu(options, out);
-    if (strcmp(options->against, "interpreter")) return hd_error(HD_USAGE, "--against %s: expected cpu or interpreter", options->against);
+    if (strcmp(options->against, "interpreter"))
+        return hd_error(HD_USAGE, "--against %s: expected cpu or interpreter", options->against);
     HeddleCompileOptions compile = cli_compile_options(options);
     HD_TRY(compiler_interpret(options->operand, &compile, out->tokens, out->count, &out->owned, &out->vocab));
     out->logits = out->owned;
@@ -282,17 +307,18 @@ static HdStatus *compute_against(const CliOptions *options, Reference *out)
 static double stated_bound(const HeddleModuleInfo *info)
 {
     HdStr graph = {info->graph, info->graph_len};
-    if (memmem(graph.data, graph.len, "quant_act", 9)) return 6e-4;    // int8 activations: measured up to 1.5e-4
-    if (memmem(graph.data, graph.len, "to = bf16", 9)) return 2e-5;    // bf16 activations: up to 5.9e-6
+    if (memmem(graph.data, graph.len, "quant_act", 9)) return 6e-4; // int8 activations: measured up to 1.5e-4
+    if (memmem(graph.data, graph.len, "to = bf16", 9)) return 2e-5; // bf16 activations: up to 5.9e-6
     if (memmem(graph.data, graph.len, "delta.chunk", 11)) return 1e-10;
-    if (!strcmp(info->kv_type, "F16")) return 1e-6;   // a cache in half precision
+    if (!strcmp(info->kv_type, "F16")) return 1e-6; // a cache in half precision
     return 1e-11;
 }
 
 static HdStatus *judge(const CliOptions *options, const HeddleModuleInfo *info, double nmse)
 {
     double bound = stated_bound(info);
-    if (options->max_nmse && (!hd_parse_f64(hd_str(options->max_nmse), &bound) || !(bound >= 0))) return hd_error(HD_USAGE, "--max-nmse %s: expected a number such as 1e-11", options->max_nmse);
+    if (options->max_nmse && (!hd_parse_f64(hd_str(options->max_nmse), &bound) || !(bound >= 0)))
+        return hd_error(HD_USAGE, "--max-nmse %s: expected a number such as 1e-11", options->max_nmse);
     if (nmse <= bound) return NULL;
     return hd_error(HD_BAD_DATA, "NMSE %.2e is above the bound %.2e", nmse, bound);
 }
@@ -305,7 +331,9 @@ static HdStatus *finish_digests(Score *score, uint64_t *out_digest)
         uint64_t digest = hd_hasher_finish(score->hashers[s]).lo;
         if (s == 0) *out_digest = digest;
         else if (digest != *out_digest && !status)
-            status = hd_error(HD_BAD_DATA, "slot %u: digest %016llx differs from slot 0's %016llx: the slots have influenced each other", s, (unsigned long long)digest, (unsigned long long)*out_digest);
+            status = hd_error(HD_BAD_DATA,
+                              "slot %u: digest %016llx differs from slot 0's %016llx: the slots have influenced each other", s,
+                              (unsigned long long)digest, (unsigned long long)*out_digest);
     }
     free(score->hashers);
     return status;
@@ -335,8 +363,9 @@ static HdStatus *report(const CliOptions *options, const HeddleModuleInfo *info,
         printf("calls %u  numerics %s  digest %016llx\n", calls, info->numerics, (unsigned long long)digest);
         return NULL;
     }
-    printf("NMSE %.2e (%.1f dB)  top-1 %.4f  max|d| %.1e  calls %u  numerics %s  digest %016llx\n", nmse, nmse > 0 ? 10 * log10(nmse) : -999.0, (double)score->agree / (double)score->rows,
-           score->largest, calls, info->numerics, (unsigned long long)digest);
+    printf("NMSE %.2e (%.1f dB)  top-1 %.4f  max|d| %.1e  calls %u  numerics %s  digest %016llx\n", nmse,
+           nmse > 0 ? 10 * log10(nmse) : -999.0, (double)score->agree / (double)score->rows, score->largest, calls,
+           info->numerics, (unsigned long long)digest);
     return judge(options, info, nmse);
 }
 
@@ -349,7 +378,8 @@ HdStatus *cmd_verify(CliOptions *options)
     uint32_t calls = 0;
     HeddleCompileOptions compile = cli_compile_options(options);
     compile.probes = options->per_layer;
-    if (options->per_layer && score.slots > 1) return hd_error(HD_USAGE, "--per-layer looks at one sequence: leave out --slots %u", score.slots);
+    if (options->per_layer && score.slots > 1)
+        return hd_error(HD_USAGE, "--per-layer looks at one sequence: leave out --slots %u", score.slots);
     HdStatus *status = cli_load(options, &compile, &model);
     if (!status) status = get_reference(options, model.weights, &reference);
     if (!status) status = run_session(options, &model, &score, &calls);

@@ -18,7 +18,12 @@
 enum { MAX_SETS = 64 };
 
 // The options as a pass configuration; the texts of `--layout`, `--act` and `--numerics` become settings of their passes.
-typedef struct Setup { IrTarget target; PassConfig passes; const char *sets[MAX_SETS + 3]; HdArena arena; } Setup;
+typedef struct Setup {
+    IrTarget target;
+    PassConfig passes;
+    const char *sets[MAX_SETS + 3];
+    HdArena arena;
+} Setup;
 
 static HdStatus *check_word(const char *option, const char *value, const char *const *words)
 {
@@ -47,7 +52,8 @@ static HdStatus *make_setup(const HeddleCompileOptions *options, Setup *out_setu
     HD_TRY(check_word("--layout", options->layout, (const char *const[]){"native", "packed", "auto", NULL}));
     HD_TRY(check_word("--act", options->activations, (const char *const[]){"auto", "f32", NULL}));
     HD_TRY(check_word("--numerics", options->numerics, (const char *const[]){"ordered", "bounded", NULL}));
-    if (options->set_count > MAX_SETS) return hd_error(HD_USAGE, "--set is given %zu times, at most %d", options->set_count, MAX_SETS);
+    if (options->set_count > MAX_SETS)
+        return hd_error(HD_USAGE, "--set is given %zu times, at most %d", options->set_count, MAX_SETS);
     HD_TRY(ir_target_parse(options->target ? options->target : "cpu:native", &out_setup->target));
     out_setup->passes = (PassConfig){.target = &out_setup->target, .passes = options->passes, .sets = out_setup->sets};
     // What the general options say comes first, so that an explicit --set wins.
@@ -70,7 +76,10 @@ HdStatus *heddle_compile_check(const HeddleCompileOptions *options)
 
 // ---- the stages ------------------------------------------------------------------------------------------------
 
-typedef struct Dump { const char *folder; uint32_t number; } Dump;
+typedef struct Dump {
+    const char *folder;
+    uint32_t number;
+} Dump;
 
 // Writes a graph after a pass to "<folder>/pass-012-fuse-norm-decode.hir".
 static void dump_graph(void *user, const char *pass, const IrGraph *graph)
@@ -89,7 +98,8 @@ static HdStatus *build_model(const char *path, const HeddleCompileOptions *optio
     GgufOptions header_only = {.header_only = true};
     ModelOptions model = {.probes = options->probes};
     if (options->kv_type) model.kv = strcmp(options->kv_type, "f16") ? MODEL_KV_F32 : MODEL_KV_F16;
-    else if (options->activations && !strcmp(options->activations, "f32")) model.kv = MODEL_KV_F32;   // exact activations, the cached ones too
+    else if (options->activations && !strcmp(options->activations, "f32"))
+        model.kv = MODEL_KV_F32; // exact activations, the cached ones too
     HD_TRY(gguf_open(path, &header_only, out_file));
     HdStatus *status = model_build(*out_file, &model, out_module);
     if (status) gguf_close(*out_file);
@@ -101,9 +111,10 @@ static const char *numerics_of(const IrModule *module)
 {
     for (size_t g = 0; g < module->graphs.len; g++) {
         const IrGraph *graph = module->graphs.data[g];
-        if (!strcmp(graph->name, "model")) continue;   // before the passes chose
+        if (!strcmp(graph->name, "model")) continue; // before the passes chose
         for (size_t i = 1; i < graph->ops.len; i++)
-            if (!graph->ops.data[i].dead && ir_op_info(graph->ops.data[i].kind)->numerics == IR_NUMERICS_BOUNDED) return "bounded";
+            if (!graph->ops.data[i].dead && ir_op_info(graph->ops.data[i].kind)->numerics == IR_NUMERICS_BOUNDED)
+                return "bounded";
     }
     return "ordered";
 }
@@ -112,17 +123,19 @@ static HdStatus *check_numerics(const IrModule *module, const HeddleCompileOptio
 {
     const char *found = numerics_of(module);
     if (options->numerics && !strcmp(options->numerics, "ordered") && strcmp(found, "ordered"))
-        return hd_error(HD_USAGE, "--numerics ordered contradicts the pipeline, which has a bounded operation (delta-net{form=wy}): leave out one of the two");
+        return hd_error(HD_USAGE, "--numerics ordered contradicts the pipeline, which has a bounded operation "
+                                  "(delta-net{form=wy}): leave out one of the two");
     return NULL;
 }
 
-static HdStatus *generate(const GgufFile *file, IrModule *module, const Setup *setup, const HeddleCompileOptions *options, HdBuf *out_module)
+static HdStatus *generate(const GgufFile *file, IrModule *module, const Setup *setup, const HeddleCompileOptions *options,
+                          HdBuf *out_module)
 {
     CgOptions codegen = {.jobs = options->jobs, .dump_dir = options->dump_dir, .cache_dir = options->cache_dir};
     CgProgram *program;
     HD_TRY(check_numerics(module, options));
     HD_TRY(cg_compile(module, &setup->target, &codegen, &program));
-    ir_graph_remove(module, ir_graph_find(module, "model"));   // what is left is what was compiled
+    ir_graph_remove(module, ir_graph_find(module, "model")); // what is left is what was compiled
     CgModuleInfo info = {.model = file, .numerics = numerics_of(module)};
     HdStatus *status = cg_module_write(program, module, &setup->target, &info, out_module);
     cg_program_free(program);
@@ -153,7 +166,10 @@ HdStatus *heddle_compile(const char *path, const HeddleCompileOptions *options, 
 
 // ---- keys ------------------------------------------------------------------------------------------------------
 
-static void hash_text(HdHasher *hasher, const char *text) { hd_hasher_add(hasher, text ? text : "", text ? strlen(text) + 1 : 1); }
+static void hash_text(HdHasher *hasher, const char *text)
+{
+    hd_hasher_add(hasher, text ? text : "", text ? strlen(text) + 1 : 1);
+}
 
 // Part 1's header holds the metadata; the other parts of a split model only add tensors.
 static void hash_file(HdHasher *hasher, const GgufFile *file)
@@ -205,7 +221,8 @@ HdStatus *heddle_compile_key(const char *path, const HeddleCompileOptions *optio
 
 // ---- the interpreter -------------------------------------------------------------------------------------------
 
-HdStatus *heddle_interpret(const char *path, const HeddleCompileOptions *options, const int32_t *tokens, uint32_t count, float **out_logits, uint32_t *out_vocab)
+HdStatus *heddle_interpret(const char *path, const HeddleCompileOptions *options, const int32_t *tokens, uint32_t count,
+                           float **out_logits, uint32_t *out_vocab)
 {
     GgufFile *file;
     IrModule *module;
@@ -248,12 +265,15 @@ void heddle_list_targets(HdBuf *out_text)
 {
     IrTarget target;
     const char *name;
-    if (!ir_target_parse("cpu:native", &target)) hd_buf_printf(out_text, "* cpu:native            this machine: %s\n", target.name);
+    if (!ir_target_parse("cpu:native", &target))
+        hd_buf_printf(out_text, "* cpu:native            this machine: %s\n", target.name);
     for (size_t i = 0; (name = ir_target_cpu_name(i)); i++) {
         char text[160];
         snprintf(text, sizeof text, "cpu:%s", name);
         HdStatus *status = ir_target_parse(text, &target);
-        if (!status) hd_buf_printf(out_text, "%c %-21s runs on %s\n", runs_here(&target) ? '*' : ' ', text, runs_here(&target) ? "this machine" : "others: compile here, run there");
+        if (!status)
+            hd_buf_printf(out_text, "%c %-21s runs on %s\n", runs_here(&target) ? '*' : ' ', text,
+                          runs_here(&target) ? "this machine" : "others: compile here, run there");
         hd_status_free(status);
     }
     hd_buf_str(out_text, "  cpu:NAME+FEATURE-FEATURE adds and removes features:");

@@ -21,17 +21,21 @@ typedef struct Library {
 static HdStatus *find(void *handle, const char *symbol, void *out_function)
 {
     void *address = dlsym(handle, symbol);
-    if (!address) return hd_error(HD_MISMATCH, "libheddle-compiler.so lacks %s: it is of another version than this program", symbol);
+    if (!address)
+        return hd_error(HD_MISMATCH, "libheddle-compiler.so lacks %s: it is of another version than this program", symbol);
     memcpy(out_function, &address, sizeof address);
     return NULL;
 }
 
 static HdStatus *open_library(Library *out_library)
 {
-    void *handle = dlopen("libheddle-compiler.so", RTLD_NOW | RTLD_LOCAL);   // beside the program (RPATH), or installed
+    void *handle = dlopen("libheddle-compiler.so", RTLD_NOW | RTLD_LOCAL); // beside the program (RPATH), or installed
     if (!handle)
-        return hd_error(HD_NOT_FOUND, "this command compiles and needs libheddle-compiler.so (Debian package heddle-compiler), which could not be opened: %s; with --module "
-                        "M.hdl no compiler is needed", dlerror());
+        return hd_error(HD_NOT_FOUND,
+                        "this command compiles and needs libheddle-compiler.so (Debian package heddle-compiler), which could not "
+                        "be opened: %s; with --module "
+                        "M.hdl no compiler is needed",
+                        dlerror());
     HD_TRY(find(handle, "heddle_compile_check", &out_library->check));
     HD_TRY(find(handle, "heddle_compile", &out_library->compile));
     HD_TRY(find(handle, "heddle_compile_key", &out_library->key));
@@ -60,7 +64,8 @@ HdStatus *compiler_key(const char *path, const HeddleCompileOptions *options, Hd
     return library.key(path, options, out_key);
 }
 
-HdStatus *compiler_interpret(const char *path, const HeddleCompileOptions *options, const int32_t *tokens, uint32_t count, float **out_logits, uint32_t *out_vocab)
+HdStatus *compiler_interpret(const char *path, const HeddleCompileOptions *options, const int32_t *tokens, uint32_t count,
+                             float **out_logits, uint32_t *out_vocab)
 {
     Library library;
     HD_TRY(open_library(&library));
@@ -105,8 +110,11 @@ static void read_all(int fd, HdBuf *out_text)
 
 static HdStatus *reply_status(const HdBuf *text, int wait_status)
 {
-    if (WIFSIGNALED(wait_status)) return hd_error(HD_INTERNAL, "the compiler was ended by signal %d (%s)", WTERMSIG(wait_status), strsignal(WTERMSIG(wait_status)));
-    if (!text->len) return hd_error(HD_INTERNAL, "the compiler ended without an answer (exit status %d)", WEXITSTATUS(wait_status));
+    if (WIFSIGNALED(wait_status))
+        return hd_error(HD_INTERNAL, "the compiler was ended by signal %d (%s)", WTERMSIG(wait_status),
+                        strsignal(WTERMSIG(wait_status)));
+    if (!text->len)
+        return hd_error(HD_INTERNAL, "the compiler ended without an answer (exit status %d)", WEXITSTATUS(wait_status));
     if (text->data[0] == HD_OK) return NULL;
     return hd_error((HdCode)text->data[0], "%s", text->data + 1);
 }
@@ -132,7 +140,10 @@ static HdStatus *apart(ChildWork *work, void *user, HdBuf *out_reply)
     return status;
 }
 
-typedef struct CompileWork { const char *path, *to; const HeddleCompileOptions *options; } CompileWork;
+typedef struct CompileWork {
+    const char *path, *to;
+    const HeddleCompileOptions *options;
+} CompileWork;
 
 static HdStatus *compile_to_file(const CompileWork *work, const char *to)
 {
@@ -154,8 +165,9 @@ static HdStatus *find_or_compile(void *user, HdBuf *out_reply)
     HdDigest key;
     HD_TRY(compiler_key(work->path, work->options, &key));
     HD_TRY(cache_entry(key, out_reply));
-    if (access(out_reply->data, R_OK) == 0) return utimensat(AT_FDCWD, out_reply->data, NULL, 0), NULL;   // used now
-    hd_log(work->options->log, HD_LOG_INFO, "compiling %s for %s", work->path, work->options->target ? work->options->target : "cpu:native");
+    if (access(out_reply->data, R_OK) == 0) return utimensat(AT_FDCWD, out_reply->data, NULL, 0), NULL; // used now
+    hd_log(work->options->log, HD_LOG_INFO, "compiling %s for %s", work->path,
+           work->options->target ? work->options->target : "cpu:native");
     HD_TRY(compile_to_file(work, out_reply->data));
     cache_trim(work->options->log);
     return NULL;

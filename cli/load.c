@@ -8,9 +8,17 @@
 
 HeddleCompileOptions cli_compile_options(const CliOptions *options)
 {
-    return (HeddleCompileOptions){.target = options->target, .passes = options->passes, .sets = options->set.items, .set_count = options->set.count,
-                                  .kv_type = options->kv_type, .layout = options->layout, .activations = options->act, .numerics = options->numerics,
-                                  .dump_dir = options->dump, .jobs = options->jobs == CLI_UNSET ? 0 : (uint32_t)options->jobs, .log = &options->log};
+    return (HeddleCompileOptions){.target = options->target,
+                                  .passes = options->passes,
+                                  .sets = options->set.items,
+                                  .set_count = options->set.count,
+                                  .kv_type = options->kv_type,
+                                  .layout = options->layout,
+                                  .activations = options->act,
+                                  .numerics = options->numerics,
+                                  .dump_dir = options->dump,
+                                  .jobs = options->jobs == CLI_UNSET ? 0 : (uint32_t)options->jobs,
+                                  .log = &options->log};
 }
 
 HeddleSessionOptions cli_session_options(const CliOptions *options)
@@ -25,10 +33,18 @@ HeddleSessionOptions cli_session_options(const CliOptions *options)
 // Options that decide what is compiled say nothing to a module that is compiled already.
 static HdStatus *check_module_options(const CliOptions *options)
 {
-    const struct { const char *name; bool given; } compile[] = {{"--target", options->target}, {"--passes", options->passes}, {"--set", options->set.count > 0},
-                                                               {"--kv-type", options->kv_type}, {"--act", options->act}};
+    const struct {
+        const char *name;
+        bool given;
+    } compile[] = {{"--target", options->target},
+                   {"--passes", options->passes},
+                   {"--set", options->set.count > 0},
+                   {"--kv-type", options->kv_type},
+                   {"--act", options->act}};
     for (size_t i = 0; i < HD_COUNT(compile); i++)
-        if (compile[i].given) return hd_error(HD_USAGE, "%s has no effect on --module %s, which is compiled already: leave out one of the two", compile[i].name, options->module);
+        if (compile[i].given)
+            return hd_error(HD_USAGE, "%s has no effect on --module %s, which is compiled already: leave out one of the two",
+                            compile[i].name, options->module);
     return NULL;
 }
 
@@ -95,7 +111,8 @@ static void log_line(void *user, int level, const char *line) { hd_log(user, (Hd
 
 static HeddleModelOptions model_options(const CliOptions *options)
 {
-    HeddleModelOptions model = {.pack_path = options->pack, .device = options->device, .log = log_line, .log_user = (void *)&options->log};
+    HeddleModelOptions model = {
+        .pack_path = options->pack, .device = options->device, .log = log_line, .log_user = (void *)&options->log};
     if (options->threads != CLI_UNSET) model.threads = (uint32_t)options->threads;
     if (options->layout && !strcmp(options->layout, "packed")) model.layout = HEDDLE_LAYOUT_PACKED;
     if (options->layout && !strcmp(options->layout, "native")) model.layout = HEDDLE_LAYOUT_NATIVE;
@@ -114,7 +131,8 @@ static HdStatus *create(const CliOptions *options, const HeddleCompileOptions *c
     HD_TRY(open_module(options, compile, &model->module));
     HdStatus *status = heddle_model_create(model->module, model->weights, &how, &model->model);
     if (!falls_back(options, status)) return status;
-    hd_log(&options->log, HD_LOG_WARNING, "%s; using the rows as they are mapped (--layout native), which is slower", hd_status_message(status));
+    hd_log(&options->log, HD_LOG_WARNING, "%s; using the rows as they are mapped (--layout native), which is slower",
+           hd_status_message(status));
     hd_status_free(status);
     HeddleCompileOptions native = *compile;
     native.layout = "native";

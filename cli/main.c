@@ -18,7 +18,10 @@ static int fail(HdStatus *status)
     return code;
 }
 
-static HdStatus *no_command(const char *name) { return hd_error(HD_USAGE, "%s: no such command; `heddle --help` lists them", name); }
+static HdStatus *no_command(const char *name)
+{
+    return hd_error(HD_USAGE, "%s: no such command; `heddle --help` lists them", name);
+}
 
 // Text that did not reach stdout (a full disk, a closed pipe) is a failure.
 static HdStatus *check_output(void)

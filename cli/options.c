@@ -8,25 +8,40 @@
 #include <string.h>
 
 typedef enum Kind { TEXT, FLAG, NUMBER, LIST } Kind;
-typedef struct Option { const char *name; char short_name; Kind kind; const char *argument; uint32_t commands; size_t offset; const char *help; } Option;
+typedef struct Option {
+    const char *name;
+    char short_name;
+    Kind kind;
+    const char *argument;
+    uint32_t commands;
+    size_t offset;
+    const char *help;
+} Option;
 
 #define C(command) (1u << CLI_##command)
 #define COMPUTE (C(run) | C(verify))
 #define ALL (~0u)
 static const Option table[] = {
-#define OPTION(name, short, kind, argument, commands, help) {#name, short, kind, argument, commands, offsetof(CliOptions, name), help},
+#define OPTION(name, short, kind, argument, commands, help)                                                                      \
+    {#name, short, kind, argument, commands, offsetof(CliOptions, name), help},
 #include "cli/options.def"
 #undef OPTION
 };
 
-static const struct { const char *name, *operands, *help; } commands[CLI_COMMAND_COUNT] = {
+static const struct {
+    const char *name, *operands, *help;
+} commands[CLI_COMMAND_COUNT] = {
 #define COMMAND(name, operands, help) {#name, operands, help},
 #include "cli/options.def"
 #undef COMMAND
 };
 
 // Numbers: the range, and what to type instead of a value outside it.
-static const struct { size_t offset; int64_t low, high; const char *hint; } ranges[] = {
+static const struct {
+    size_t offset;
+    int64_t low, high;
+    const char *hint;
+} ranges[] = {
     {offsetof(CliOptions, threads), 1, HEDDLE_MAX_THREADS, "leave -t out to use all usable physical cores"},
     {offsetof(CliOptions, ctx_size), 0, 1 << 24, "-c 0 stands for the model's own context"},
     {offsetof(CliOptions, batch_size), 1, 512, "a step takes at most 512 tokens"},
@@ -84,7 +99,8 @@ static HdStatus *take_number(const Option *option, const char *text, int64_t *ou
     for (size_t i = 0; i < HD_COUNT(ranges); i++) {
         if (ranges[i].offset != option->offset) continue;
         if (hd_parse_i64(hd_str(text), out_value) && *out_value >= ranges[i].low && *out_value <= ranges[i].high) return NULL;
-        return hd_error(HD_USAGE, "--%s %s: expected a number from %lld to %lld; %s", name, text, (long long)ranges[i].low, (long long)ranges[i].high, ranges[i].hint);
+        return hd_error(HD_USAGE, "--%s %s: expected a number from %lld to %lld; %s", name, text, (long long)ranges[i].low,
+                        (long long)ranges[i].high, ranges[i].hint);
     }
     return hd_error(HD_INTERNAL, "--%s has no range", name);
 }
@@ -132,16 +148,21 @@ static const Option *by_letter(CliCommand command, int letter)
 
 static HdStatus *unknown_option(CliCommand command, char **argv, int index)
 {
-    return hd_error(HD_USAGE, "%s: no such option for `heddle %s`, or it takes no value; see `heddle %s --help`", argv[index], commands[command].name, commands[command].name);
+    return hd_error(HD_USAGE, "%s: no such option for `heddle %s`, or it takes no value; see `heddle %s --help`", argv[index],
+                    commands[command].name, commands[command].name);
 }
 
 static HdStatus *take_operand(CliCommand command, int argc, char **argv, CliOptions *options)
 {
     bool wants = commands[command].operands[0] != 0;
     if (optind < argc) options->operand = argv[optind++];
-    if (optind < argc) return hd_error(HD_USAGE, "%s: one operand is enough; usage: heddle %s %s", argv[optind], commands[command].name, commands[command].operands);
-    if (wants && !options->operand) return hd_error(HD_USAGE, "usage: heddle %s %s", commands[command].name, commands[command].operands);
-    if (!wants && options->operand) return hd_error(HD_USAGE, "%s: `heddle %s` takes no operand", options->operand, commands[command].name);
+    if (optind < argc)
+        return hd_error(HD_USAGE, "%s: one operand is enough; usage: heddle %s %s", argv[optind], commands[command].name,
+                        commands[command].operands);
+    if (wants && !options->operand)
+        return hd_error(HD_USAGE, "usage: heddle %s %s", commands[command].name, commands[command].operands);
+    if (!wants && options->operand)
+        return hd_error(HD_USAGE, "%s: `heddle %s` takes no operand", options->operand, commands[command].name);
     return NULL;
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // From scheduled graphs to a program.
 //
-// Every group of every graph goes to the schedule of its kind, which makes launches. Kernels are identified by their .hkr text: the layers
-// of a model and its step classes share them. The kernels are then compiled by a few threads, each with an MLIR context of its own, taking
-// the next kernel from a counter; objects are linked in the order of first use, so the result does not depend on the number of threads.
+// Every group of every graph goes to the schedule of its kind, which makes launches. Kernels are identified by their .hkr text:
+// the layers of a model and its step classes share them. The kernels are then compiled by a few threads, each with an MLIR
+// context of its own, taking the next kernel from a counter; objects are linked in the order of first use, so the result does not
+// depend on the number of threads.
 #include "codegen/internal.h"
 
 #include <pthread.h>
@@ -17,8 +18,8 @@ struct CgGroupBuilder {
     CgProgram *program;
     CgClass *class;
     CgBuild build;
-    HD_VEC(KirFn *) kernels;      // beside program->kernels
-    HdMap by_digest;              // hex digest of the .hkr text -> kernel
+    HD_VEC(KirFn *) kernels; // beside program->kernels
+    HdMap by_digest; // hex digest of the .hkr text -> kernel
     HdArena arena;
 };
 
@@ -63,7 +64,8 @@ void cg_launch_end(CgGroupBuilder *builder)
     CgProgram *program = builder->program;
     const IrOp *op = ir_op(build->graph, build->group);
     HD_ASSERT(build->args.len == kir_param_count(build->fn));
-    CgLaunch launch = {.stage = op->stage, .layer = op->layer, .scratch = build->scratch, .first_arg = (uint32_t)program->args.len};
+    CgLaunch launch = {
+        .stage = op->stage, .layer = op->layer, .scratch = build->scratch, .first_arg = (uint32_t)program->args.len};
     launch.arg_count = (uint32_t)build->args.len;
     launch.units = cg_expr_row(program, &build->units);
     launch.bytes = cg_expr_row(program, &build->bytes);
@@ -85,7 +87,8 @@ static HdStatus *build_group(CgGroupBuilder *builder, const IrTarget *target, co
     const IrOp *op = ir_op(graph, ref);
     IrGroup group;
     if (op->kind != IR_OP_fused || !(op->attr_mask >> IR_ATTR_KIND & 1) || !ir_group_named(op->attr[IR_ATTR_KIND].name, &group))
-        return hd_error(HD_INTERNAL, "@%s: %s is not a group: partition has not run, or left it out", graph->name, ir_op_info(op->kind)->name);
+        return hd_error(HD_INTERNAL, "@%s: %s is not a group: partition has not run, or left it out", graph->name,
+                        ir_op_info(op->kind)->name);
     builder->build.target = target;
     builder->build.graph = graph;
     builder->build.group = ref;
@@ -97,27 +100,30 @@ static int by_stage(const void *a, const void *b)
 {
     const CgLaunch *x = a, *y = b;
     if (x->stage != y->stage) return x->stage < y->stage ? -1 : 1;
-    return x->first_arg < y->first_arg ? -1 : x->first_arg > y->first_arg;   // order of creation
+    return x->first_arg < y->first_arg ? -1 : x->first_arg > y->first_arg; // order of creation
 }
 
 // ---- graphs ----------------------------------------------------------------------------------------------------
 
 static HdStatus *build_graph(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph)
 {
-    CgClass class = {.name = hd_xstrdup(graph->name), .bound = {{1, 1, 1, 1}},
+    CgClass class = {.name = hd_xstrdup(graph->name),
+                     .bound = {{1, 1, 1, 1}},
                      .arena_bytes = graph->arena_bytes < 0 ? 0 : (uint64_t)graph->arena_bytes};
     ir_graph_bound(graph, &class.bound);
     builder->class = &class;
     HdStatus *status = NULL;
-    IR_FOR_OPS(graph, 0, op) {
+    IR_FOR_OPS(graph, 0, op)
+    {
         status = build_group(builder, target, graph, op);
         if (status) break;
     }
     for (size_t i = 0; i < graph->results.len && !status; i++) {
         const IrValueData *value = ir_value(graph, graph->results.data[i].value);
-        if (!strcmp(graph->name, "load")) break;   // the results of @load are packed weights
+        if (!strcmp(graph->name, "load")) break; // the results of @load are packed weights
         IrExpr rows = ir_dim_expr(graph, value->type.dims[0]);
-        CgResult result = {hd_xstrdup(graph->results.data[i].name), value->offset, value->type, cg_expr_row(builder->program, &rows)};
+        CgResult result = {hd_xstrdup(graph->results.data[i].name), value->offset, value->type,
+                           cg_expr_row(builder->program, &rows)};
         hd_vec_push(&class.results, result);
     }
     qsort(class.launches.data, class.launches.len, sizeof *class.launches.data, by_stage);
@@ -174,14 +180,16 @@ static void cache_write(const char *path, const HdBuf *object)
     HdDigest digest = hd_digest(object->data, object->len);
     hd_buf_bytes(&all, object->data, object->len);
     hd_buf_bytes(&all, &digest, sizeof digest);
-    hd_status_free(hd_write_file(path, all.data, all.len));   // a cache that cannot be written is only slower
+    hd_status_free(hd_write_file(path, all.data, all.len)); // a cache that cannot be written is only slower
     hd_buf_free(&all);
 }
 
 static HdStatus *compile_kernel(Job *job, CgEmitter *emitter, size_t index)
 {
     HdArena arena = {0};
-    char *dump = job->options->dump_dir ? hd_arena_printf(&arena, "%s/%03zu-%s", job->options->dump_dir, index, kir_name(job->kernels[index])) : NULL;
+    char *dump = job->options->dump_dir
+                     ? hd_arena_printf(&arena, "%s/%03zu-%s", job->options->dump_dir, index, kir_name(job->kernels[index]))
+                     : NULL;
     char *path = dump ? NULL : cache_path(&arena, job, job->kernels[index]);
     HdStatus *status = NULL;
     if (!cache_read(path, &job->objects[index])) {
@@ -193,7 +201,11 @@ static HdStatus *compile_kernel(Job *job, CgEmitter *emitter, size_t index)
     return hd_annotate(status, "kernel %s", kir_name(job->kernels[index]));
 }
 
-typedef struct Worker { Job *job; CgEmitter *emitter; pthread_t thread; } Worker;
+typedef struct Worker {
+    Job *job;
+    CgEmitter *emitter;
+    pthread_t thread;
+} Worker;
 
 static void *work(void *user)
 {

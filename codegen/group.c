@@ -47,7 +47,8 @@ static uint32_t weight_row(CgProgram *program, const char *name, const IrType *t
     if (layout != IR_LAYOUT_NATIVE) {
         // Experts are packed one after another, each padded to whole panels.
         int64_t experts = type->rank == 3 ? type->dims[0] : 1;
-        weight.packed_bytes = (uint64_t)experts * cg_layout_bytes(type->dtype, layout, (uint64_t)(rows / experts), (uint64_t)columns);
+        weight.packed_bytes =
+            (uint64_t)experts * cg_layout_bytes(type->dtype, layout, (uint64_t)(rows / experts), (uint64_t)columns);
     }
     hd_vec_push(&program->weights, weight);
     return (uint32_t)program->weights.len - 1;
@@ -57,16 +58,19 @@ static uint32_t state_row(CgProgram *program, const IrGraph *graph, const IrValu
 {
     for (uint32_t i = 0; i < program->states.len; i++)
         if (!strcmp(program->states.data[i].name, state->name)) return i;
-    IrBinding one = {{1, 1, 1, 1}};   // C = 1: bytes of one position
-    CgState row = {hd_xstrdup(state->name), (IrStateKind)state->index, state->type.dtype, (uint64_t)ir_type_bytes(graph, &state->type, &one)};
+    IrBinding one = {{1, 1, 1, 1}}; // C = 1: bytes of one position
+    CgState row = {hd_xstrdup(state->name), (IrStateKind)state->index, state->type.dtype,
+                   (uint64_t)ir_type_bytes(graph, &state->type, &one)};
     hd_vec_push(&program->states, row);
     return (uint32_t)program->states.len - 1;
 }
 
 static HeddleInput input_of(IrInputKind kind)
 {
-    static const HeddleInput inputs[IR_INPUT_COUNT] = {[IR_INPUT_TOKENS] = HEDDLE_INPUT_TOKENS, [IR_INPUT_SEGMENTS] = HEDDLE_INPUT_SEGMENTS,
-                                                       [IR_INPUT_ROWS] = HEDDLE_INPUT_ROWS, [IR_INPUT_ROPE] = HEDDLE_INPUT_ROPE};
+    static const HeddleInput inputs[IR_INPUT_COUNT] = {[IR_INPUT_TOKENS] = HEDDLE_INPUT_TOKENS,
+                                                       [IR_INPUT_SEGMENTS] = HEDDLE_INPUT_SEGMENTS,
+                                                       [IR_INPUT_ROWS] = HEDDLE_INPUT_ROWS,
+                                                       [IR_INPUT_ROPE] = HEDDLE_INPUT_ROPE};
     return inputs[kind];
 }
 
@@ -76,7 +80,8 @@ static CgArg address_of(CgBuild *build, IrValue value)
     const IrGraph *graph = build->graph;
     const IrValueData *data = ir_value(graph, value);
     switch (data->kind) {
-    case IR_VALUE_WEIGHT: return (CgArg){HEDDLE_ARG_WEIGHT, weight_row(build->program, data->name, &data->type, data->type.layout)};
+    case IR_VALUE_WEIGHT:
+        return (CgArg){HEDDLE_ARG_WEIGHT, weight_row(build->program, data->name, &data->type, data->type.layout)};
     case IR_VALUE_STATE: return (CgArg){HEDDLE_ARG_STATE, state_row(build->program, graph, data)};
     case IR_VALUE_INPUT: return (CgArg){HEDDLE_ARG_INPUT, (int64_t)input_of((IrInputKind)data->index)};
     case IR_VALUE_RESULT: {
@@ -98,7 +103,8 @@ static CgArg address_of(CgBuild *build, IrValue value)
 KirRef cg_pointer(CgBuild *build, IrValue value)
 {
     // A reshape inside a group is the same bytes.
-    for (const IrValueData *data = ir_value(build->graph, value); data->kind == IR_VALUE_RESULT && data->block != 0; data = ir_value(build->graph, value)) {
+    for (const IrValueData *data = ir_value(build->graph, value); data->kind == IR_VALUE_RESULT && data->block != 0;
+         data = ir_value(build->graph, value)) {
         const IrOp *op = ir_op(build->graph, data->op);
         if (op->kind != IR_OP_reshape || cg_yield_result(build->graph, build->group, value)) break;
         value = op->operands[0];
@@ -109,7 +115,8 @@ KirRef cg_pointer(CgBuild *build, IrValue value)
         HD_ASSERT(outer && "a value inside a group has an address only when it is yielded");
     }
     CgArg arg = address_of(build, outer);
-    static const char *const texts[] = {[HEDDLE_ARG_ARENA] = "value", [HEDDLE_ARG_WEIGHT] = "weight", [HEDDLE_ARG_STATE] = "state", [HEDDLE_ARG_INPUT] = "input"};
+    static const char *const texts[] = {
+        [HEDDLE_ARG_ARENA] = "value", [HEDDLE_ARG_WEIGHT] = "weight", [HEDDLE_ARG_STATE] = "state", [HEDDLE_ARG_INPUT] = "input"};
     return add_param(build, KT_PTR, arg.kind, arg.index, texts[arg.kind]);
 }
 
@@ -144,7 +151,10 @@ KirRef cg_dim(CgBuild *build, IrDim dim)
     return cg_expr(build, &expr, "dim");
 }
 
-KirRef cg_const(CgBuild *build, int64_t value, const char *text) { return add_param(build, KT_I64, HEDDLE_ARG_CONST, value, text); }
+KirRef cg_const(CgBuild *build, int64_t value, const char *text)
+{
+    return add_param(build, KT_I64, HEDDLE_ARG_CONST, value, text);
+}
 
 KirRef cg_input(CgBuild *build, HeddleInput input) { return add_param(build, KT_PTR, HEDDLE_ARG_INPUT, (int64_t)input, "input"); }
 
@@ -157,8 +167,14 @@ static KirRef state_bytes(CgBuild *build, IrValue state, HeddleArgKind kind, con
     return add_param(build, KT_I64, kind, state_row(build->program, build->graph, data), text);
 }
 
-KirRef cg_state_slot_bytes(CgBuild *build, IrValue state) { return state_bytes(build, state, HEDDLE_ARG_STATE_SLOT, "slot bytes"); }
-KirRef cg_state_plane_bytes(CgBuild *build, IrValue state) { return state_bytes(build, state, HEDDLE_ARG_STATE_PLANE, "plane bytes"); }
+KirRef cg_state_slot_bytes(CgBuild *build, IrValue state)
+{
+    return state_bytes(build, state, HEDDLE_ARG_STATE_SLOT, "slot bytes");
+}
+KirRef cg_state_plane_bytes(CgBuild *build, IrValue state)
+{
+    return state_bytes(build, state, HEDDLE_ARG_STATE_PLANE, "plane bytes");
+}
 
 void cg_expr_scale(IrExpr *expr, int64_t factor)
 {

@@ -14,7 +14,7 @@ static bool equal_attrs(const IrOp *a, const IrOp *b)
         case IR_ATTR_KIND_F32: equal = !memcmp(&a->attr[i].f, &b->attr[i].f, sizeof(float)); break;
         case IR_ATTR_KIND_DTYPE: equal = a->attr[i].dtype == b->attr[i].dtype; break;
         case IR_ATTR_KIND_LAYOUT: equal = a->attr[i].layout == b->attr[i].layout; break;
-        case IR_ATTR_KIND_NAME: equal = a->attr[i].name == b->attr[i].name; break;   // interned
+        case IR_ATTR_KIND_NAME: equal = a->attr[i].name == b->attr[i].name; break; // interned
         }
     }
     return equal;
@@ -25,12 +25,13 @@ static bool equal_ops(const IrGraph *graph, const IrOp *a, const IrOp *b)
     if (a->kind != b->kind || a->operand_count != b->operand_count || a->result_count != b->result_count) return false;
     if (memcmp(a->operands, b->operands, a->operand_count * sizeof a->operands[0])) return false;
     bool equal = equal_attrs(a, b);
-    for (uint32_t i = 0; i < a->result_count && equal; i++)   // a reshape's type is part of what it does
+    for (uint32_t i = 0; i < a->result_count && equal; i++) // a reshape's type is part of what it does
         equal = ir_type_eq(&ir_value(graph, a->results[i])->type, &ir_value(graph, b->results[i])->type);
     return equal;
 }
 
-// An earlier operation equal to `ref`; 0: none. Differences are reported for the nearest one of the same kind that reads the same first operand.
+// An earlier operation equal to `ref`; 0: none. Differences are reported for the nearest one of the same kind that reads the same
+// first operand.
 static IrOpRef find_equal(const IrGraph *graph, PassCtx *ctx, IrOpRef ref)
 {
     const IrOp *op = ir_op(graph, ref);
@@ -38,7 +39,8 @@ static IrOpRef find_equal(const IrGraph *graph, PassCtx *ctx, IrOpRef ref)
     for (IrOpRef before = op->prev; before; before = ir_op(graph, before)->prev) {
         const IrOp *other = ir_op(graph, before);
         if (equal_ops(graph, other, op)) return before;
-        near = near || (other->kind == op->kind && other->operand_count && op->operand_count && other->operands[0] == op->operands[0]);
+        near = near ||
+               (other->kind == op->kind && other->operand_count && op->operand_count && other->operands[0] == op->operands[0]);
     }
     if (near) pass_missed(ctx, RULE_cse_equal, graph, ref, MISSED_not_equal);
     return 0;

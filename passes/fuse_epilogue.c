@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Joins element-wise operations to the product, attention, convolution or routing before them, and makes head-wise chains one stage.
+// Joins element-wise operations to the product, attention, convolution or routing before them, and makes head-wise chains one
+// stage.
 //
 // Each rule has an anchor (where a group starts) and says what may join it (passes/growth.c does the growing):
-//   matmul     linear, multi_linear     arithmetic on [T, N] of the same shape: residual add, SwiGLU over two results, gates, bf16 casts
-//   grouped    grouped_linear           its twin (same rows, experts and plan) and arithmetic on [T, k, N]
-//   attention  attention                arithmetic on its elements, through views (the output gate)
-//   conv       conv1d                   arithmetic, then slices that cover the channels, heads, norms
-//   route      topk                     the softmax before, sum and division of its values after
-//   heads      norm, rope, kv_append    row operations over the same [T, H]
+//   matmul     linear, multi_linear     arithmetic on [T, N] of the same shape: residual add, SwiGLU over two results, gates,
+//   bf16 casts grouped    grouped_linear           its twin (same rows, experts and plan) and arithmetic on [T, k, N] attention
+//   attention                arithmetic on its elements, through views (the output gate) conv       conv1d arithmetic, then
+//   slices that cover the channels, heads, norms route      topk                     the softmax before, sum and division of its
+//   values after heads      norm, rope, kv_append    row operations over the same [T, H]
 #include "passes/internal.h"
 
 #include <stdlib.h>
@@ -30,7 +30,7 @@ static bool joins_attention(const PassGrowth *growth, IrOpRef op, IrValue via, P
     (void)via;
     if (!pass_is_arithmetic(growth->graph, op)) return false;
     IrType type = pass_type(growth->graph, op);
-    const IrType *heads = &growth->anchor;   // [T, H, d]
+    const IrType *heads = &growth->anchor; // [T, H, d]
     *out_reason = MISSED_other_shape;
     bool flat = type.rank == 2 && type.dims[0] == heads->dims[0] && type.dims[1] == heads->dims[1] * heads->dims[2];
     return flat || pass_same_dims(&type, heads);
@@ -84,7 +84,8 @@ static bool slices_cover(const IrGraph *graph, IrValue value, IrOpRef *out_slice
         }
     }
     int64_t total = 0;
-    for (uint32_t i = 0; i < count; i++) total += ir_op(graph, out_slices[i])->attr[IR_ATTR_END].i - ir_op(graph, out_slices[i])->attr[IR_ATTR_BEGIN].i;
+    for (uint32_t i = 0; i < count; i++)
+        total += ir_op(graph, out_slices[i])->attr[IR_ATTR_END].i - ir_op(graph, out_slices[i])->attr[IR_ATTR_BEGIN].i;
     return covered == ir_type_last(type) && total == covered;
 }
 
@@ -92,10 +93,12 @@ static void grow_conv(PassGrowth *growth)
 {
     IrOpRef slices[8], tail = growth->group.members.data[0];
     uint32_t count;
-    pass_grow(growth);   // the activation
+    pass_grow(growth); // the activation
     for (size_t i = 0; i < growth->group.members.len; i++) {
         const IrOp *op = ir_op(growth->graph, growth->group.members.data[i]);
-        if (only_reader(growth->graph, op->results[0]) == 0 || !pass_contains(&growth->group, only_reader(growth->graph, op->results[0]))) tail = growth->group.members.data[i];
+        if (only_reader(growth->graph, op->results[0]) == 0 ||
+            !pass_contains(&growth->group, only_reader(growth->graph, op->results[0])))
+            tail = growth->group.members.data[i];
     }
     if (!slices_cover(growth->graph, ir_op(growth->graph, tail)->results[0], slices, &count)) {
         pass_missed(growth->ctx, growth->rule, growth->graph, tail, MISSED_channels);
@@ -110,11 +113,14 @@ static void grow_conv(PassGrowth *growth)
 static void add_twin(PassGrowth *growth)
 {
     const IrOp anchor = *ir_op(growth->graph, growth->group.members.data[0]);
-    IR_FOR_OPS(growth->graph, 0, ref) {
+    IR_FOR_OPS(growth->graph, 0, ref)
+    {
         const IrOp *op = ir_op(growth->graph, ref);
-        if (op->kind != IR_OP_grouped_linear || ref == growth->group.members.data[0] || op->operand_count != anchor.operand_count) continue;
+        if (op->kind != IR_OP_grouped_linear || ref == growth->group.members.data[0] || op->operand_count != anchor.operand_count)
+            continue;
         IrType type = pass_type(growth->graph, ref);
-        bool twin = op->operands[0] == anchor.operands[0] && op->operands[2] == anchor.operands[2] && pass_same_dims(&type, &growth->anchor);
+        bool twin = op->operands[0] == anchor.operands[0] && op->operands[2] == anchor.operands[2] &&
+                    pass_same_dims(&type, &growth->anchor);
         if (twin && op->operand_count == 4) twin = op->operands[3] == anchor.operands[3];
         if (twin) {
             pass_grow_add(growth, ref);
@@ -147,8 +153,13 @@ static const Anchor anchors[] = {
 
 static void fuse_at(IrGraph *graph, PassCtx *ctx, const Anchor *anchor, IrOpRef ref)
 {
-    PassGrowth growth = {.graph = graph, .ctx = ctx, .rule = anchor->rule, .kind = anchor->group, .accepts = anchor->accepts,
-                         .through_views = anchor->through_views, .anchor = pass_type(graph, ref)};
+    PassGrowth growth = {.graph = graph,
+                         .ctx = ctx,
+                         .rule = anchor->rule,
+                         .kind = anchor->group,
+                         .accepts = anchor->accepts,
+                         .through_views = anchor->through_views,
+                         .anchor = pass_type(graph, ref)};
     hd_vec_push(&growth.group.members, ref);
     if (anchor->kind == IR_OP_grouped_linear) add_twin(&growth);
     if (anchor->kind == IR_OP_conv1d) grow_conv(&growth);
@@ -156,14 +167,16 @@ static void fuse_at(IrGraph *graph, PassCtx *ctx, const Anchor *anchor, IrOpRef 
     pass_grow_finish(&growth);
 }
 
-// Anchors of the table's first kinds come first over the whole graph, so that an operation joins a product rather than a row chain.
+// Anchors of the table's first kinds come first over the whole graph, so that an operation joins a product rather than a row
+// chain.
 HdStatus *pass_fuse_epilogue(IrGraph *graph, PassCtx *ctx)
 {
     PassWalk walk = pass_walk_begin(graph);
     for (size_t a = 0; a < HD_COUNT(anchors); a++) {
         pass_walk_restart(&walk);
         for (IrOpRef ref; (ref = pass_walk_next(&walk));)
-            if (ir_op(graph, ref)->kind == anchors[a].kind && pass_type(graph, ref).rank >= anchors[a].min_rank) fuse_at(graph, ctx, &anchors[a], ref);
+            if (ir_op(graph, ref)->kind == anchors[a].kind && pass_type(graph, ref).rank >= anchors[a].min_rank)
+                fuse_at(graph, ctx, &anchors[a], ref);
     }
     pass_walk_end(&walk);
     return NULL;

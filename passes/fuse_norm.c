@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes row operations around a norm one stage: the sums before it, the norm, the quantisation of its result; also a sum over expert ranks
-// with what follows. All work on whole token rows [T, n]; what others read as well is a result of the group.
+// Makes row operations around a norm one stage: the sums before it, the norm, the quantisation of its result; also a sum over
+// expert ranks with what follows. All work on whole token rows [T, n]; what others read as well is a result of the group.
 #include "passes/internal.h"
 
 #include <stdlib.h>
@@ -20,8 +20,13 @@ HdStatus *pass_fuse_norm(IrGraph *graph, PassCtx *ctx)
     PassWalk walk = pass_walk_begin(graph);
     for (IrOpRef ref; (ref = pass_walk_next(&walk));) {
         if (!is_anchor(graph, ref)) continue;
-        PassGrowth growth = {.graph = graph, .ctx = ctx, .rule = RULE_fuse_norm_norm, .kind = IR_GROUP_ROWWISE, .accepts = pass_joins_rows,
-                             .pull_shared = true, .anchor = pass_type(graph, ref)};
+        PassGrowth growth = {.graph = graph,
+                             .ctx = ctx,
+                             .rule = RULE_fuse_norm_norm,
+                             .kind = IR_GROUP_ROWWISE,
+                             .accepts = pass_joins_rows,
+                             .pull_shared = true,
+                             .anchor = pass_type(graph, ref)};
         hd_vec_push(&growth.group.members, ref);
         pass_grow(&growth);
         pass_grow_finish(&growth);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Making groups: which operations may be taken out of a graph and put into one fused operation, and doing it.
 //
-// A group is legal when the graph with the group as one node has no cycle. Edges are operands, and the order of accesses to a state of
-// which one writes. The order of the block is then made anew: depth first in the old order, operands before users.
+// A group is legal when the graph with the group as one node has no cycle. Edges are operands, and the order of accesses to a
+// state of which one writes. The order of the block is then made anew: depth first in the old order, operands before users.
 #include "passes/internal.h"
 
 #include <stdlib.h>
@@ -41,7 +41,8 @@ IrOpRef pass_build(IrGraph *graph, const IrBuild *build, IrOpRef like)
 uint32_t pass_users(const IrGraph *graph, IrValue value, IrOpRef *out_users, uint32_t capacity)
 {
     uint32_t count = 0;
-    IR_FOR_OPS(graph, 0, ref) {
+    IR_FOR_OPS(graph, 0, ref)
+    {
         const IrOp *op = ir_op(graph, ref);
         for (uint32_t i = 0; i < op->operand_count; i++) {
             if (op->operands[i] != value) continue;
@@ -66,7 +67,8 @@ void pass_walk_end(PassWalk *walk) { free(walk->seen); }
 
 IrOpRef pass_walk_next(PassWalk *walk)
 {
-    IR_FOR_OPS(walk->graph, 0, ref) {
+    IR_FOR_OPS(walk->graph, 0, ref)
+    {
         if (ref >= walk->count || walk->seen[ref]) continue;
         walk->seen[ref] = 1;
         return ref;
@@ -80,9 +82,9 @@ IrOpRef pass_walk_next(PassWalk *walk)
 typedef struct Order {
     const IrGraph *graph;
     const PassGroup *group;
-    IrOpRef *ops;                 // old order
-    uint8_t *mark;                // per op ref: 0 new, 1 being visited, 2 done
-    HD_VEC(IrOpRef) out;          // new order; the group stands as its members, one after another
+    IrOpRef *ops; // old order
+    uint8_t *mark; // per op ref: 0 new, 1 being visited, 2 done
+    HD_VEC(IrOpRef) out; // new order; the group stands as its members, one after another
     bool cycle;
 } Order;
 
@@ -91,7 +93,8 @@ static void visit(Order *order, IrOpRef ref);
 // Accesses to a state, in program order: an access comes after every earlier one unless both only read.
 static void visit_states(Order *order, IrOpRef ref, IrValue state, IrEffect effect)
 {
-    IR_FOR_OPS(order->graph, 0, before) {
+    IR_FOR_OPS(order->graph, 0, before)
+    {
         if (before == ref) return;
         const IrOp *op = ir_op(order->graph, before);
         bool touches = false;
@@ -123,7 +126,7 @@ static void visit(Order *order, IrOpRef ref)
     if (!member) {
         order->mark[ref] = 1;
         uint8_t inside = order->mark[0];
-        if (inside == 2) order->mark[0] = 1;      // we left the group: meeting a member now is a cycle
+        if (inside == 2) order->mark[0] = 1; // we left the group: meeting a member now is a cycle
         visit_operands(order, ref);
         order->mark[0] = inside;
         order->mark[ref] = 2;
@@ -131,7 +134,7 @@ static void visit(Order *order, IrOpRef ref)
         return;
     }
     for (size_t i = 0; i < order->group->members.len; i++) order->mark[order->group->members.data[i]] = 1;
-    order->mark[0] = 2;                            // 2: directly inside the group
+    order->mark[0] = 2; // 2: directly inside the group
     for (size_t i = 0; i < order->group->members.len; i++) visit_operands(order, order->group->members.data[i]);
     order->mark[0] = 0;
     for (size_t i = 0; i < order->group->members.len; i++) {
@@ -156,7 +159,8 @@ enum { MAX_OPERANDS = 32, MAX_RESULTS = 8 };
 static bool read_outside(const IrGraph *graph, const PassGroup *group, IrValue value)
 {
     if (pass_is_result(graph, value)) return true;
-    IR_FOR_OPS(graph, 0, ref) {
+    IR_FOR_OPS(graph, 0, ref)
+    {
         const IrOp *op = ir_op(graph, ref);
         for (uint32_t i = 0; i < op->operand_count; i++)
             if (op->operands[i] == value && !pass_contains(group, ref)) return true;
@@ -214,7 +218,11 @@ bool pass_group_legal(const IrGraph *graph, const PassGroup *group, PassMissed *
 
 // ---- making ----------------------------------------------------------------------------------------------------
 
-typedef struct Clone { IrGraph *graph; IrBlock region; HD_VEC(IrValue) from, to; } Clone;
+typedef struct Clone {
+    IrGraph *graph;
+    IrBlock region;
+    HD_VEC(IrValue) from, to;
+} Clone;
 
 static void clone_map(Clone *clone, IrValue from, IrValue to)
 {
@@ -229,7 +237,7 @@ static IrValue clone_value(Clone *clone, IrValue value)
     for (size_t i = 0; i < clone->from.len; i++)
         if (clone->from.data[i] == value) return clone->to.data[i];
     IrOpRef producer = pass_producer(clone->graph, value);
-    HD_ASSERT(producer && pass_role(clone->graph, producer) == IR_ROLE_VIEW);   // all else is a member or an operand
+    HD_ASSERT(producer && pass_role(clone->graph, producer) == IR_ROLE_VIEW); // all else is a member or an operand
     clone_op(clone, producer);
     return clone_value(clone, value);
 }
@@ -245,7 +253,12 @@ static void clone_op(Clone *clone, IrOpRef ref)
     for (uint32_t a = 0; a < IR_ATTR_COUNT; a++)
         if (old.attr_mask >> a & 1) attrs[attr_count++] = (IrAttr){(IrAttrId)a, old.attr[a]};
     IrType given = old.result_count ? ir_value(clone->graph, old.results[0])->type : (IrType){0};
-    IrBuild build = {.kind = old.kind, .operands = operands, .operand_count = old.operand_count, .attrs = attrs, .attr_count = attr_count, .block = clone->region};
+    IrBuild build = {.kind = old.kind,
+                     .operands = operands,
+                     .operand_count = old.operand_count,
+                     .attrs = attrs,
+                     .attr_count = attr_count,
+                     .block = clone->region};
     if (old.kind == IR_OP_reshape) build.given = &given, build.given_count = 1;
     IrOpRef made = pass_build(clone->graph, &build, ref);
     for (uint32_t i = 0; i < old.result_count; i++) clone_map(clone, old.results[i], ir_op(clone->graph, made)->results[i]);
@@ -276,9 +289,10 @@ IrOpRef pass_group_make(IrGraph *graph, const PassGroup *group, IrGroup kind)
     // The members in the new order, so that each is copied after its operands.
     IrBlock region = ir_block_new(graph);
     Clone clone = {.graph = graph, .region = region};
-    for (size_t i = 0; i < operands.len; i++) clone_map(&clone, operands.data[i], ir_block_arg(graph, region, ir_value(graph, operands.data[i])->type));
+    for (size_t i = 0; i < operands.len; i++)
+        clone_map(&clone, operands.data[i], ir_block_arg(graph, region, ir_value(graph, operands.data[i])->type));
     IR_FOR_OPS(graph, 0, ref)
-        if (pass_contains(group, ref)) clone_op(&clone, ref);
+    if (pass_contains(group, ref)) clone_op(&clone, ref);
     IrType types[MAX_RESULTS];
     for (size_t i = 0; i < yields.len; i++) {
         types[i] = ir_value(graph, yields.data[i])->type;
@@ -286,8 +300,14 @@ IrOpRef pass_group_make(IrGraph *graph, const PassGroup *group, IrGroup kind)
         hd_vec_push(&graph->blocks.data[region].yields, inner);
     }
     IrAttr attr = {IR_ATTR_KIND, {.name = ir_intern(graph->module, hd_str(ir_group_name(kind)))}};
-    IrBuild build = {.kind = IR_OP_fused, .operands = operands.data, .operand_count = (uint32_t)operands.len, .attrs = &attr, .attr_count = 1, .region = region,
-                     .given = types, .given_count = (uint32_t)yields.len};
+    IrBuild build = {.kind = IR_OP_fused,
+                     .operands = operands.data,
+                     .operand_count = (uint32_t)operands.len,
+                     .attrs = &attr,
+                     .attr_count = 1,
+                     .region = region,
+                     .given = types,
+                     .given_count = (uint32_t)yields.len};
     IrOpRef fused = pass_build(graph, &build, group->members.data[0]);
 
     // The new order of the block, the group where its first member stands.

@@ -55,7 +55,8 @@ static bool try_readers(PassGrowth *growth, IrValue value, IrValue via, bool rep
         PassMissed reason = MISSED_not_elementwise;
         if (pass_contains(&growth->group, users[i])) continue;
         if (pass_role(growth->graph, users[i]) == IR_ROLE_VIEW) {
-            if (growth->through_views && try_readers(growth, ir_op(growth->graph, users[i])->results[0], via, report)) return true;
+            if (growth->through_views && try_readers(growth, ir_op(growth->graph, users[i])->results[0], via, report))
+                return true;
             continue;
         }
         if (!growth->accepts(growth, users[i], via, &reason)) {
@@ -85,7 +86,8 @@ static bool only_members_read(const PassGrowth *growth, IrValue value)
     bool only = count <= HD_COUNT(users) && !pass_is_result(growth->graph, value);
     for (uint32_t i = 0; i < count && only; i++) {
         bool view = pass_role(growth->graph, users[i]) == IR_ROLE_VIEW;
-        only = pass_contains(&growth->group, users[i]) || (view && only_members_read(growth, ir_op(growth->graph, users[i])->results[0]));
+        only = pass_contains(&growth->group, users[i]) ||
+               (view && only_members_read(growth, ir_op(growth->graph, users[i])->results[0]));
     }
     return only;
 }
@@ -130,7 +132,8 @@ void pass_grow(PassGrowth *growth)
 // Views between members become members: left outside they would make the group yield what only its own views read.
 static void absorb_views(PassGrowth *growth)
 {
-    IR_FOR_OPS(growth->graph, 0, ref) {
+    IR_FOR_OPS(growth->graph, 0, ref)
+    {
         const IrOp *op = ir_op(growth->graph, ref);
         if (pass_role(growth->graph, ref) != IR_ROLE_VIEW || pass_contains(&growth->group, ref)) continue;
         IrOpRef producer = pass_producer(growth->graph, op->operands[0]);

@@ -5,8 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct PassInfo { const char *name; IrNumerics numerics; bool mandatory; PassRun *run; const char *doc; } PassInfo;
-typedef struct OptionInfo { PassId pass; const char *name, *initial, *values; } OptionInfo;
+typedef struct PassInfo {
+    const char *name;
+    IrNumerics numerics;
+    bool mandatory;
+    PassRun *run;
+    const char *doc;
+} PassInfo;
+typedef struct OptionInfo {
+    PassId pass;
+    const char *name, *initial, *values;
+} OptionInfo;
 
 #define EXACT IR_NUMERICS_EXACT
 #define ORDERED IR_NUMERICS_ORDERED
@@ -39,7 +48,7 @@ const char *pass_missed_text(PassMissed reason) { return missed_texts[reason]; }
 // The default pipelines, one per target family.
 const char *pass_default_pipeline(const IrTarget *target)
 {
-    (void)target;   // the CPU is the only family so far
+    (void)target; // the CPU is the only family so far
     return "canonicalize,cse,dce,specialise,delta-net,moe-dispatch,quantise-activations,cse,merge-projections,select-layout,"
            "fuse-epilogue,fuse-norm,dce,partition,schedule,plan-memory";
 }
@@ -100,19 +109,27 @@ static HdStatus *check_value(const OptionInfo *info, HdStr value)
     int64_t number;
     if (sscanf(info->values, "int %lld %lld", &low, &high) == 2) {
         if (hd_parse_i64(value, &number) && number >= low && number <= high) return NULL;
-        return hd_error(HD_USAGE, "%s{%s=" HD_STR_FMT "}: expected a number from %lld to %lld", pass_name(info->pass), info->name, HD_STR_ARG(value), low, high);
+        return hd_error(HD_USAGE, "%s{%s=" HD_STR_FMT "}: expected a number from %lld to %lld", pass_name(info->pass), info->name,
+                        HD_STR_ARG(value), low, high);
     }
     for (const char *word = info->values; word; word = strchr(word, '|') ? strchr(word, '|') + 1 : NULL) {
         size_t len = strcspn(word, "|");
         if (value.len == len && !memcmp(value.data, word, len)) return NULL;
     }
-    return hd_error(HD_USAGE, "%s{%s=" HD_STR_FMT "}: expected one of %s", pass_name(info->pass), info->name, HD_STR_ARG(value), info->values);
+    return hd_error(HD_USAGE, "%s{%s=" HD_STR_FMT "}: expected one of %s", pass_name(info->pass), info->name, HD_STR_ARG(value),
+                    info->values);
 }
 
 // ---- pipelines -------------------------------------------------------------------------------------------------
 
-typedef struct Step { PassId pass; const char *options[8]; } Step;
-typedef struct Pipeline { HdArena arena; HD_VEC(Step) steps; } Pipeline;
+typedef struct Step {
+    PassId pass;
+    const char *options[8];
+} Step;
+typedef struct Pipeline {
+    HdArena arena;
+    HD_VEC(Step) steps;
+} Pipeline;
 
 static HdStatus *find_pass(HdStr name, PassId *out_pass)
 {
@@ -137,7 +154,8 @@ static HdStatus *parse_options(Pipeline *pipeline, Step *step, HdStr text)
         const char *comma = memchr(text.data, ',', text.len), *equal = memchr(text.data, '=', text.len);
         HdStr item = {text.data, comma ? (size_t)(comma - text.data) : text.len};
         if (!equal || equal >= item.data + item.len)
-            return hd_error(HD_USAGE, "%s{" HD_STR_FMT "}: options are written name=value", pass_name(step->pass), HD_STR_ARG(item));
+            return hd_error(HD_USAGE, "%s{" HD_STR_FMT "}: options are written name=value", pass_name(step->pass),
+                            HD_STR_ARG(item));
         HdStr name = {item.data, (size_t)(equal - item.data)}, value = {equal + 1, item.len - (size_t)(equal + 1 - item.data)};
         const OptionInfo *info = NULL;
         int index = option_index(step->pass, name, &info);
@@ -156,7 +174,8 @@ static HdStatus *parse_step(Pipeline *pipeline, HdStr text, Step *out_step)
     HdStr name = {text.data, brace ? (size_t)(brace - text.data) : text.len};
     HD_TRY(find_pass(name, &out_step->pass));
     if (!brace) return NULL;
-    if (text.data[text.len - 1] != '}') return hd_error(HD_USAGE, "pass \"" HD_STR_FMT "\": a \"}\" is missing", HD_STR_ARG(text));
+    if (text.data[text.len - 1] != '}')
+        return hd_error(HD_USAGE, "pass \"" HD_STR_FMT "\": a \"}\" is missing", HD_STR_ARG(text));
     return parse_options(pipeline, out_step, (HdStr){brace + 1, text.len - name.len - 2});
 }
 
@@ -237,7 +256,8 @@ static void describe(const Pipeline *pipeline, HdBuf *out_text)
         int index = 0;
         for (size_t o = 0; o < HD_COUNT(options); o++) {
             if (options[o].pass != step->pass) continue;
-            hd_buf_printf(out_text, "%s%s=%s", index ? "," : "{", options[o].name, step->options[index] ? step->options[index] : options[o].initial);
+            hd_buf_printf(out_text, "%s%s=%s", index ? "," : "{", options[o].name,
+                          step->options[index] ? step->options[index] : options[o].initial);
             index++;
         }
         if (index) hd_buf_str(out_text, "}");
@@ -265,7 +285,7 @@ static HdStatus *run_step(IrModule *module, const Step *step, PassCtx *ctx)
         bool is_model = !strcmp(graph->name, "model");
         if (step->pass == PASS_specialise ? !is_model : specialised && is_model) continue;
         HD_TRY(run_on(graph, ctx));
-        if (step->pass == PASS_specialise) break;   // it adds graphs
+        if (step->pass == PASS_specialise) break; // it adds graphs
     }
     return NULL;
 }
@@ -281,9 +301,10 @@ HdStatus *pass_run(IrModule *module, const PassConfig *config, PassCtx *out_coun
     ir_module_set_key(module, "pipeline", text.data ? text.data : "");
     hd_buf_free(&text);
     HdStatus *status = NULL;
-    for (size_t i = 0; i < module->graphs.len && !status; i++) status = hd_annotate(ir_verify(module->graphs.data[i]), "@%s before all passes", module->graphs.data[i]->name);
+    for (size_t i = 0; i < module->graphs.len && !status; i++)
+        status = hd_annotate(ir_verify(module->graphs.data[i]), "@%s before all passes", module->graphs.data[i]->name);
     for (size_t i = 0; i < pipeline.steps.len && !status; i++) status = run_step(module, &pipeline.steps.data[i], ctx);
-    memset(ctx->options, 0, sizeof ctx->options);   // they belong to the pipeline
+    memset(ctx->options, 0, sizeof ctx->options); // they belong to the pipeline
     pipeline_free(&pipeline);
     return status;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Linears that read the same value become one multi_linear, each weight with a type of its own: published files mix types within such a set, so
-// weights are never concatenated.
+// Linears that read the same value become one multi_linear, each weight with a type of its own: published files mix types within
+// such a set, so weights are never concatenated.
 #include "passes/internal.h"
 
 enum { MAX_WEIGHTS = 8 };

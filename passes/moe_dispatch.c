@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gives grouped linears a dispatch plan: rows sorted by expert and cut into tiles, so that an expert's weights are read once per call and the
-// number of tiles has a fixed bound. One token gathers its experts directly.
+// Gives grouped linears a dispatch plan: rows sorted by expert and cut into tiles, so that an expert's weights are read once per
+// call and the number of tiles has a fixed bound. One token gathers its experts directly.
 #include "passes/internal.h"
 
 // The plan for these expert ids, made behind them; the same ids give the same plan.
@@ -11,7 +11,8 @@ static IrValue plan_for(IrGraph *graph, PassCtx *ctx, IrOpRef ref, IrValue ids, 
     for (uint32_t i = 0; i < count; i++)
         if (ir_op(graph, users[i])->kind == IR_OP_moe_plan) return ir_op(graph, users[i])->results[0];
     IrAttr attrs[] = {{IR_ATTR_EXPERTS, {.i = experts}}, {IR_ATTR_TILE, {.i = pass_option_int(ctx, "tile")}}};
-    IrBuild build = {.kind = IR_OP_moe_plan, .operands = &ids, .operand_count = 1, .attrs = attrs, .attr_count = 2, .before = ref};
+    IrBuild build = {
+        .kind = IR_OP_moe_plan, .operands = &ids, .operand_count = 1, .attrs = attrs, .attr_count = 2, .before = ref};
     return ir_op(graph, pass_build(graph, &build, ref))->results[0];
 }
 
@@ -19,7 +20,8 @@ HdStatus *pass_moe_dispatch(IrGraph *graph, PassCtx *ctx)
 {
     IrBinding bound = {{2, 1, 1, 1}};
     ir_graph_bound(graph, &bound);
-    IR_FOR_OPS(graph, 0, ref) {
+    IR_FOR_OPS(graph, 0, ref)
+    {
         const IrOp *op = ir_op(graph, ref);
         if (op->kind != IR_OP_grouped_linear || op->operand_count != 3) continue;
         if (bound.value[IR_SYM_T] == 1) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Puts what no fusion took into groups of its own, so that the body holds groups only.
 //
-// Views move into the groups that read them. Element-wise and row operations read through any view; the others read contiguous rows:
-// a reshape is the same bytes, a slice or concat in front of them is copied by a row group first. A view that is a result of the graph is copied too.
+// Views move into the groups that read them. Element-wise and row operations read through any view; the others read contiguous
+// rows: a reshape is the same bytes, a slice or concat in front of them is copied by a row group first. A view that is a result
+// of the graph is copied too.
 #include "passes/internal.h"
 
 #include <stdlib.h>
@@ -25,7 +26,9 @@ static bool group_of(const IrGraph *graph, IrOpRef ref, IrGroup *out_group)
     case IR_OP_delta_chunk_prep: *out_group = IR_GROUP_DELTA_PREP; return true;
     case IR_OP_delta_chunk_scan: *out_group = IR_GROUP_DELTA_CHUNK; return true;
     case IR_OP_pack: *out_group = IR_GROUP_PACK; return true;
-    default: *out_group = IR_GROUP_ROWWISE; return pass_role(graph, ref) == IR_ROLE_ELEMENTWISE || pass_role(graph, ref) == IR_ROLE_REDUCE;
+    default:
+        *out_group = IR_GROUP_ROWWISE;
+        return pass_role(graph, ref) == IR_ROLE_ELEMENTWISE || pass_role(graph, ref) == IR_ROLE_REDUCE;
     }
 }
 
@@ -70,9 +73,12 @@ HdStatus *pass_partition(IrGraph *graph, PassCtx *ctx)
         IrGroup kind;
         if (op->kind == IR_OP_fused || pass_role(graph, ref) == IR_ROLE_VIEW) continue;
         if (!group_of(graph, ref, &kind))
-            status = hd_error(HD_UNSUPPORTED, "@%s: no group kind holds the operation %s (layer %d); groups are listed in ir/targets.def", graph->name, ir_op_info(op->kind)->name, op->layer);
+            status = hd_error(HD_UNSUPPORTED,
+                              "@%s: no group kind holds the operation %s (layer %d); groups are listed in ir/targets.def",
+                              graph->name, ir_op_info(op->kind)->name, op->layer);
         else if (!make_single(graph, ctx, ref, kind))
-            status = hd_error(HD_UNSUPPORTED, "@%s: partition was refused for %s (layer %d), so the graph cannot be compiled", graph->name, ir_op_info(op->kind)->name, op->layer);
+            status = hd_error(HD_UNSUPPORTED, "@%s: partition was refused for %s (layer %d), so the graph cannot be compiled",
+                              graph->name, ir_op_info(op->kind)->name, op->layer);
     }
     pass_walk_end(&walk);
     return status;

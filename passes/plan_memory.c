@@ -1,27 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-// Places every group result in one arena: first fit by falling size. A value lives from the stage that makes it to the last stage that reads
-// it (results of the graph: to the end); values that live at the same time do not overlap. Sizes hold at the bound of the step class.
+// Places every group result in one arena: first fit by falling size. A value lives from the stage that makes it to the last stage
+// that reads it (results of the graph: to the end); values that live at the same time do not overlap. Sizes hold at the bound of
+// the step class.
 #include "passes/internal.h"
 
 #include <stdlib.h>
 
-enum { ALIGN = 64 };   // a cache line, and the widest vector
+enum { ALIGN = 64 }; // a cache line, and the widest vector
 
-typedef struct Life { IrValue value; int32_t first, last; int64_t bytes, offset; } Life;
+typedef struct Life {
+    IrValue value;
+    int32_t first, last;
+    int64_t bytes, offset;
+} Life;
 typedef HD_VEC(Life) Lives;
 
 static int by_size(const void *a, const void *b)
 {
     const Life *x = a, *y = b;
     if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
-    return x->value < y->value ? -1 : 1;   // deterministic
+    return x->value < y->value ? -1 : 1; // deterministic
 }
 
 static int32_t last_read(const IrGraph *graph, IrValue value, int32_t made)
 {
     int32_t last = made;
     if (pass_is_result(graph, value)) return INT32_MAX;
-    IR_FOR_OPS(graph, 0, ref) {
+    IR_FOR_OPS(graph, 0, ref)
+    {
         const IrOp *op = ir_op(graph, ref);
         for (uint32_t i = 0; i < op->operand_count; i++)
             if (op->operands[i] == value) last = HD_MAX(last, op->stage);
@@ -31,7 +37,8 @@ static int32_t last_read(const IrGraph *graph, IrValue value, int32_t made)
 
 static void collect(const IrGraph *graph, const IrBinding *bound, Lives *out_lives)
 {
-    IR_FOR_OPS(graph, 0, ref) {
+    IR_FOR_OPS(graph, 0, ref)
+    {
         const IrOp *op = ir_op(graph, ref);
         for (uint32_t i = 0; i < op->result_count; i++) {
             Life life = {.value = op->results[i], .first = op->stage, .last = last_read(graph, op->results[i], op->stage)};
@@ -41,7 +48,8 @@ static void collect(const IrGraph *graph, const IrBinding *bound, Lives *out_liv
     }
 }
 
-// The lowest offset at which lives[n] overlaps none of the placed ones that live with it. Each try moves behind the value in the way.
+// The lowest offset at which lives[n] overlaps none of the placed ones that live with it. Each try moves behind the value in the
+// way.
 static int64_t first_fit(const Lives *lives, size_t n)
 {
     const Life *life = &lives->data[n];
@@ -52,7 +60,7 @@ static int64_t first_fit(const Lives *lives, size_t n)
         bool overlap = other->offset < offset + life->bytes && offset < other->offset + other->bytes;
         if (!together || !overlap) continue;
         offset = other->offset + other->bytes;
-        i = (size_t)-1;   // look at all of them again
+        i = (size_t)-1; // look at all of them again
     }
     return offset;
 }
@@ -63,7 +71,7 @@ HdStatus *pass_plan_memory(IrGraph *graph, PassCtx *ctx)
     Lives lives = {0};
     ir_graph_bound(graph, &bound);
     graph->arena_bytes = 0;
-    if (graph->results.len == 0) return NULL;   // @load: what it makes are packed weights
+    if (graph->results.len == 0) return NULL; // @load: what it makes are packed weights
     collect(graph, &bound, &lives);
     qsort(lives.data, lives.len, sizeof *lives.data, by_size);
     HdStatus *status = NULL;

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Converts the activations of a matrix product to what the target multiplies with the weight's type: int8 with a scale per 32 for the
-// quantised types, bf16 for BF16 weights where the processor has such products (table IR_ACT in ir/targets.def). Each product gets a conversion of
-// its own; cse makes equal ones one.
+// Converts the activations of a matrix product to what the target multiplies with the weight's type: int8 with a scale per 32 for
+// the quantised types, bf16 for BF16 weights where the processor has such products (table IR_ACT in ir/targets.def). Each product
+// gets a conversion of its own; cse makes equal ones one.
 #include "passes/internal.h"
 
 #include <string.h>
 
-static const struct { IrDtype weight, activation; int feature; } pairs[] = {
+static const struct {
+    IrDtype weight, activation;
+    int feature;
+} pairs[] = {
 #define IR_ACT(weight, activation, feature) {IR_##weight, IR_##activation, feature},
 #include "ir/targets.def"
 #undef IR_ACT
@@ -27,7 +30,12 @@ static bool activation_for(const IrTarget *target, IrDtype weight, IrDtype *out_
 static IrValue convert(IrGraph *graph, IrOpRef ref, IrValue x, IrDtype to)
 {
     IrAttr attr = {IR_ATTR_TO, {.dtype = to}};
-    IrBuild build = {.kind = to == IR_Q8A ? IR_OP_quant_act : IR_OP_cast, .operands = &x, .operand_count = 1, .attrs = &attr, .attr_count = to == IR_Q8A ? 0 : 1, .before = ref};
+    IrBuild build = {.kind = to == IR_Q8A ? IR_OP_quant_act : IR_OP_cast,
+                     .operands = &x,
+                     .operand_count = 1,
+                     .attrs = &attr,
+                     .attr_count = to == IR_Q8A ? 0 : 1,
+                     .before = ref};
     HdStatus *status;
     IrOpRef made = ir_build(graph, &build, &status);
     if (status) {
@@ -41,12 +49,13 @@ static IrValue convert(IrGraph *graph, IrOpRef ref, IrValue x, IrDtype to)
 HdStatus *pass_quantise_activations(IrGraph *graph, PassCtx *ctx)
 {
     bool off = !strcmp(pass_option(ctx, "act"), "f32");
-    IR_FOR_OPS(graph, 0, ref) {
+    IR_FOR_OPS(graph, 0, ref)
+    {
         const IrOp *op = ir_op(graph, ref);
         if (op->kind != IR_OP_linear && op->kind != IR_OP_grouped_linear) continue;
         IrDtype weight = ir_value(graph, op->operands[1])->type.dtype, to;
         PassRule rule = weight == IR_BF16 ? RULE_quantise_activations_bf16 : RULE_quantise_activations_quantise;
-        if (ir_value(graph, op->operands[0])->type.dtype != IR_F32) continue;   // done already
+        if (ir_value(graph, op->operands[0])->type.dtype != IR_F32) continue; // done already
         bool has = activation_for(ctx->target, weight, &to);
         if (off || !has) {
             pass_missed(ctx, rule, graph, ref, off ? MISSED_option_off : MISSED_target_lacks);

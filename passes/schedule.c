@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gives every group a stage: one after the latest stage of its operands, and after every earlier access to a state that it, or they, write.
-// Groups of one stage are independent; a barrier follows each stage.
+// Gives every group a stage: one after the latest stage of its operands, and after every earlier access to a state that it, or
+// they, write. Groups of one stage are independent; a barrier follows each stage.
 #include "passes/internal.h"
 
 static int32_t after(int32_t stage, const IrOp *before) { return HD_MAX(stage, before->stage + 1); }
@@ -25,7 +25,8 @@ static int32_t after_states(const IrGraph *graph, IrOpRef ref, IrValue state, in
 
 HdStatus *pass_schedule(IrGraph *graph, PassCtx *ctx)
 {
-    IR_FOR_OPS(graph, 0, ref) {
+    IR_FOR_OPS(graph, 0, ref)
+    {
         int32_t stage = 0;
         const IrOp *op = ir_op(graph, ref);
         for (uint32_t i = 0; i < op->operand_count; i++) {

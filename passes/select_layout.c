@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Chooses the storage order of every matrix that is multiplied, and adds its packing to @load, once for all step classes. A matrix whose rows
-// are looked up stays as it is in the file; where it is multiplied too (a tied head), the product reads a packed copy.
+// Chooses the storage order of every matrix that is multiplied, and adds its packing to @load, once for all step classes. A
+// matrix whose rows are looked up stays as it is in the file; where it is multiplied too (a tied head), the product reads a
+// packed copy.
 #include "passes/internal.h"
 
 #include <string.h>
@@ -10,7 +11,8 @@ static void add_pack(IrModule *module, const char *name, IrType native, IrLayout
 {
     IrGraph *load = ir_graph_find(module, "load");
     if (!load) load = ir_graph_new(module, "load");
-    IR_FOR_OPS(load, 0, ref) {
+    IR_FOR_OPS(load, 0, ref)
+    {
         const IrOp *op = ir_op(load, ref);
         if (!strcmp(ir_value(load, op->operands[0])->name, name) && op->attr[IR_ATTR_LAYOUT].layout == layout) return;
     }
@@ -40,7 +42,8 @@ static void pack_operand(IrGraph *graph, PassCtx *ctx, IrOpRef ref, uint32_t ind
 HdStatus *pass_select_layout(IrGraph *graph, PassCtx *ctx)
 {
     IrLayout layout = strcmp(pass_option(ctx, "layout"), "native") ? IR_LAYOUT_R16 : IR_LAYOUT_NATIVE;
-    IR_FOR_OPS(graph, 0, ref) {
+    IR_FOR_OPS(graph, 0, ref)
+    {
         const IrOp op = *ir_op(graph, ref);
         switch (op.kind) {
         case IR_OP_linear:

@@ -8,15 +8,21 @@ HdStatus *pass_specialise(IrGraph *graph, PassCtx *ctx)
 {
     int64_t small = pass_option_int(ctx, "small"), prefill = pass_option_int(ctx, "prefill");
     int64_t rows = pass_option_int(ctx, "rows"), slots = pass_option_int(ctx, "slots");
-    const struct { const char *name; int64_t tokens; } classes[] = {{"decode", 1}, {"small", small}, {"prefill", prefill}};
-    if (small > prefill) return hd_error(HD_USAGE, "specialise{small=%lld,prefill=%lld}: small may not exceed prefill", (long long)small, (long long)prefill);
+    const struct {
+        const char *name;
+        int64_t tokens;
+    } classes[] = {{"decode", 1}, {"small", small}, {"prefill", prefill}};
+    if (small > prefill)
+        return hd_error(HD_USAGE, "specialise{small=%lld,prefill=%lld}: small may not exceed prefill", (long long)small,
+                        (long long)prefill);
     for (size_t i = 0; i < HD_COUNT(classes); i++) {
         char key[64], value[64];
         int64_t tokens = classes[i].tokens;
         if (!pass_fire(ctx, RULE_specialise_clone, graph, 0)) continue;
         ir_graph_clone(graph, classes[i].name);
         snprintf(key, sizeof key, "bounds.%s", classes[i].name);
-        snprintf(value, sizeof value, "%lld %lld 1 %lld", (long long)tokens, (long long)HD_MIN(tokens, slots), (long long)HD_MIN(tokens, rows));
+        snprintf(value, sizeof value, "%lld %lld 1 %lld", (long long)tokens, (long long)HD_MIN(tokens, slots),
+                 (long long)HD_MIN(tokens, rows));
         ir_module_set_key(graph->module, key, value);
     }
     if (!ir_graph_find(graph->module, "load")) ir_graph_new(graph->module, "load");

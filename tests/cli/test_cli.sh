@@ -78,6 +78,15 @@ check "a damaged cache entry is compiled again" $?
 "$heddle" cache clear >/dev/null && [ -z "$(ls "$XDG_CACHE_HOME/heddle")" ]
 check "cache clear leaves nothing" $?
 
+# two modules at once: the model under test and the reference that `--against cpu` compiles (exact activations) do not share kernels
+printf '\1\0\0\0\52\0\0\0\7\1\0\0\21\0\0\0' >"$work/ids"
+line=$(verify "$tiny/tiny-dense-q8_0.gguf" --ids-file "$work/ids" --against cpu)
+echo "$line" | grep -qE '^NMSE [1-9][.0-9]*e-0[3-7] '
+check "two modules in one process keep their kernels: $line" $?
+line=$(verify "$models/h3-head256.gguf" --ids-file "$work/ids" --against interpreter)
+echo "$line" | grep -qE '^NMSE [.0-9]*e-1[1-9] '
+check "against the interpreter: $line" $?
+
 # text, ids, refusals
 [ "$("$heddle" run "$tiny/tiny-dense-q8_0.gguf" -p "In the beginning" -n 8 --ids 2>/dev/null | grep -cE '^\[([0-9]+, ){7}[0-9]+\]$')" -eq 1 ]
 check "--ids prints one JSON array" $?
