@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # The program as its users meet it: figures of `heddle verify`, equal bits however a call is cut, equal modules, refusals and exit codes.
-# usage: test_cli.sh HEDDLE SOURCE_DIR
+# usage: test_cli.sh HEDDLE SOURCE_DIR TWO_MODELS
 set -u
-heddle=$1 source=$2 failed=0 passed=0
+heddle=$1 source=$2 two_models=$3 failed=0 passed=0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export XDG_CACHE_HOME=$work/cache
 models=$source/tests/data/models goldens=$source/tests/data/golden tiny=$source/models/tiny
 
-check() { # what, condition's status
-    if [ "$2" -eq 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $1"; fi
+# check STATUS WHAT: the status comes first, since a substitution in WHAT would change $?
+check() {
+    if [ "$1" -eq 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $2"; fi
 }
 # refuses WHAT EXIT PATTERN ARGS..: exit status, and exactly one line on stderr that matches
 refuses() {
@@ -19,7 +20,7 @@ refuses() {
     "$heddle" "$@" >"$work/out" 2>"$work/err" </dev/null
     local code=$?
     [ $code -eq "$want" ] && [ "$(wc -l <"$work/err")" -eq 1 ] && grep -q -- "$pattern" "$work/err"
-    check "$what (exit $code: $(head -1 "$work/err"))" $?
+    check $? "$what (exit $code: $(head -1 "$work/err"))"
 }
 verify() { "$heddle" verify "$@" 2>/dev/null | tail -1; }
 digest() { sed 's/.*digest //'; }
@@ -28,7 +29,7 @@ digest() { sed 's/.*digest //'; }
 while read -r file golden cap options; do
     # shellcheck disable=SC2086
     "$heddle" verify "$file" --golden "$goldens/$golden.golden.gguf" --max-nmse "$cap" $options >"$work/out" 2>&1
-    check "$golden $options below $cap: $(tail -1 "$work/out")" $?
+    check $? "$golden $options below $cap: $(tail -1 "$work/out")"
 done <<LIST
 $models/h1-mha-tied.gguf h1-mha-tied 1.0e-12
 $models/h2-gqa4.gguf h2-gqa4 2.7e-12
@@ -51,11 +52,11 @@ for name in h1-mha-tied h2-gqa4 h3-head256 moe-e16-k4; do
     for options in "--split 1,3,64" "--decode" "--slots 3" "-t 1" "-t 2" "-b 7"; do
         # shellcheck disable=SC2086
         [ -n "$base" ] && [ "$base" = "$(verify "$models/$name.gguf" --golden "$goldens/$name.golden.gguf" $options | digest)" ]
-        check "$name: same bits with $options" $?
+        check $? "$name: same bits with $options"
     done
     wy=$(verify "$models/$name.gguf" --golden "$goldens/$name.golden.gguf" --set "delta-net{form=wy,chunk=32}" | digest)
     [ -n "$wy" ] && [ "$wy" != "$base" ]
-    check "$name: the chunked form has bits of its own" $?
+    check $? "$name: the chunked form has bits of its own"
 done
 
 # equal modules: number of jobs, folder, and a header without its data
@@ -63,35 +64,40 @@ done
 mkdir "$work/other" && cp "$models/h1-mha-tied.gguf" "$work/other/"
 (cd "$work/other" && "$heddle" compile h1-mha-tied.gguf -o ../b.hdl -j 2 2>/dev/null)
 cmp -s "$work/a.hdl" "$work/b.hdl"
-check "same module from another folder with other jobs" $?
+check $? "same module from another folder with other jobs"
 # Without its tensors' bytes a file still has its whole header, and some padding.
 data=$("$heddle" inspect "$models/h1-mha-tied.gguf" | sed -n 's/^[0-9]* tensors, \([0-9]*\) bytes.*/\1/p')
 head -c $(($(stat -c %s "$models/h1-mha-tied.gguf") - data)) "$models/h1-mha-tied.gguf" >"$work/header.gguf"
 "$heddle" compile "$work/header.gguf" -o "$work/c.hdl" 2>/dev/null && cmp -s "$work/a.hdl" "$work/c.hdl"
-check "same module from the header alone" $?
+check $? "same module from the header alone"
 
 # the cache: a damaged entry is compiled again, clear empties it
 first=$(verify "$models/h1-mha-tied.gguf" --golden "$goldens/h1-mha-tied.golden.gguf" | digest)
 for entry in "$XDG_CACHE_HOME"/heddle/*.hdl; do printf 'damage' | dd of="$entry" bs=1 seek=3000 conv=notrunc 2>/dev/null; done
 [ -n "$first" ] && [ "$first" = "$(verify "$models/h1-mha-tied.gguf" --golden "$goldens/h1-mha-tied.golden.gguf" | digest)" ]
-check "a damaged cache entry is compiled again" $?
+check $? "a damaged cache entry is compiled again"
 "$heddle" cache clear >/dev/null && [ -z "$(ls "$XDG_CACHE_HOME/heddle")" ]
-check "cache clear leaves nothing" $?
+check $? "cache clear leaves nothing"
 
-# two modules at once: the model under test and the reference that `--against cpu` compiles (exact activations) do not share kernels
+# two modules of equal kernel names in one process, each with its own kernels
+for target in cpu:x86-64-v2 cpu:native; do
+    "$heddle" compile "$models/h1-mha-tied.gguf" --target $target -o "$work/$target.hdl" 2>/dev/null
+done
+"$two_models" "$models/h1-mha-tied.gguf" "$work/cpu:x86-64-v2.hdl" "$work/cpu:native.hdl" >"$work/ab"
+"$two_models" "$models/h1-mha-tied.gguf" "$work/cpu:native.hdl" "$work/cpu:x86-64-v2.hdl" | tac >"$work/ba"
+cmp -s "$work/ab" "$work/ba" && [ "$(sort -u "$work/ab" | wc -l)" -eq 2 ]
+check $? "two modules in one process keep their kernels: $(tr '\n' ' ' <"$work/ab")"
+
 printf '\1\0\0\0\52\0\0\0\7\1\0\0\21\0\0\0' >"$work/ids"
-line=$(verify "$tiny/tiny-dense-q8_0.gguf" --ids-file "$work/ids" --against cpu)
-echo "$line" | grep -qE '^NMSE [1-9][.0-9]*e-0[3-7] '
-check "two modules in one process keep their kernels: $line" $?
 line=$(verify "$models/h3-head256.gguf" --ids-file "$work/ids" --against interpreter)
 echo "$line" | grep -qE '^NMSE [.0-9]*e-1[1-9] '
-check "against the interpreter: $line" $?
+check $? "against the interpreter: $line"
 
 # text, ids, refusals
 [ "$("$heddle" run "$tiny/tiny-dense-q8_0.gguf" -p "In the beginning" -n 8 --ids 2>/dev/null | grep -cE '^\[([0-9]+, ){7}[0-9]+\]$')" -eq 1 ]
-check "--ids prints one JSON array" $?
+check $? "--ids prints one JSON array"
 "$heddle" run "$tiny/tiny-dense-q8_0.gguf" -p "In the beginning" -n 8 2>/dev/null | grep -q "^In the beginning"
-check "run prints the prompt, then its continuation" $?
+check $? "run prints the prompt, then its continuation"
 refuses "no threads" 2 "physical cores" run x.gguf -p a -t 0
 refuses "negative -n" 2 "give the context size" run x.gguf -p a -n -1
 refuses "unknown option" 2 "no such option" run x.gguf --nonsense
