@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The foundation every room stands on: status values, checked arithmetic, string views, arenas, growable
-// buffers, a string map, digests and the log. Depends on libc only.
+// buffers, UTF-8, a string map, digests and the log. Depends on libc only.
 //
 // Memory: big, input-sized allocations (weights, state, arenas of a session) report failure as a status. Small
 // bookkeeping allocations go through hd_xmalloc and friends, which end the process with one line when the machine has
@@ -117,6 +117,17 @@ void hd_buf_str(HdBuf *buf, const char *text);
 void hd_buf_printf(HdBuf *buf, const char *fmt, ...) HD_PRINTF(2, 3);
 void hd_buf_vprintf(HdBuf *buf, const char *fmt, va_list args) HD_PRINTF(2, 0);
 void hd_buf_free(HdBuf *buf);
+
+// ---- utf8.c --------------------------------------------------------------------------------------------------
+
+enum { HD_ILL_FORMED = -1, HD_INCOMPLETE = -2 };
+// The code point that starts at data[0] (len > 0) and its length. HD_ILL_FORMED: it is none, and *out_used bytes are its maximal
+// well-formed beginning (at least 1); HD_INCOMPLETE: the same, but the text ends there and more bytes could complete it. Table 3-7
+// of the Unicode standard.
+int32_t hd_utf8_decode(const char *data, size_t len, size_t *out_used);
+void hd_buf_utf8(HdBuf *buf, int32_t code);               // appends a code point, 0 to 0x10FFFF
+// `text` itself when it is well-formed, else a copy in `store` with U+FFFD for every ill-formed part.
+HdStr hd_well_formed(HdStr text, HdBuf *store);
 
 // ---- number.c ------------------------------------------------------------------------------------------------
 

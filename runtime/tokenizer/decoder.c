@@ -27,7 +27,7 @@ void heddle_decoder_free(HeddleDecoder *decoder) {
 static size_t unfinished(const HdBuf *text) {
     size_t used;
     for (size_t back = HD_MIN(text->len, (size_t)3); back; back--)
-        if (tk_decode_utf8(text->data + text->len - back, back, &used) == TK_MORE) return back;
+        if (hd_utf8_decode(text->data + text->len - back, back, &used) == HD_INCOMPLETE) return back;
     return 0;
 }
 

@@ -11,15 +11,6 @@
 
 // ---- unicode.c -----------------------------------------------------------------------------------------------
 
-enum { TK_ILL_FORMED = -1, TK_MORE = -2, TK_REPLACEMENT = 0xFFFD };
-
-// The code point that starts at data[0] (len > 0) and its length. TK_ILL_FORMED: it is none, and *out_used bytes are its maximal
-// well-formed beginning (at least 1); TK_MORE: the same, but the text ends there and more bytes could complete it. Table 3-7 of
-// the Unicode standard.
-int32_t tk_decode_utf8(const char *data, size_t len, size_t *out_used);
-// `text` itself when it is well-formed, else a copy in `store` with U+FFFD for every ill-formed part.
-HdStr tk_well_formed(HdStr text, HdBuf *store);
-
 typedef struct TkNfc { HD_VEC(int32_t) codes; HD_VEC(uint64_t) marks; HdBuf text; } TkNfc;
 // The canonical composition (NFC) of well-formed text: `text` itself when that is certain, else in `work`, valid until its next
 // use.

@@ -70,7 +70,7 @@ static HdStatus *encode(Encoder *encoder, HdStr text, bool parse_special) {
     const HeddleTokenizer *tokenizer = encoder->tokenizer;
     size_t at = 0, start, end;
     int32_t id;
-    text = tk_well_formed(text, &encoder->well_formed);
+    text = hd_well_formed(text, &encoder->well_formed);
     while (tk_special_find(&tokenizer->special, &tokenizer->vocab, text, at, parse_special, &id, &start, &end)) {
         HD_TRY(encode_text(encoder, (HdStr){text.data + at, start - at}));
         hd_vec_push(&encoder->ids, id);

@@ -1,53 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// UTF-8 and canonical composition. The character data are utf8proc's; the reordering of combining marks is done here, because
+// Canonical composition. The character data are utf8proc's; the reordering of combining marks is done here, because
 // utf8proc's own takes quadratic time on long runs of marks.
 #include "runtime/tokenizer/internal.h"
 
 #include <stdlib.h>
 #include <utf8proc.h>
-
-// ---- UTF-8 ---------------------------------------------------------------------------------------------------
-
-// Bytes of the sequence that `lead` starts, and the range of its second byte. 0: it starts none.
-static uint32_t sequence(uint8_t lead, uint8_t *out_low, uint8_t *out_high) {
-    *out_low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
-    *out_high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
-    if (lead < 0x80) return 1;
-    if (lead < 0xC2 || lead > 0xF4) return 0;
-    return lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-}
-
-int32_t tk_decode_utf8(const char *data, size_t len, size_t *out_used) {
-    uint8_t lead = (uint8_t)data[0], low, high;
-    uint32_t bytes = sequence(lead, &low, &high);
-    *out_used = 1;
-    if (bytes <= 1) return bytes ? lead : TK_ILL_FORMED;
-    int32_t code = lead & (0x7F >> bytes);
-    for (uint32_t i = 1; i < bytes; i++) {
-        if (i == len) return TK_MORE;
-        uint8_t byte = (uint8_t)data[i];
-        if (byte < low || byte > high) return TK_ILL_FORMED;
-        code = code << 6 | (byte & 0x3F);
-        *out_used = i + 1;
-        low = 0x80, high = 0xBF;
-    }
-    return code;
-}
-
-HdStr tk_well_formed(HdStr text, HdBuf *store) {
-    size_t kept = 0;                 // bytes of `text` that are in the store
-    bool copied = false;
-    for (size_t at = 0, used; at < text.len; at += used) {
-        if ((used = 1, (uint8_t)text.data[at] < 0x80) || tk_decode_utf8(text.data + at, text.len - at, &used) >= 0) continue;
-        hd_buf_bytes(store, text.data + kept, at - kept);
-        hd_buf_str(store, "\xEF\xBF\xBD");
-        kept = at + used;
-        copied = true;
-    }
-    if (!copied) return text;
-    hd_buf_bytes(store, text.data + kept, text.len - kept);
-    return (HdStr){store->data, store->len};
-}
 
 // ---- NFC -----------------------------------------------------------------------------------------------------
 
@@ -90,7 +47,7 @@ static void reorder(TkNfc *work) {
 static HdStatus *decompose(HdStr text, TkNfc *work) {
     work->codes.len = 0;
     for (size_t at = 0, used; at < text.len; at += used) {
-        int32_t parts[32], code = tk_decode_utf8(text.data + at, text.len - at, &used);
+        int32_t parts[32], code = hd_utf8_decode(text.data + at, text.len - at, &used);
         utf8proc_ssize_t count = utf8proc_decompose_char(code, parts, HD_COUNT(parts), nfc, NULL);
         if (count < 0 || count > (utf8proc_ssize_t)HD_COUNT(parts))
             return hd_error(HD_INTERNAL, "normalising U+%04X: %s", (unsigned)code, utf8proc_errmsg(count));
@@ -107,10 +64,7 @@ HdStatus *tk_nfc(HdStr text, TkNfc *work, HdStr *out_text) {
     utf8proc_ssize_t count = utf8proc_normalize_utf32(work->codes.data, (utf8proc_ssize_t)work->codes.len, nfc);
     if (count < 0) return hd_error(HD_INTERNAL, "normalising text: %s", utf8proc_errmsg(count));
     work->text.len = 0;
-    for (utf8proc_ssize_t i = 0; i < count; i++) {
-        utf8proc_uint8_t bytes[4];
-        hd_buf_bytes(&work->text, bytes, (size_t)utf8proc_encode_char(work->codes.data[i], bytes));
-    }
+    for (utf8proc_ssize_t i = 0; i < count; i++) hd_buf_utf8(&work->text, work->codes.data[i]);
     *out_text = (HdStr){work->text.data, work->text.len};
     return NULL;
 }

@@ -27,7 +27,7 @@ static Alphabet make_alphabet(void) {
 static bool append_bytes(const Alphabet *alphabet, HdStr text, HdBuf *bytes) {
     size_t start = bytes->len;
     for (size_t at = 0, used; at < text.len; at += used) {
-        int32_t code = tk_decode_utf8(text.data + at, text.len - at, &used);
+        int32_t code = hd_utf8_decode(text.data + at, text.len - at, &used);
         if (code < 0 || code >= ALPHABET_END || alphabet->byte_of[code] < 0) {
             bytes->len = start;
             return false;

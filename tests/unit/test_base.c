@@ -304,6 +304,24 @@ static void test_devices(void **state) {
     expect_status(hd_write_file("/dev/full", "x", 1), HD_IO, "/dev/full: cannot write: No space left on device");
 }
 
+// ---- UTF-8 ---------------------------------------------------------------------------------------------------
+
+static void test_utf8(void **state) {
+    (void)state;
+    HdBuf text = {0};
+    for (int32_t code = 0; code <= 0x10FFFF; code++) {
+        size_t used;
+        text.len = 0;
+        hd_buf_utf8(&text, code);
+        bool surrogate = code >= 0xD800 && code <= 0xDFFF;
+        assert_int_equal(hd_utf8_decode(text.data, text.len, &used), surrogate ? HD_ILL_FORMED : code);
+        assert_int_equal(used, surrogate ? 1 : text.len);
+        assert_int_equal(text.len, code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4);
+        if (text.len > 1) assert_int_equal(hd_utf8_decode(text.data, 1, &used), HD_INCOMPLETE);
+    }
+    hd_buf_free(&text);
+}
+
 // ---- log -----------------------------------------------------------------------------------------------------
 
 static void keep_line(void *user, HdLogLevel level, const char *line) { hd_buf_printf(user, "%d:%s;", (int)level, line); }
@@ -325,8 +343,8 @@ int main(void) {
         cmocka_unit_test(test_status),  cmocka_unit_test(test_codes),          cmocka_unit_test(test_try),
         cmocka_unit_test(test_assert),  cmocka_unit_test(test_arena),          cmocka_unit_test(test_vec),
         cmocka_unit_test(test_text),    cmocka_unit_test(test_map),            cmocka_unit_test(test_digest),
-        cmocka_unit_test(test_log),     cmocka_unit_test(test_devices),        cmocka_unit_test(test_write_and_read),
-        cmocka_unit_test(test_file_errors), cmocka_unit_test(test_write_is_a_replacement),
+        cmocka_unit_test(test_utf8),    cmocka_unit_test(test_log),            cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_write_and_read), cmocka_unit_test(test_file_errors), cmocka_unit_test(test_write_is_a_replacement),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
