@@ -20,6 +20,7 @@ typedef struct CliList { const char **items; size_t count; } CliList;
 typedef const char *CliText;         // NULL: not given
 typedef bool CliFlag;
 typedef int64_t CliNumber;           // CLI_UNSET: not given
+typedef double CliReal;              // NAN: not given
 enum { CLI_UNSET = INT32_MIN };
 
 typedef struct CliOptions {
@@ -28,6 +29,7 @@ typedef struct CliOptions {
 #define TEXT CliText
 #define FLAG CliFlag
 #define NUMBER CliNumber
+#define REAL CliReal
 #define LIST CliList
 #define OPTION(name, short, kind, argument, commands, help) kind name;
 #include "cli/options.def"
@@ -35,6 +37,7 @@ typedef struct CliOptions {
 #undef TEXT
 #undef FLAG
 #undef NUMBER
+#undef REAL
 #undef LIST
     HdLog log;
 } CliOptions;

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// heddle run: prompt in, continuation out, greedily. Stdout carries the text (or the ids) and nothing else.
-#include "cli/cli.h"
-#include "runtime/tokenizer.h"
+// heddle run: prompt in, continuation out. Stdout carries the text (or the ids) and nothing else.
+#include "cli/generate.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { DEFAULT_PREDICT = 128 };
 
@@ -25,118 +23,77 @@ static HdStatus *read_prompt(const CliOptions *options, HdBuf *out_text)
 
 typedef struct Printer {
     const CliOptions *options;
-    const HeddleTokenizer *tokenizer;
-    HeddleDecoder *decoder;
-    uint32_t printed;
+    uint64_t printed;
 } Printer;
 
-// Text appears as soon as its last byte is known: part of a character waits for the rest.
-static void print_token(Printer *printer, int32_t id)
+static void print_id(void *user, int32_t id)
 {
-    if (printer->options->ids) {
-        printf("%s%d", printer->printed++ ? ", " : "", id);
-        return;
-    }
-    size_t len;
-    const char *text = heddle_decoder_push(printer->decoder, id, &len);
+    Printer *printer = user;
+    printf("%s%d", printer->printed++ ? ", " : "", id);
+}
+
+static void print_text(void *user, const char *text, size_t len, bool thinking)
+{
+    (void)user, (void)thinking;
     fwrite(text, 1, len, stdout);
     fflush(stdout);
 }
 
-static void print_end(Printer *printer)
+void cli_print_stats(const CliOptions *options, const HeddleSession *session, const GenerateStats *stats)
 {
-    size_t len;
-    if (printer->options->ids) {
-        printf("]\n");
-        return;
-    }
-    const char *text = heddle_decoder_finish(printer->decoder, &len);
-    fwrite(text, 1, len, stdout);
-    printf("\n");
+    char digest[33];
+    hd_digest_hex(stats->digest, digest);
+    digest[16] = 0;
+    hd_log(&options->log, HD_LOG_INFO, "prompt %llu tokens, %.1f/s; generated %llu tokens, %.1f/s; stopped: %s; threads %u; digest %s",
+           (unsigned long long)stats->prompt, stats->prompt_seconds > 0 ? (double)stats->prompt / stats->prompt_seconds : 0.0,
+           (unsigned long long)stats->generated,
+           stats->generate_seconds > 0 ? (double)stats->generated / stats->generate_seconds : 0.0, generate_end_text(stats->end),
+           heddle_session_threads(session), digest);
+}
+
+// ---- the command -------------------------------------------------------------------------------------------------
+
+static HdStatus *run_tokens(const CliOptions *options, Generator *generator, const HdBuf *text, const int32_t *ids, uint32_t count)
+{
+    Printer printer = {.options = options};
+    GenerateStats stats;
+    uint64_t limit = options->predict == CLI_UNSET ? DEFAULT_PREDICT : (uint64_t)options->predict;
+    if (options->ids) printf("["), generator->emit_id = print_id;
+    else generator->emit = print_text;
+    generator->user = &printer;
+    if (!options->ids && !options->no_display_prompt) fwrite(text->data, 1, text->len, stdout), fflush(stdout);
+    generate_catch_interrupt();
+    if (limit) HD_TRY(generate(generator, ids, count, limit, &stats));
+    printf(options->ids ? "]\n" : "\n");
     fflush(stdout); // before what is said on stderr
-}
-
-// ---- generation ------------------------------------------------------------------------------------------------
-
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-typedef struct Stats {
-    uint32_t prompt, generated;
-    double prompt_seconds, seconds;
-    const char *stopped;
-} Stats;
-
-static HdStatus *eval_last(HeddleSession *session, const int32_t *tokens, uint32_t count, uint32_t vocab, int32_t *out_next)
-{
-    HeddlePiece piece = {.tokens = tokens, .count = count, .logits = HEDDLE_LOGITS_LAST};
-    uint64_t rows;
-    HD_TRY(heddle_eval(session, &piece, 1));
-    return heddle_argmax(heddle_logits(session, &rows), vocab, out_next);
-}
-
-static HdStatus *generate(const CliOptions *options, HeddleSession *session, Printer *printer, const int32_t *prompt,
-                          uint32_t count, uint32_t vocab, Stats *stats)
-{
-    uint32_t wanted = options->predict == CLI_UNSET ? DEFAULT_PREDICT : (uint32_t)options->predict,
-             context = heddle_session_context(session);
-    int32_t next = 0;
-    if (!wanted) return NULL;
-    double start = seconds();
-    HD_TRY(eval_last(session, prompt, count, vocab, &next));
-    stats->prompt_seconds = seconds() - start;
-    start = seconds();
-    for (;;) {
-        if (heddle_token_is_end(printer->tokenizer, next)) {
-            stats->stopped = "end of text";
-            break;
-        }
-        print_token(printer, next);
-        if (++stats->generated == wanted) break;
-        if (count + stats->generated > context) {
-            stats->stopped = "the context is full";
-            break;
-        }
-        HD_TRY(eval_last(session, &next, 1, vocab, &next));
-    }
-    stats->seconds = seconds() - start;
+    if (limit) cli_print_stats(options, generator->session, &stats);
     return NULL;
-}
-
-static void print_stats(const CliOptions *options, const Stats *stats, uint32_t threads)
-{
-    hd_log(&options->log, HD_LOG_INFO, "prompt %u tokens, %.1f/s; generated %u tokens, %.1f/s; stopped: %s; threads %u",
-           stats->prompt, stats->prompt_seconds > 0 ? stats->prompt / stats->prompt_seconds : 0.0, stats->generated,
-           stats->seconds > 0 ? stats->generated / stats->seconds : 0.0, stats->stopped, threads);
 }
 
 static HdStatus *run_prompt(const CliOptions *options, CliModel *model, const HeddleTokenizer *tokenizer, const HdBuf *text)
 {
     int32_t *ids = NULL;
     uint32_t count = 0;
-    HeddleSession *session;
     HeddleModuleInfo info;
+    HeddleSampling sampling;
+    HdBuf settings = {0};
     HeddleSessionOptions how = cli_session_options(options);
-    Stats stats = {.stopped = "as many as asked for (-n)"};
-    Printer printer = {.options = options, .tokenizer = tokenizer, .decoder = heddle_decoder_new(tokenizer)};
+    Generator generator = {.tokenizer = tokenizer, .stops = &options->stop, .think_begin = -1, .think_end = -1, .think_budget = CLI_UNSET};
     heddle_module_info(model->module, &info);
-    HdStatus *status = heddle_tokenize(tokenizer, text->data ? text->data : "", text->len, true, &ids, &count);
-    if (!status && !count) status = hd_error(HD_USAGE, "heddle run: the prompt is empty; give at least one character");
-    if (!status) status = heddle_session_create(model->model, &how, &session);
+    generator.vocab = info.vocab;
+    HD_TRY(cli_sampling(options, model->weights, &sampling));
+    HD_TRY(heddle_tokenize(tokenizer, text->data ? text->data : "", text->len, true, &ids, &count));
+    HdStatus *status = count ? NULL : hd_error(HD_USAGE, "heddle run: the prompt is empty; give at least one character");
+    if (!status) status = heddle_session_create(model->model, &how, &generator.session);
+    if (!status) status = heddle_sampler_create(&sampling, info.vocab, &generator.sampler);
     if (!status) {
-        stats.prompt = count;
-        if (options->ids) printf("[");
-        else if (!options->no_display_prompt) fwrite(text->data, 1, text->len, stdout), fflush(stdout);
-        status = generate(options, session, &printer, ids, count, info.vocab, &stats);
-        if (!status) print_end(&printer);
-        if (!status) print_stats(options, &stats, heddle_session_threads(session));
-        heddle_session_free(session);
+        cli_print_sampling(&sampling, &settings);
+        hd_log(&options->log, HD_LOG_INFO, "sampling: %s", settings.data);
+        status = run_tokens(options, &generator, text, ids, count);
     }
-    heddle_decoder_free(printer.decoder);
+    heddle_sampler_free(generator.sampler);
+    heddle_session_free(generator.session);
+    hd_buf_free(&settings);
     free(ids);
     return status;
 }

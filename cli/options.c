@@ -4,10 +4,11 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum Kind { TEXT, FLAG, NUMBER, LIST } Kind;
+typedef enum Kind { TEXT, FLAG, NUMBER, REAL, LIST } Kind;
 typedef struct Option {
     const char *name;
     char short_name;
@@ -20,6 +21,7 @@ typedef struct Option {
 
 #define C(command) (1u << CLI_##command)
 #define COMPUTE (C(run) | C(verify))
+#define GENERATE C(run)
 #define ALL (~0u)
 static const Option table[] = {
 #define OPTION(name, short, kind, argument, commands, help)                                                                      \
@@ -39,7 +41,7 @@ static const struct {
 // Numbers: the range, and what to type instead of a value outside it.
 static const struct {
     size_t offset;
-    int64_t low, high;
+    double low, high;
     const char *hint;
 } ranges[] = {
     {offsetof(CliOptions, threads), 1, HEDDLE_MAX_THREADS, "leave -t out to use all usable physical cores"},
@@ -48,6 +50,10 @@ static const struct {
     {offsetof(CliOptions, predict), 0, 1 << 24, "for as much as fits, give the context size: -n 8192"},
     {offsetof(CliOptions, slots), 1, 64, "1 is the default"},
     {offsetof(CliOptions, jobs), 1, 16, "2 is the default"},
+    {offsetof(CliOptions, seed), -1, UINT32_MAX, "-1 takes a random one"},
+#define SAMPLING(name, kind, initial, low, high, key, help) {offsetof(CliOptions, name), low, high, help},
+#include "runtime/sampler/sampling.def"
+#undef SAMPLING
 };
 
 bool cli_command_named(const char *name, CliCommand *out_command)
@@ -92,15 +98,23 @@ void cli_print_help(CliCommand command)
 
 // ---- parsing ---------------------------------------------------------------------------------------------------
 
-static HdStatus *take_number(const Option *option, const char *text, int64_t *out_value)
+static bool read_number(const Option *option, const char *text, void *place, double *out_value)
+{
+    int64_t whole;
+    if (option->kind == REAL) return hd_parse_f64(hd_str(text), out_value) && (*(CliReal *)place = *out_value, true);
+    return hd_parse_i64(hd_str(text), &whole) && (*out_value = (double)(*(CliNumber *)place = whole), true);
+}
+
+static HdStatus *take_number(const Option *option, const char *text, void *place)
 {
     char name[32];
+    double value;
     long_name(option->name, name);
     for (size_t i = 0; i < HD_COUNT(ranges); i++) {
         if (ranges[i].offset != option->offset) continue;
-        if (hd_parse_i64(hd_str(text), out_value) && *out_value >= ranges[i].low && *out_value <= ranges[i].high) return NULL;
-        return hd_error(HD_USAGE, "--%s %s: expected a number from %lld to %lld; %s", name, text, (long long)ranges[i].low,
-                        (long long)ranges[i].high, ranges[i].hint);
+        if (read_number(option, text, place, &value) && value >= ranges[i].low && value <= ranges[i].high) return NULL;
+        return hd_error(HD_USAGE, "--%s %s: expected a %snumber from %.10g to %.10g; %s", name, text, option->kind == REAL ? "" : "whole ",
+                        ranges[i].low, ranges[i].high, ranges[i].hint);
     }
     return hd_error(HD_INTERNAL, "--%s has no range", name);
 }
@@ -111,7 +125,8 @@ static HdStatus *take(const Option *option, const char *text, CliOptions *option
     switch (option->kind) {
     case TEXT: *(CliText *)place = text; break;
     case FLAG: *(CliFlag *)place = true; break;
-    case NUMBER: return take_number(option, text, place);
+    case NUMBER:
+    case REAL: return take_number(option, text, place);
     case LIST: {
         CliList *list = place;
         list->items = hd_xrealloc(list->items, (list->count + 1) * sizeof *list->items);
@@ -172,8 +187,11 @@ HdStatus *cli_parse(CliCommand command, int argc, char **argv, CliOptions *out_o
     struct option longs[HD_COUNT(table) + 1];
     memset(out_options, 0, sizeof *out_options);
     out_options->command = command;
-    for (size_t i = 0; i < HD_COUNT(table); i++)
-        if (table[i].kind == NUMBER) *(CliNumber *)((char *)out_options + table[i].offset) = CLI_UNSET;
+    for (size_t i = 0; i < HD_COUNT(table); i++) {
+        void *place = (char *)out_options + table[i].offset;
+        if (table[i].kind == NUMBER) *(CliNumber *)place = CLI_UNSET;
+        if (table[i].kind == REAL) *(CliReal *)place = NAN;
+    }
     fill_getopt(command, names, longs, shorts);
     optind = 1;
     opterr = 0;
@@ -188,4 +206,8 @@ HdStatus *cli_parse(CliCommand command, int argc, char **argv, CliOptions *out_o
     return *out_help ? NULL : take_operand(command, argc, argv, out_options);
 }
 
-void cli_options_free(CliOptions *options) { free(options->set.items); }
+void cli_options_free(CliOptions *options)
+{
+    free(options->set.items);
+    free(options->stop.items);
+}

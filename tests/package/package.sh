@@ -49,8 +49,8 @@ dpkg-deb -f "$work"/cpack/heddle-compiler_*.deb Depends | grep -q 'libmlir-22' \
 echo "== the runtime without a compiler"
 "$work/all/usr/bin/heddle" compile "$model" -o "$work/m.hdl"
 runtime=$work/heddle/usr/bin/heddle
-text=$("$runtime" run "$model" --module "$work/m.hdl" -p "And it came to pass" -n 8)
-[ "$text" = "$("$build/heddle" run "$model" --module "$work/m.hdl" -p "And it came to pass" -n 8)" ] \
+text=$("$runtime" run "$model" --module "$work/m.hdl" -p "And it came to pass" --temp 0 -n 8)
+[ "$text" = "$("$build/heddle" run "$model" --module "$work/m.hdl" -p "And it came to pass" --temp 0 -n 8)" ] \
     || fail "the installed program printed: $text"
 "$runtime" compile "$model" -o "$work/n.hdl" 2> "$work/message" && fail "compiled without the compiler package"
 grep -q heddle-compiler "$work/message" || fail "the message does not name the missing package: $(cat "$work/message")"

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Generation: what `run` and `chat` share. Tokens go in, text comes out piece by piece, until something ends it.
+//
+//   tokens ─► heddle_eval ─► logits ─► sampler ─► id ─► thinking or answer? ─► decoder ─► stop strings ─► emit
+#ifndef HEDDLE_CLI_GENERATE_H
+#define HEDDLE_CLI_GENERATE_H
+
+#include "cli/cli.h"
+#include "runtime/sampler.h"
+#include "runtime/tokenizer.h"
+
+typedef enum GenerateEnd {
+    GENERATE_COUNT,          // as many tokens as wanted
+    GENERATE_END_TOKEN,
+    GENERATE_STOP_STRING,
+    GENERATE_CONTEXT,        // no room for another token
+    GENERATE_INTERRUPTED,
+} GenerateEnd;
+
+typedef struct GenerateStats {
+    uint64_t prompt, generated;              // tokens
+    double prompt_seconds, generate_seconds;
+    GenerateEnd end;
+    HdDigest digest;                         // of the bits of every logits row that a token was chosen from
+} GenerateStats;
+
+typedef struct Generator {
+    HeddleSession *session;
+    uint32_t slot, vocab;
+    HeddleSampler *sampler;
+    const HeddleTokenizer *tokenizer;
+    const CliList *stops;                    // texts that end the answer; they are not emitted
+    int32_t think_begin, think_end;          // tokens around thinking; -1: the model has none, all is answer
+    int64_t think_budget;                    // tokens of thinking after which it is ended; CLI_UNSET: none
+    // Text as soon as it is sure: no part of a character, nothing that may be the beginning of a stop string. May be NULL.
+    void (*emit)(void *user, const char *text, size_t len, bool thinking);
+    void (*emit_id)(void *user, int32_t id); // every generated token; may be NULL
+    void (*progress)(void *user, uint64_t done, uint64_t all);   // prompt tokens evaluated; may be NULL
+    void *user;
+} Generator;
+
+// Appends `tokens` to the slot and generates up to `limit` tokens behind them. The last generated token is not evaluated unless another
+// follows it; an end token is. Interrupted by generate_interrupt. On an error the slot keeps what was evaluated.
+HD_MUST_USE HdStatus *generate(const Generator *generator, const int32_t *tokens, uint32_t count, uint64_t limit, GenerateStats *out_stats);
+const char *generate_end_text(GenerateEnd end);
+// One line: tokens, speed of prompt and generation, why it ended, digest.
+void cli_print_stats(const CliOptions *options, const HeddleSession *session, const GenerateStats *stats);
+
+// Ctrl-C: from generate_catch_interrupt on, SIGINT ends the generation that runs (or the next to start) and not the program; a second one
+// before that happened ends the program. generate_interrupted tells whether one came, and forgets it.
+void generate_catch_interrupt(void);
+bool generate_interrupted(void);
+
+// The values of the options, else of the file, else the defaults; without --seed a random one.
+HD_MUST_USE HdStatus *cli_sampling(const CliOptions *options, const HeddleWeights *weights, HeddleSampling *out_sampling);
+// "temp 0.6  top-k 20 .. seed 42", or "greedy".
+void cli_print_sampling(const HeddleSampling *sampling, HdBuf *out_text);
+
+#endif
