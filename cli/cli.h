@@ -71,6 +71,8 @@ HD_MUST_USE HdStatus *compiler_compile_apart(const char *path, const HeddleCompi
 
 // ---- load.c: what all commands that compute share ------------------------------------------------------------
 typedef struct CliModel { HeddleWeights *weights; HeddleModule *module; HeddleModel *model; } CliModel;
+// A whole file; "-" is standard input.
+HD_MUST_USE HdStatus *cli_read_text(const char *path, HdBuf *out_text);
 HeddleCompileOptions cli_compile_options(const CliOptions *options);
 // Opens the weights, finds the module (--module, the cache, or compiled now) and loads it.
 HD_MUST_USE HdStatus *cli_load(const CliOptions *options, const HeddleCompileOptions *compile, CliModel *out_model);

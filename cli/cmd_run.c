@@ -13,10 +13,7 @@ static HdStatus *read_prompt(const CliOptions *options, HdBuf *out_text)
         return hd_error(HD_USAGE, "heddle run: -p and -f both give a prompt: leave out one of the two");
     if (options->prompt) return hd_buf_str(out_text, options->prompt), NULL;
     if (!options->file) return hd_error(HD_USAGE, "heddle run: a prompt is missing; give -p TEXT or -f FILE");
-    if (strcmp(options->file, "-")) return hd_read_file(options->file, out_text);
-    char part[65536];
-    for (size_t n; (n = fread(part, 1, sizeof part, stdin)) > 0;) hd_buf_bytes(out_text, part, n);
-    return ferror(stdin) ? hd_error(HD_IO, "standard input could not be read") : NULL;
+    return cli_read_text(options->file, out_text);
 }
 
 // ---- output ----------------------------------------------------------------------------------------------------

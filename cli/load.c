@@ -6,6 +6,14 @@
 #include <string.h>
 #include <unistd.h>
 
+HdStatus *cli_read_text(const char *path, HdBuf *out_text)
+{
+    char part[65536];
+    if (strcmp(path, "-")) return hd_read_file(path, out_text);
+    for (size_t n; (n = fread(part, 1, sizeof part, stdin)) > 0;) hd_buf_bytes(out_text, part, n);
+    return ferror(stdin) ? hd_error(HD_IO, "standard input could not be read") : NULL;
+}
+
 HeddleCompileOptions cli_compile_options(const CliOptions *options)
 {
     return (HeddleCompileOptions){.target = options->target,

@@ -20,7 +20,7 @@ typedef struct Option {
 } Option;
 
 #define C(command) (1u << CLI_##command)
-#define COMPUTE (C(run) | C(verify))
+#define COMPUTE (C(run) | C(verify) | C(perplexity))
 #define GENERATE C(run)
 #define ALL (~0u)
 static const Option table[] = {
@@ -79,7 +79,7 @@ static void long_name(const char *name, char out_text[32])
 void cli_print_usage(void)
 {
     printf("usage: heddle COMMAND [options]\n\nHeddle compiles Qwen3.5 models ahead of time and runs them.\n\n");
-    for (int i = 0; i < CLI_COMMAND_COUNT; i++) printf("  %-9s %s\n", commands[i].name, commands[i].help);
+    for (int i = 0; i < CLI_COMMAND_COUNT; i++) printf("  %-10s %s\n", commands[i].name, commands[i].help);
     printf("\n`heddle COMMAND --help` shows the options of a command; `heddle --version` the version.\n");
 }
 

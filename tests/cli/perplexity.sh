@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# `heddle perplexity` within 0.1 % of llama.cpp's figures for the same files and text (context 512), and what it refuses.
+# usage: perplexity.sh HEDDLE FOLDER_OF_TINY_MODELS
+set -u
+heddle=$1 tiny=$2 text=$2/tiny-dense/eval.txt failed=0 passed=0
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export XDG_CACHE_HOME=$work/cache
+# check STATUS WHAT: the status comes first, since a substitution in WHAT would change $?
+check() {
+    if [ "$1" -eq 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $2"; fi
+}
+perplexity() { "$heddle" perplexity "$@" 2>"$work/err"; }
+
+# llama-perplexity -c 512 on the CPU, as given with the models
+while read -r model want; do
+    line=$(perplexity "$tiny/$model.gguf" -f "$text" | tail -1)
+    echo "$line" | grep -qE '^PPL [0-9]+\.[0-9]{4} \+/- [0-9]+\.[0-9]{4}  nll [0-9]+\.[0-9]{4}  tokens [0-9]+$' &&
+        echo "$line" | awk -v want="$want" '{ d = ($2 - want) / want; exit !(d < 0.001 && d > -0.001) }'
+    check $? "$model: $line, llama.cpp $want"
+done <<LIST
+tiny-dense-bf16 46.691
+tiny-dense-q8_0 46.695
+tiny-dense-q4_k_m 46.741
+tiny-moe-q8_0 52.715
+tiny-moe-q4_k_m 52.800
+LIST
+
+short=$(head -c 6000 "$text" | perplexity "$tiny/tiny-dense-q8_0.gguf" -f - -c 64 | tail -1)
+echo "$short" | awk '{ exit !($2 > 20 && $2 < 200 && $NF % 64 == 0 && $NF > 128) }'
+check $? "a short text from standard input: $short"
+[ "$(head -c 6000 "$text" | perplexity "$tiny/tiny-dense-q8_0.gguf" -f - -c 64 -t 1 -b 5 | tail -1)" = "$short" ]
+check $? "the same figure however it is computed"
+
+echo "too short" | perplexity "$tiny/tiny-dense-q8_0.gguf" -f - >"$work/out"
+[ $? -eq 1 ] && [ ! -s "$work/out" ] && grep -q 'expected at least two chunks of 512' "$work/err"
+check $? "a text that is too short: $(tail -1 "$work/err")"
+perplexity "$tiny/tiny-dense-q8_0.gguf" >"$work/out"
+[ $? -eq 2 ] && grep -q 'give -f FILE' "$work/err"
+check $? "no text: $(cat "$work/err")"
+perplexity "$tiny/tiny-dense-q8_0.gguf" -f "$text" -c 3 >"$work/out"
+[ $? -eq 2 ] && grep -q 'at least 4 tokens' "$work/err"
+check $? "a context too small: $(tail -1 "$work/err")"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
