@@ -74,6 +74,8 @@ typedef struct CliModel { HeddleWeights *weights; HeddleModule *module; HeddleMo
 // A whole file; "-" is standard input.
 HD_MUST_USE HdStatus *cli_read_text(const char *path, HdBuf *out_text);
 HeddleCompileOptions cli_compile_options(const CliOptions *options);
+// The module alone: given (--module), cached, or compiled now. Nothing of the weights is read but the header.
+HD_MUST_USE HdStatus *cli_open_module(const CliOptions *options, const HeddleCompileOptions *compile, HeddleModule **out_module);
 // Opens the weights, finds the module (--module, the cache, or compiled now) and loads it.
 HD_MUST_USE HdStatus *cli_load(const CliOptions *options, const HeddleCompileOptions *compile, CliModel *out_model);
 void cli_unload(CliModel *model);

@@ -93,7 +93,7 @@ static HdStatus *open_cached(const CliOptions *options, const HeddleCompileOptio
     return status;
 }
 
-static HdStatus *open_module(const CliOptions *options, const HeddleCompileOptions *compile, HeddleModule **out_module)
+HdStatus *cli_open_module(const CliOptions *options, const HeddleCompileOptions *compile, HeddleModule **out_module)
 {
     if (options->module) {
         HD_TRY(check_module_options(options));
@@ -136,7 +136,7 @@ static bool falls_back(const CliOptions *options, const HdStatus *status)
 static HdStatus *create(const CliOptions *options, const HeddleCompileOptions *compile, CliModel *model)
 {
     HeddleModelOptions how = model_options(options);
-    HD_TRY(open_module(options, compile, &model->module));
+    HD_TRY(cli_open_module(options, compile, &model->module));
     HdStatus *status = heddle_model_create(model->module, model->weights, &how, &model->model);
     if (!falls_back(options, status)) return status;
     hd_log(&options->log, HD_LOG_WARNING, "%s; using the rows as they are mapped (--layout native), which is slower",
@@ -146,7 +146,7 @@ static HdStatus *create(const CliOptions *options, const HeddleCompileOptions *c
     native.layout = "native";
     heddle_module_close(model->module);
     model->module = NULL;
-    HD_TRY(open_module(options, &native, &model->module));
+    HD_TRY(cli_open_module(options, &native, &model->module));
     return heddle_model_create(model->module, model->weights, &how, &model->model);
 }
 

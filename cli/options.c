@@ -21,6 +21,7 @@ typedef struct Option {
 
 #define C(command) (1u << CLI_##command)
 #define COMPUTE (C(run) | C(verify) | C(perplexity))
+#define MODULE (COMPUTE | C(plan))
 #define GENERATE C(run)
 #define ALL (~0u)
 static const Option table[] = {

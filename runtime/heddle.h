@@ -176,7 +176,8 @@ typedef struct HeddleMemory {
     uint64_t state;            // slots * (append_per_slot + recurrent_per_slot)
     uint64_t arena;            // intermediate values: the largest step class
     uint64_t scratch;          // threads * the largest launch, rounded up to 64, plus 64
-    uint64_t inputs;           // tokens, segments, rows, rotary table of a step
+    uint64_t inputs;           // of a step: tokens, segments, rows, rotations
+    uint64_t rope;             // rotary table: context * rotated channels * 4; its pages become resident as positions are reached
     uint64_t total;            // of the above, weights_mapped included
 } HeddleMemory;
 // What a model and a session with these options take; before either is made.

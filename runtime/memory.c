@@ -177,7 +177,9 @@ HdStatus *rt_memory(const HeddleModule *module, const RtShape *shape, HeddleMemo
     memory.scratch = shape->threads * (hd_align_up(rt_step_scratch(module), RT_ALIGN) + RT_ALIGN);
     rt_input_layout(module, shape, offsets);
     memory.inputs = offsets[HEDDLE_INPUT_COUNT];
-    memory.total = memory.weights_mapped + memory.weights_packed + memory.state + memory.arena + memory.scratch + memory.inputs;
+    memory.rope = (uint64_t)shape->context * module->rope_n * sizeof(float);
+    memory.total = memory.weights_mapped + memory.weights_packed + memory.state + memory.arena + memory.scratch + memory.inputs +
+                   memory.rope;
     *out_memory = memory;
     return NULL;
 }

@@ -320,7 +320,8 @@ static void memory_is_told_to_the_byte(void **state)
     assert_int_equal(memory.scratch, 2 * (128 + 64));
     assert_int_equal(memory.arena, HAND_T * (3 * HAND_DIM + 2 * HAND_WIDE) * 4 + HAND_R * HAND_VOCAB * 4);
     uint64_t weights = memory.weights_mapped + memory.weights_packed;
-    assert_int_equal(memory.total, weights + memory.state + memory.scratch + memory.arena + memory.inputs);
+    assert_int_equal(memory.total, weights + memory.state + memory.scratch + memory.arena + memory.inputs + memory.rope);
+    assert_int_equal(memory.rope, 33 * hand.module->rope_n * 4);
     heddle_session_free(session);
     assert_true(heddle_memory_available() > 1 << 20);
 }
