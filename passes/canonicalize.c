@@ -10,7 +10,7 @@ static void replace(IrGraph *graph, IrOpRef ref, IrValue by)
     ir_erase(graph, ref);
 }
 
-// scale by 1, a view or cast to the type it has already
+// scale by 1, a view of the type that its operand has already
 static bool identity(IrGraph *graph, PassCtx *ctx, IrOpRef ref)
 {
     const IrOp *op = ir_op(graph, ref);
@@ -19,7 +19,6 @@ static bool identity(IrGraph *graph, PassCtx *ctx, IrOpRef ref)
     case IR_OP_scale: same = op->attr[IR_ATTR_VALUE].f == 1.0f; break;
     case IR_OP_reshape:
     case IR_OP_slice:
-    case IR_OP_cast:
     case IR_OP_concat: {
         IrType in = type_of(graph, op->operands[0]), out = type_of(graph, op->results[0]);
         same = op->operand_count == 1 && ir_type_eq(&in, &out);

@@ -53,12 +53,13 @@ HdStatus *pass_cse(IrGraph *graph, PassCtx *ctx)
         const IrOp *op = ir_op(graph, ref);
         next = op->next;
         if (op->kind == IR_OP_fused) continue;
+        IrOpRef same = find_equal(graph, ctx, ref);
+        if (!same) continue;
         if (ir_op_effect(graph, op) != IR_EFFECT_PURE) {
             pass_missed(ctx, RULE_cse_equal, graph, ref, MISSED_has_effect);
             continue;
         }
-        IrOpRef same = find_equal(graph, ctx, ref);
-        if (!same || !pass_fire(ctx, RULE_cse_equal, graph, ref)) continue;
+        if (!pass_fire(ctx, RULE_cse_equal, graph, ref)) continue;
         for (uint32_t i = 0; i < op->result_count; i++) ir_replace_uses(graph, op->results[i], ir_op(graph, same)->results[i]);
         ir_erase(graph, ref);
     }

@@ -11,10 +11,9 @@ HdStatus *pass_dce(IrGraph *graph, PassCtx *ctx)
         uint32_t uses = 0;
         for (uint32_t i = 0; i < op->result_count; i++) uses += ir_use_count(graph, op->results[i]);
         if (ir_op_effect(graph, op) & IR_EFFECT_WRITE) {
-            if (!uses) pass_missed(ctx, RULE_dce_unused, graph, ref, MISSED_has_effect);
+            if (op->result_count && !uses) pass_missed(ctx, RULE_dce_unused, graph, ref, MISSED_has_effect);
             continue;
         }
-        if (op->kind == IR_OP_fused && !op->result_count) continue;
         if (!uses && pass_fire(ctx, RULE_dce_unused, graph, ref)) ir_erase(graph, ref);
     }
     return NULL;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Joins element-wise operations to the product, attention, convolution or routing before them, and makes head-wise chains one
-// stage.
+// stage. Each rule has an anchor, where a group starts, and says what may join it; passes/growth.c does the growing.
 //
-// Each rule has an anchor (where a group starts) and says what may join it (passes/growth.c does the growing):
-//   matmul     linear, multi_linear     arithmetic on [T, N] of the same shape: residual add, SwiGLU over two results, gates,
-//   bf16 casts grouped    grouped_linear           its twin (same rows, experts and plan) and arithmetic on [T, k, N] attention
-//   attention                arithmetic on its elements, through views (the output gate) conv       conv1d arithmetic, then
-//   slices that cover the channels, heads, norms route      topk                     the softmax before, sum and division of its
-//   values after heads      norm, rope, kv_append    row operations over the same [T, H]
+//   matmul       linear, multi_linear: arithmetic on [T, N], such as a residual add, SwiGLU over two results, gates, bf16 casts
+//   grouped      grouped_linear: its twin (same rows, experts and plan) and arithmetic on [T, k, N]
+//   attention    attention: arithmetic on its elements, through reshapes (the output gate)
+//   conv         conv1d: arithmetic, then slices that cover the channels, each with its heads and norm
+//   topk         topk: the softmax before it, sum and division of its values after it
+//   heads        norm, rope or kv_append: row operations over the same [T, H]
 #include "passes/internal.h"
 
 #include <stdlib.h>
@@ -52,59 +52,85 @@ static IrOpRef only_reader(const IrGraph *graph, IrValue value)
     return pass_users(graph, value, &user, 1) == 1 && !pass_is_result(graph, value) ? user : 0;
 }
 
-// Adds the chain behind a slice of the channels: reshape to heads, then one norm.
+// Adds the chain behind a slice of the channels: reshape to heads of the same tokens, then one norm.
 static void add_head_chain(PassGrowth *growth, IrOpRef slice)
 {
     IrGraph *graph = growth->graph;
     IrOpRef reshape = only_reader(graph, ir_op(graph, slice)->results[0]);
     if (!pass_grow_add(growth, slice) || !reshape || ir_op(graph, reshape)->kind != IR_OP_reshape) return;
+    IrType heads = pass_type(graph, reshape);
+    if (heads.rank > 3 || heads.dims[0] != growth->anchor.dims[0]) return;
     IrOpRef norm = only_reader(graph, ir_op(graph, reshape)->results[0]);
     if (!pass_grow_add(growth, reshape) || !norm) return;
     IrOpKind kind = ir_op(graph, norm)->kind;
     if (kind == IR_OP_l2_norm || kind == IR_OP_rms_norm) pass_grow_add(growth, norm);
 }
 
-// Do the readers of `value` slice its channels so that each is in exactly one slice?
-static bool slices_cover(const IrGraph *graph, IrValue value, IrOpRef *out_slices, uint32_t *out_count)
+enum { MAX_SLICES = 8 }; // as many results as a group has
+
+static bool is_channel_slice(const IrGraph *graph, IrOpRef ref)
 {
-    const IrType *type = &ir_value(graph, value)->type;
-    uint32_t count = pass_users(graph, value, out_slices, 8);
-    int64_t covered = 0;
-    *out_count = count;
-    if (!count || count > 8 || pass_is_result(graph, value)) return false;
-    for (bool found = true; found && covered < ir_type_last(type);) {
-        found = false;
-        for (uint32_t i = 0; i < count; i++) {
-            const IrOp *op = ir_op(graph, out_slices[i]);
-            if (op->kind != IR_OP_slice || op->attr[IR_ATTR_AXIS].i != 1) return false;
-            if (op->attr[IR_ATTR_BEGIN].i != covered || op->attr[IR_ATTR_END].i <= covered) continue;
-            covered = op->attr[IR_ATTR_END].i;
-            found = true;
-            break;
-        }
-    }
-    int64_t total = 0;
+    return ir_op(graph, ref)->kind == IR_OP_slice && ir_op(graph, ref)->attr[IR_ATTR_AXIS].i == 1;
+}
+
+// The slice that begins at a channel; 0: none.
+static IrOpRef slice_from(const IrGraph *graph, const IrOpRef *slices, uint32_t count, int64_t channel)
+{
     for (uint32_t i = 0; i < count; i++)
-        total += ir_op(graph, out_slices[i])->attr[IR_ATTR_END].i - ir_op(graph, out_slices[i])->attr[IR_ATTR_BEGIN].i;
-    return covered == ir_type_last(type) && total == covered;
+        if (ir_op(graph, slices[i])->attr[IR_ATTR_BEGIN].i == channel) return slices[i];
+    return 0;
+}
+
+// Do slices take the channels apart, so that each is in exactly one?
+static bool slices_cover(const IrGraph *graph, const IrOpRef *slices, uint32_t count, int64_t channels)
+{
+    int64_t at = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        IrOpRef slice = slice_from(graph, slices, count, at);
+        if (!slice) return false;
+        at = ir_op(graph, slice)->attr[IR_ATTR_END].i;
+    }
+    return at == channels;
+}
+
+// How many members' results leave the group; the last such member (the anchor where there is none). A kernel computes the
+// convolution anew for each result and moves the window on each time, so no channel may be in two of them.
+static uint32_t count_leaving(const PassGrowth *growth, IrOpRef *out_member)
+{
+    uint32_t leaving = 0;
+    *out_member = growth->group.members.data[0];
+    for (size_t i = 0; i < growth->group.members.len; i++) {
+        IrOpRef users[64], member = growth->group.members.data[i];
+        IrValue value = ir_op(growth->graph, member)->results[0];
+        uint32_t count = HD_MIN(pass_users(growth->graph, value, users, HD_COUNT(users)), HD_COUNT(users));
+        bool leaves = pass_is_result(growth->graph, value);
+        for (uint32_t u = 0; u < count; u++) leaves = leaves || !pass_contains(&growth->group, users[u]);
+        leaving += leaves;
+        if (leaves) *out_member = member;
+    }
+    return leaving;
 }
 
 static void grow_conv(PassGrowth *growth)
 {
-    IrOpRef slices[8], tail = growth->group.members.data[0];
-    uint32_t count;
+    IrGraph *graph = growth->graph;
+    IrOpRef slices[MAX_SLICES];
     pass_grow(growth); // the activation
-    for (size_t i = 0; i < growth->group.members.len; i++) {
-        const IrOp *op = ir_op(growth->graph, growth->group.members.data[i]);
-        if (only_reader(growth->graph, op->results[0]) == 0 ||
-            !pass_contains(&growth->group, only_reader(growth->graph, op->results[0])))
-            tail = growth->group.members.data[i];
-    }
-    if (!slices_cover(growth->graph, ir_op(growth->graph, tail)->results[0], slices, &count)) {
-        pass_missed(growth->ctx, growth->rule, growth->graph, tail, MISSED_channels);
+    IrOpRef tail;
+    if (count_leaving(growth, &tail) > 1) {
+        pass_grow_miss(growth, growth->group.members.data[0], MISSED_has_uses);
+        growth->group.members.len = 1;
         return;
     }
-    for (uint32_t i = 0; i < count; i++) add_head_chain(growth, slices[i]);
+    IrValue value = ir_op(graph, tail)->results[0];
+    uint32_t count = pass_users(graph, value, slices, MAX_SLICES), found = 0;
+    for (uint32_t i = 0; i < HD_MIN(count, MAX_SLICES); i++) found += is_channel_slice(graph, slices[i]);
+    if (!found) return;
+    if (found == count && !pass_is_result(graph, value) && slices_cover(graph, slices, count, growth->anchor.dims[1])) {
+        for (uint32_t i = 0; i < count; i++) add_head_chain(growth, slices[i]);
+    } else {
+        pass_grow_miss(growth, tail, MISSED_channels);
+    }
 }
 
 // ---- anchors ---------------------------------------------------------------------------------------------------
@@ -135,20 +161,21 @@ typedef struct Anchor {
     PassRule rule;
     IrGroup group;
     bool (*accepts)(const PassGrowth *, IrOpRef, IrValue, PassMissed *);
-    bool through_views;
+    PassViews views;
+    bool equal_dims;
 } Anchor;
 
 static const Anchor anchors[] = {
-    {IR_OP_linear, 2, RULE_fuse_epilogue_matmul, IR_GROUP_MATMUL, joins_product, false},
-    {IR_OP_multi_linear, 2, RULE_fuse_epilogue_matmul, IR_GROUP_MATMUL, joins_product, false},
-    {IR_OP_grouped_linear, 3, RULE_fuse_epilogue_grouped, IR_GROUP_GROUPED, joins_product, false},
-    {IR_OP_attention, 3, RULE_fuse_epilogue_attention, IR_GROUP_ATTENTION, joins_attention, true},
-    {IR_OP_conv1d, 2, RULE_fuse_epilogue_conv, IR_GROUP_CONV, joins_product, false},
-    {IR_OP_topk, 2, RULE_fuse_epilogue_topk, IR_GROUP_TOPK, joins_route, false},
-    {IR_OP_rms_norm, 3, RULE_fuse_epilogue_heads, IR_GROUP_ROWWISE, pass_joins_rows, false},
-    {IR_OP_l2_norm, 3, RULE_fuse_epilogue_heads, IR_GROUP_ROWWISE, pass_joins_rows, false},
-    {IR_OP_rope, 3, RULE_fuse_epilogue_heads, IR_GROUP_ROWWISE, pass_joins_rows, false},
-    {IR_OP_kv_append, 3, RULE_fuse_epilogue_heads, IR_GROUP_ROWWISE, pass_joins_rows, false},
+    {IR_OP_linear, 2, RULE_fuse_epilogue_matmul, IR_GROUP_MATMUL, joins_product, PASS_VIEWS_NONE, true},
+    {IR_OP_multi_linear, 2, RULE_fuse_epilogue_matmul, IR_GROUP_MATMUL, joins_product, PASS_VIEWS_NONE, true},
+    {IR_OP_grouped_linear, 3, RULE_fuse_epilogue_grouped, IR_GROUP_GROUPED, joins_product, PASS_VIEWS_NONE, true},
+    {IR_OP_attention, 3, RULE_fuse_epilogue_attention, IR_GROUP_ATTENTION, joins_attention, PASS_VIEWS_RESHAPE, true},
+    {IR_OP_conv1d, 2, RULE_fuse_epilogue_conv, IR_GROUP_CONV, joins_product, PASS_VIEWS_NONE, true},
+    {IR_OP_topk, 2, RULE_fuse_epilogue_topk, IR_GROUP_TOPK, joins_route, PASS_VIEWS_COLUMNS, false},
+    {IR_OP_rms_norm, 3, RULE_fuse_epilogue_heads, IR_GROUP_ROWWISE, pass_joins_rows, PASS_VIEWS_COLUMNS, false},
+    {IR_OP_l2_norm, 3, RULE_fuse_epilogue_heads, IR_GROUP_ROWWISE, pass_joins_rows, PASS_VIEWS_COLUMNS, false},
+    {IR_OP_rope, 3, RULE_fuse_epilogue_heads, IR_GROUP_ROWWISE, pass_joins_rows, PASS_VIEWS_COLUMNS, false},
+    {IR_OP_kv_append, 3, RULE_fuse_epilogue_heads, IR_GROUP_ROWWISE, pass_joins_rows, PASS_VIEWS_COLUMNS, false},
 };
 
 static void fuse_at(IrGraph *graph, PassCtx *ctx, const Anchor *anchor, IrOpRef ref)
@@ -158,7 +185,8 @@ static void fuse_at(IrGraph *graph, PassCtx *ctx, const Anchor *anchor, IrOpRef 
                          .rule = anchor->rule,
                          .kind = anchor->group,
                          .accepts = anchor->accepts,
-                         .through_views = anchor->through_views,
+                         .views = anchor->views,
+                         .equal_dims = anchor->equal_dims,
                          .anchor = pass_type(graph, ref)};
     hd_vec_push(&growth.group.members, ref);
     if (anchor->kind == IR_OP_grouped_linear) add_twin(&growth);

@@ -25,6 +25,7 @@ HdStatus *pass_fuse_norm(IrGraph *graph, PassCtx *ctx)
                              .rule = RULE_fuse_norm_norm,
                              .kind = IR_GROUP_ROWWISE,
                              .accepts = pass_joins_rows,
+                             .views = PASS_VIEWS_COLUMNS,
                              .pull_shared = true,
                              .anchor = pass_type(graph, ref)};
         hd_vec_push(&growth.group.members, ref);

@@ -23,18 +23,49 @@ IrOpRef pass_producer(const IrGraph *graph, IrValue value)
 
 IrRole pass_role(const IrGraph *graph, IrOpRef op) { return ir_op_info(ir_op(graph, op)->kind)->role; }
 
+PassReads pass_reads(const IrGraph *graph, IrOpRef ref, uint32_t operand)
+{
+    const IrOp *op = ir_op(graph, ref);
+    IrRole role = pass_role(graph, ref);
+    bool ids_or_plan = op->kind == IR_OP_grouped_linear && operand > 1;
+    if (op->kind == IR_OP_fused || op->kind == IR_OP_pack) return PASS_READS_NO_VIEW;
+    if (role == IR_ROLE_CONTRACT && operand > 0 && !ids_or_plan) return PASS_READS_NO_VIEW;
+    if (role == IR_ROLE_CONTRACT || (role == IR_ROLE_SPECIAL && op->kind != IR_OP_topk)) return PASS_READS_RESHAPES;
+    return PASS_READS_ANY_VIEW; // a topk chooses from a row that its own unit makes
+}
+
+bool pass_reads_view(const IrGraph *graph, IrOpRef op, uint32_t operand, IrOpRef view)
+{
+    PassReads reads = pass_reads(graph, op, operand);
+    return reads == PASS_READS_ANY_VIEW || (reads == PASS_READS_RESHAPES && ir_op(graph, view)->kind == IR_OP_reshape);
+}
+
 IrType pass_type(const IrGraph *graph, IrOpRef ref)
 {
     const IrOp *op = ir_op(graph, ref);
     return ir_value(graph, op->result_count ? op->results[0] : op->operands[0])->type;
 }
 
+static IrOpRef build_in_layer(IrGraph *graph, const IrBuild *build, IrOpRef like, HdStatus **out_status)
+{
+    IrOpRef made = ir_build(graph, build, out_status);
+    if (made) ir_op(graph, made)->layer = like ? ir_op(graph, like)->layer : -1;
+    return made;
+}
+
 IrOpRef pass_build(IrGraph *graph, const IrBuild *build, IrOpRef like)
 {
     HdStatus *status;
-    IrOpRef made = ir_build(graph, build, &status);
+    IrOpRef made = build_in_layer(graph, build, like, &status);
     if (status) hd_assert_failed(__FILE__, __LINE__, hd_status_message(status));
-    ir_op(graph, made)->layer = like ? ir_op(graph, like)->layer : -1;
+    return made;
+}
+
+IrOpRef pass_try_build(IrGraph *graph, const IrBuild *build, IrOpRef like)
+{
+    HdStatus *status;
+    IrOpRef made = build_in_layer(graph, build, like, &status);
+    hd_status_free(status);
     return made;
 }
 
@@ -103,13 +134,36 @@ static void visit_states(Order *order, IrOpRef ref, IrValue state, IrEffect effe
     }
 }
 
+// Does a member that reads this operation's result as its operand have a copy of its own, being a view that it reads through?
+static bool has_copy(const IrGraph *graph, const PassGroup *group, IrOpRef producer, IrOpRef member, uint32_t operand)
+{
+    return producer && !pass_contains(group, producer) && pass_role(graph, producer) == IR_ROLE_VIEW &&
+           pass_reads_view(graph, member, operand, producer);
+}
+
+// Then the member only depends on what lies below the view.
+static void visit_below_views(Order *order, IrOpRef producer, IrOpRef member, uint32_t operand)
+{
+    if (!has_copy(order->graph, order->group, producer, member, operand)) {
+        visit(order, producer);
+        return;
+    }
+    const IrOp *view = ir_op(order->graph, producer);
+    for (uint32_t i = 0; i < view->operand_count; i++) {
+        IrOpRef below = pass_producer(order->graph, view->operands[i]);
+        if (below) visit_below_views(order, below, member, operand);
+    }
+}
+
 static void visit_operands(Order *order, IrOpRef ref)
 {
     const IrOp *op = ir_op(order->graph, ref);
     IrEffect effect = ir_op_effect(order->graph, op);
+    bool member = pass_contains(order->group, ref);
     for (uint32_t i = 0; i < op->operand_count; i++) {
         const IrValueData *value = ir_value(order->graph, op->operands[i]);
-        if (value->kind == IR_VALUE_RESULT) visit(order, value->op);
+        if (value->kind == IR_VALUE_RESULT && member) visit_below_views(order, value->op, ref, i);
+        else if (value->kind == IR_VALUE_RESULT) visit(order, value->op);
         if (value->kind == IR_VALUE_STATE && effect != IR_EFFECT_PURE) visit_states(order, ref, op->operands[i], effect);
     }
 }
@@ -170,31 +224,59 @@ static bool read_outside(const IrGraph *graph, const PassGroup *group, IrValue v
 
 typedef HD_VEC(IrValue) Values;
 
-static void add_once(Values *values, IrValue value)
+static bool has_value(const Values *values, IrValue value)
 {
     for (size_t i = 0; i < values->len; i++)
-        if (values->data[i] == value) return;
-    hd_vec_push(values, value);
+        if (values->data[i] == value) return true;
+    return false;
 }
 
-// The outside values behind an operand: itself, or, through views, what the views read.
-static void collect_operand(const IrGraph *graph, const PassGroup *group, IrValue value, Values *out_values)
+static void add_once(Values *values, IrValue value)
 {
-    IrOpRef producer = pass_producer(graph, value);
-    if (producer && pass_contains(group, producer)) return;
-    if (producer && pass_role(graph, producer) == IR_ROLE_VIEW) {
-        const IrOp *view = ir_op(graph, producer);
-        for (uint32_t i = 0; i < view->operand_count; i++) collect_operand(graph, group, view->operands[i], out_values);
+    if (!has_value(values, value)) hd_vec_push(values, value);
+}
+
+typedef struct Collector {
+    const IrGraph *graph;
+    const PassGroup *group;
+    IrOpRef member; // whose operand is looked at
+    uint32_t operand;
+    Values *out;
+} Collector;
+
+// The outside values behind an operand: itself, or, through views, what the views read. A view that another member wants
+// contiguous is there already.
+static void collect_value(const Collector *c, IrValue value)
+{
+    IrOpRef producer = pass_producer(c->graph, value);
+    if ((producer && pass_contains(c->group, producer)) || has_value(c->out, value)) return;
+    if (!has_copy(c->graph, c->group, producer, c->member, c->operand)) {
+        add_once(c->out, value);
         return;
     }
-    add_once(out_values, value);
+    const IrOp *view = ir_op(c->graph, producer);
+    for (uint32_t i = 0; i < view->operand_count; i++) collect_value(c, view->operands[i]);
+}
+
+// Of all operands that are read through any view, or of all others.
+static void collect_operands(const IrGraph *graph, const PassGroup *group, bool any_view, Values *out_operands)
+{
+    for (size_t i = 0; i < group->members.len; i++) {
+        IrOpRef member = group->members.data[i];
+        for (uint32_t o = 0; o < ir_op(graph, member)->operand_count; o++) {
+            Collector c = {graph, group, member, o, out_operands};
+            if ((pass_reads(graph, member, o) == PASS_READS_ANY_VIEW) == any_view)
+                collect_value(&c, ir_op(graph, member)->operands[o]);
+        }
+    }
 }
 
 static void collect(const IrGraph *graph, const PassGroup *group, Values *out_operands, Values *out_yields)
 {
+    collect_operands(graph, group, false, out_operands);
+    collect_operands(graph, group, true, out_operands);
     for (size_t i = 0; i < group->members.len; i++) {
         const IrOp *op = ir_op(graph, group->members.data[i]);
-        for (uint32_t o = 0; o < op->operand_count; o++) collect_operand(graph, group, op->operands[o], out_operands);
         for (uint32_t r = 0; r < op->result_count; r++)
             if (read_outside(graph, group, op->results[r])) add_once(out_yields, op->results[r]);
     }

@@ -36,34 +36,99 @@ bool pass_joins_rows(const PassGrowth *growth, IrOpRef op, IrValue via, PassMiss
     return pass_same_rows(&type, &growth->anchor);
 }
 
-bool pass_grow_add(PassGrowth *growth, IrOpRef op)
+void pass_grow_miss(PassGrowth *growth, IrOpRef op, PassMissed reason)
 {
-    PassMissed reason;
-    hd_vec_push(&growth->group.members, op);
-    if (pass_group_legal(growth->graph, &growth->group, &reason)) return true;
-    growth->group.members.len--;
+    if (pass_contains(&growth->said, op)) return;
+    hd_vec_push(&growth->said.members, op);
     pass_missed(growth->ctx, growth->rule, growth->graph, op, reason);
+}
+
+// ---- may an operation join? ------------------------------------------------------------------------------------
+
+static bool view_allowed(const PassGrowth *growth, IrOpRef ref)
+{
+    const IrOp *view = ir_op(growth->graph, ref);
+    if (growth->views == PASS_VIEWS_RESHAPE) return view->kind == IR_OP_reshape;
+    return growth->views == PASS_VIEWS_COLUMNS && view->kind != IR_OP_reshape &&
+           view->attr[IR_ATTR_AXIS].i + 1 == pass_type(growth->graph, ref).rank;
+}
+
+// Does the value come from a member, through views or not? One of the views not being allowed clears *allowed.
+static bool from_member(const PassGrowth *growth, IrValue value, bool *allowed)
+{
+    IrOpRef producer = pass_producer(growth->graph, value);
+    if (!producer || pass_contains(&growth->group, producer)) return producer != 0;
+    if (pass_role(growth->graph, producer) != IR_ROLE_VIEW) return false;
+    bool from = false;
+    const IrOp *view = ir_op(growth->graph, producer);
+    for (uint32_t i = 0; i < view->operand_count; i++) from = from_member(growth, view->operands[i], allowed) || from;
+    if (from && !view_allowed(growth, producer)) *allowed = false;
+    return from;
+}
+
+// Can a kernel compute each piece of the group by itself, as far as this member reads others?
+static bool member_is_local(const PassGrowth *growth, IrOpRef ref, PassMissed *out_reason)
+{
+    const IrOp *op = ir_op(growth->graph, ref);
+    IrType type = pass_type(growth->graph, ref);
+    for (uint32_t i = 0; i < op->operand_count; i++) {
+        bool allowed = true;
+        if (!from_member(growth, op->operands[i], &allowed)) continue;
+        *out_reason = MISSED_whole_row;
+        if (pass_reads(growth->graph, ref, i) != PASS_READS_ANY_VIEW) return false;
+        *out_reason = MISSED_view;
+        if (!allowed) return false;
+        *out_reason = MISSED_other_shape;
+        if (growth->equal_dims && !pass_same_dims(&ir_value(growth->graph, op->operands[i])->type, &type)) return false;
+    }
+    return true;
+}
+
+static bool group_is_legal(const PassGrowth *growth, PassMissed *out_reason)
+{
+    for (size_t i = 0; i < growth->group.members.len; i++)
+        if (pass_role(growth->graph, growth->group.members.data[i]) != IR_ROLE_VIEW &&
+            !member_is_local(growth, growth->group.members.data[i], out_reason))
+            return false;
+    return pass_group_legal(growth->graph, &growth->group, out_reason);
+}
+
+// Adds the operation if the group stays legal.
+static bool add(PassGrowth *growth, IrOpRef op, PassMissed *out_reason)
+{
+    hd_vec_push(&growth->group.members, op);
+    if (group_is_legal(growth, out_reason)) return true;
+    growth->group.members.len--;
     return false;
 }
 
-// Tries the readers of `value`; a view is looked through. `report` only in the last round, so that each miss is said once.
+bool pass_grow_add(PassGrowth *growth, IrOpRef op)
+{
+    PassMissed reason;
+    bool added = add(growth, op, &reason);
+    if (!added) pass_grow_miss(growth, op, reason);
+    return added;
+}
+
+// ---- candidates ------------------------------------------------------------------------------------------------
+
+// Tries the readers of `value`; a view is looked through. Nothing joins while reasons are reported.
 static bool try_readers(PassGrowth *growth, IrValue value, IrValue via, bool report)
 {
     IrOpRef users[64];
     uint32_t count = HD_MIN(pass_users(growth->graph, value, users, HD_COUNT(users)), HD_COUNT(users));
     for (uint32_t i = 0; i < count; i++) {
-        PassMissed reason = MISSED_not_elementwise;
+        PassMissed reason = MISSED_taken;
         if (pass_contains(&growth->group, users[i])) continue;
         if (pass_role(growth->graph, users[i]) == IR_ROLE_VIEW) {
-            if (growth->through_views && try_readers(growth, ir_op(growth->graph, users[i])->results[0], via, report))
+            if (growth->views == PASS_VIEWS_RESHAPE && ir_op(growth->graph, users[i])->kind == IR_OP_reshape &&
+                try_readers(growth, ir_op(growth->graph, users[i])->results[0], via, report))
                 return true;
             continue;
         }
-        if (!growth->accepts(growth, users[i], via, &reason)) {
-            if (report) pass_missed(growth->ctx, growth->rule, growth->graph, users[i], reason);
-        } else if (!report && pass_grow_add(growth, users[i])) {
-            return true;
-        }
+        bool free = ir_op(growth->graph, users[i])->kind != IR_OP_fused;
+        if (free && growth->accepts(growth, users[i], via, &reason) && add(growth, users[i], &reason)) return true;
+        if (report) pass_grow_miss(growth, users[i], reason);
     }
     return false;
 }
@@ -72,8 +137,10 @@ static bool grow_forward(PassGrowth *growth, bool report)
 {
     for (size_t m = 0; m < growth->group.members.len; m++) {
         IrOp op = *ir_op(growth->graph, growth->group.members.data[m]);
-        for (uint32_t r = 0; r < op.result_count; r++)
-            if (try_readers(growth, op.results[r], op.results[r], report)) return true;
+        for (uint32_t r = 0; r < op.result_count; r++) {
+            bool ids = ir_value(growth->graph, op.results[r])->type.dtype == IR_I32; // no reader of these computes with them
+            if (!ids && try_readers(growth, op.results[r], op.results[r], report)) return true;
+        }
     }
     return false;
 }
@@ -92,8 +159,8 @@ static bool only_members_read(const PassGrowth *growth, IrValue value)
     return only;
 }
 
-// `via` is a result of the member that reads the value.
-static bool try_producer(PassGrowth *growth, IrValue value, IrValue via)
+// `via` is a result of the member that reads the value. Producers are no near miss unless only legality keeps them out.
+static bool try_producer(PassGrowth *growth, IrValue value, IrValue via, bool report)
 {
     IrOpRef producer = pass_producer(growth->graph, value);
     PassMissed reason;
@@ -101,32 +168,34 @@ static bool try_producer(PassGrowth *growth, IrValue value, IrValue via)
     const IrOp op = *ir_op(growth->graph, producer);
     if (pass_role(growth->graph, producer) == IR_ROLE_VIEW) {
         for (uint32_t i = 0; i < op.operand_count; i++)
-            if (try_producer(growth, op.operands[i], via)) return true;
+            if (try_producer(growth, op.operands[i], via, report)) return true;
         return false;
     }
     if (op.result_count != 1 || !growth->accepts(growth, producer, via, &reason)) return false;
     if (!growth->pull_shared && !only_members_read(growth, op.results[0])) return false;
-    return pass_grow_add(growth, producer);
+    if (add(growth, producer, &reason)) return true;
+    if (report) pass_grow_miss(growth, producer, reason);
+    return false;
 }
 
-static bool grow_backward(PassGrowth *growth)
+static bool grow_backward(PassGrowth *growth, bool report)
 {
     for (size_t m = 0; m < growth->group.members.len; m++) {
         const IrOp op = *ir_op(growth->graph, growth->group.members.data[m]);
         IrRole role = pass_role(growth->graph, growth->group.members.data[m]);
-        // A contraction reads whole rows: its operands are made before it. The scores of a topk are a row of the same unit.
-        if (role == IR_ROLE_CONTRACT || (role == IR_ROLE_SPECIAL && op.kind != IR_OP_topk)) continue;
+        if (role == IR_ROLE_VIEW || pass_reads(growth->graph, growth->group.members.data[m], 0) != PASS_READS_ANY_VIEW) continue;
         IrValue via = op.result_count ? op.results[0] : op.operands[0];
         for (uint32_t i = 0; i < op.operand_count; i++)
-            if (try_producer(growth, op.operands[i], via)) return true;
+            if (try_producer(growth, op.operands[i], via, report)) return true;
     }
     return false;
 }
 
 void pass_grow(PassGrowth *growth)
 {
-    while (grow_forward(growth, false) || grow_backward(growth)) {}
+    while (grow_forward(growth, false) || grow_backward(growth, false)) {}
     grow_forward(growth, true);
+    grow_backward(growth, true);
 }
 
 // Views between members become members: left outside they would make the group yield what only its own views read.
@@ -151,5 +220,6 @@ bool pass_grow_finish(PassGrowth *growth)
         pass_group_make(growth->graph, &growth->group, growth->kind);
     }
     hd_vec_free(&growth->group.members);
+    hd_vec_free(&growth->said.members);
     return made;
 }

@@ -5,18 +5,42 @@
 
 enum { MAX_WEIGHTS = 8 };
 
+// A linear of x by a weight. (A matrix that is computed may not be there yet where the first linear stands.)
+static bool is_projection(const IrGraph *graph, IrOpRef ref, IrValue x)
+{
+    const IrOp *op = ir_op(graph, ref);
+    return op->kind == IR_OP_linear && op->operands[0] == x && ir_value(graph, op->operands[1])->kind == IR_VALUE_WEIGHT;
+}
+
+// Does an earlier linear speak for this one?
+static bool has_leader(const IrGraph *graph, IrOpRef ref)
+{
+    IrValue x = ir_op(graph, ref)->operands[0];
+    for (IrOpRef before = ir_op(graph, ref)->prev; before; before = ir_op(graph, before)->prev)
+        if (is_projection(graph, before, x)) return true;
+    return false;
+}
+
 // The linears from `first` on that read what it reads, at most MAX_WEIGHTS.
-static uint32_t readers_of(const IrGraph *graph, PassCtx *ctx, IrOpRef first, IrOpRef *out_refs)
+static uint32_t readers_of(const IrGraph *graph, IrOpRef first, IrOpRef *out_refs)
 {
     uint32_t count = 0;
     IrValue x = ir_op(graph, first)->operands[0];
-    for (IrOpRef ref = first; ref; ref = ir_op(graph, ref)->next) {
-        const IrOp *op = ir_op(graph, ref);
-        if (op->kind != IR_OP_linear || op->operands[0] != x) continue;
-        if (count < MAX_WEIGHTS) out_refs[count++] = ref;
-        else pass_missed(ctx, RULE_merge_projections_merge, graph, ref, MISSED_too_many);
-    }
+    for (IrOpRef ref = first; ref && count < MAX_WEIGHTS; ref = ir_op(graph, ref)->next)
+        if (is_projection(graph, ref, x)) out_refs[count++] = ref;
     return count;
+}
+
+// Why a linear stays alone: a multi_linear of the same value is full, or there is no other.
+static PassMissed why_single(const IrGraph *graph, IrOpRef single)
+{
+    IrValue x = ir_op(graph, single)->operands[0];
+    IR_FOR_OPS(graph, 0, ref)
+    {
+        const IrOp *op = ir_op(graph, ref);
+        if (op->kind == IR_OP_multi_linear && op->operands[0] == x && op->result_count == MAX_WEIGHTS) return MISSED_too_many;
+    }
+    return MISSED_single_reader;
 }
 
 static void merge(IrGraph *graph, const IrOpRef *refs, uint32_t count)
@@ -36,9 +60,15 @@ HdStatus *pass_merge_projections(IrGraph *graph, PassCtx *ctx)
     PassWalk walk = pass_walk_begin(graph);
     for (IrOpRef ref; (ref = pass_walk_next(&walk));) {
         IrOpRef refs[MAX_WEIGHTS];
-        if (ir_op(graph, ref)->kind != IR_OP_linear) continue;
-        uint32_t count = readers_of(graph, ctx, ref, refs);
-        if (count < 2) pass_missed(ctx, RULE_merge_projections_merge, graph, ref, MISSED_single_reader);
+        const IrOp *op = ir_op(graph, ref);
+        if (op->kind != IR_OP_linear) continue;
+        if (!is_projection(graph, ref, op->operands[0])) {
+            pass_missed(ctx, RULE_merge_projections_merge, graph, ref, MISSED_not_weight);
+            continue;
+        }
+        if (has_leader(graph, ref)) continue; // the rule was refused there
+        uint32_t count = readers_of(graph, ref, refs);
+        if (count < 2) pass_missed(ctx, RULE_merge_projections_merge, graph, ref, why_single(graph, ref));
         else if (pass_fire(ctx, RULE_merge_projections_merge, graph, ref)) merge(graph, refs, count);
     }
     pass_walk_end(&walk);

@@ -3,17 +3,46 @@
 // call and the number of tiles has a fixed bound. One token gathers its experts directly.
 #include "passes/internal.h"
 
-// The plan for these expert ids, made behind them; the same ids give the same plan.
-static IrValue plan_for(IrGraph *graph, PassCtx *ctx, IrOpRef ref, IrValue ids, int64_t experts)
+// An equal plan above `ref`; 0: none.
+static IrOpRef plan_above(const IrGraph *graph, IrOpRef ref, IrValue ids, int64_t experts, int64_t tile)
 {
-    IrOpRef users[64];
-    uint32_t count = HD_MIN(pass_users(graph, ids, users, HD_COUNT(users)), HD_COUNT(users));
-    for (uint32_t i = 0; i < count; i++)
-        if (ir_op(graph, users[i])->kind == IR_OP_moe_plan) return ir_op(graph, users[i])->results[0];
-    IrAttr attrs[] = {{IR_ATTR_EXPERTS, {.i = experts}}, {IR_ATTR_TILE, {.i = pass_option_int(ctx, "tile")}}};
+    IrOpRef before = ir_op(graph, ref)->prev;
+    for (; before; before = ir_op(graph, before)->prev) {
+        const IrOp *op = ir_op(graph, before);
+        if (op->kind == IR_OP_moe_plan && op->operands[0] == ids && op->attr[IR_ATTR_EXPERTS].i == experts &&
+            op->attr[IR_ATTR_TILE].i == tile)
+            break;
+    }
+    return before;
+}
+
+// The plan for a grouped_linear, one for all that have the same expert ids; 0 where its size is no dimension.
+static IrOpRef plan_for(IrGraph *graph, PassCtx *ctx, IrOpRef ref, bool *out_new)
+{
+    const IrOp *op = ir_op(graph, ref);
+    int64_t experts = ir_value(graph, op->operands[1])->type.dims[0], tile = pass_option_int(ctx, "tile");
+    IrOpRef plan = plan_above(graph, ref, op->operands[2], experts, tile);
+    *out_new = !plan;
+    if (plan) return plan;
+    IrAttr attrs[] = {{IR_ATTR_EXPERTS, {.i = experts}}, {IR_ATTR_TILE, {.i = tile}}};
+    IrValue ids = op->operands[2];
     IrBuild build = {
         .kind = IR_OP_moe_plan, .operands = &ids, .operand_count = 1, .attrs = attrs, .attr_count = 2, .before = ref};
-    return ir_op(graph, pass_build(graph, &build, ref))->results[0];
+    return pass_try_build(graph, &build, ref);
+}
+
+static void dispatch(IrGraph *graph, PassCtx *ctx, IrOpRef ref)
+{
+    bool is_new;
+    IrOpRef plan = plan_for(graph, ctx, ref, &is_new);
+    if (!plan) {
+        pass_missed(ctx, RULE_moe_dispatch_dispatch, graph, ref, MISSED_other_shape);
+    } else if (pass_fire(ctx, RULE_moe_dispatch_dispatch, graph, ref)) {
+        IrOp *op = ir_op(graph, ref);
+        op->operands[op->operand_count++] = ir_op(graph, plan)->results[0];
+    } else if (is_new) {
+        ir_erase(graph, plan);
+    }
 }
 
 HdStatus *pass_moe_dispatch(IrGraph *graph, PassCtx *ctx)
@@ -24,14 +53,8 @@ HdStatus *pass_moe_dispatch(IrGraph *graph, PassCtx *ctx)
     {
         const IrOp *op = ir_op(graph, ref);
         if (op->kind != IR_OP_grouped_linear || op->operand_count != 3) continue;
-        if (bound.value[IR_SYM_T] == 1) {
-            pass_missed(ctx, RULE_moe_dispatch_dispatch, graph, ref, MISSED_one_token);
-            continue;
-        }
-        if (!pass_fire(ctx, RULE_moe_dispatch_dispatch, graph, ref)) continue;
-        IrValue plan = plan_for(graph, ctx, ref, op->operands[2], ir_value(graph, op->operands[1])->type.dims[0]);
-        IrOp *changed = ir_op(graph, ref);
-        changed->operands[changed->operand_count++] = plan;
+        if (bound.value[IR_SYM_T] == 1) pass_missed(ctx, RULE_moe_dispatch_dispatch, graph, ref, MISSED_one_token);
+        else dispatch(graph, ctx, ref);
     }
     return NULL;
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Puts what no fusion took into groups of its own, so that the body holds groups only.
 //
-// Views move into the groups that read them. Element-wise and row operations read through any view; the others read contiguous
-// rows: a reshape is the same bytes, a slice or concat in front of them is copied by a row group first. A view that is a result
-// of the graph is copied too.
+// Views move into the groups that read them, where these read through them (pass_reads); others are copied by a row group
+// first. A view that is a result of the graph is copied too.
 #include "passes/internal.h"
 
 #include <stdlib.h>
@@ -32,25 +31,36 @@ static bool group_of(const IrGraph *graph, IrOpRef ref, IrGroup *out_group)
     }
 }
 
-static bool make_single(IrGraph *graph, PassCtx *ctx, IrOpRef ref, IrGroup kind)
+static HdStatus *make_single(IrGraph *graph, PassCtx *ctx, IrOpRef ref, IrGroup kind)
 {
     PassGroup group = {0};
-    if (!pass_fire(ctx, RULE_partition_single, graph, ref)) return false;
+    const IrOp *op = ir_op(graph, ref);
+    if (!pass_fire(ctx, RULE_partition_single, graph, ref))
+        return hd_error(HD_UNSUPPORTED, "a group for %s (layer %d) was refused, so the graph cannot be compiled",
+                        ir_op_info(op->kind)->name, op->layer);
     hd_vec_push(&group.members, ref);
     pass_group_make(graph, &group, kind);
     hd_vec_free(&group.members);
-    return true;
+    return NULL;
 }
 
-// Does an operation that wants contiguous rows read this value, directly or through views?
-static bool has_row_reader(const IrGraph *graph, IrValue value)
+// Is there a reader of `value` who does not read through the view? `value` is the view's result or, seen through further views
+// (only reshapes?), what these make of it.
+static bool stops_reader(const IrGraph *graph, IrOpRef view, IrValue value, bool reshapes)
 {
-    IrOpRef users[64];
-    uint32_t count = HD_MIN(pass_users(graph, value, users, HD_COUNT(users)), HD_COUNT(users));
-    for (uint32_t i = 0; i < count; i++) {
-        IrRole role = pass_role(graph, users[i]);
-        if (role == IR_ROLE_SPECIAL || role == IR_ROLE_CONTRACT) return true;
-        if (role == IR_ROLE_VIEW && has_row_reader(graph, ir_op(graph, users[i])->results[0])) return true;
+    IR_FOR_OPS(graph, 0, ref)
+    {
+        const IrOp *op = ir_op(graph, ref);
+        for (uint32_t i = 0; i < op->operand_count; i++) {
+            if (op->operands[i] != value) continue;
+            if (pass_role(graph, ref) == IR_ROLE_VIEW) {
+                if (stops_reader(graph, view, op->results[0], reshapes && op->kind == IR_OP_reshape)) return true;
+                continue;
+            }
+            bool direct = value == ir_op(graph, view)->results[0];
+            bool comes_here = direct || (reshapes && pass_reads(graph, ref, i) == PASS_READS_RESHAPES);
+            if (comes_here && !pass_reads_view(graph, ref, i, view)) return true;
+        }
     }
     return false;
 }
@@ -58,27 +68,25 @@ static bool has_row_reader(const IrGraph *graph, IrValue value)
 static bool needs_copy(const IrGraph *graph, IrOpRef view)
 {
     IrValue value = ir_op(graph, view)->results[0];
-    return pass_is_result(graph, value) || (ir_op(graph, view)->kind != IR_OP_reshape && has_row_reader(graph, value));
+    return pass_is_result(graph, value) || stops_reader(graph, view, value, true);
 }
 
 HdStatus *pass_partition(IrGraph *graph, PassCtx *ctx)
 {
     PassWalk walk = pass_walk_begin(graph);
-    for (IrOpRef ref; (ref = pass_walk_next(&walk));)
-        if (pass_role(graph, ref) == IR_ROLE_VIEW && needs_copy(graph, ref)) make_single(graph, ctx, ref, IR_GROUP_ROWWISE);
-    pass_walk_restart(&walk);
     HdStatus *status = NULL;
+    for (IrOpRef ref; !status && (ref = pass_walk_next(&walk));)
+        if (pass_role(graph, ref) == IR_ROLE_VIEW && needs_copy(graph, ref))
+            status = make_single(graph, ctx, ref, IR_GROUP_ROWWISE);
+    pass_walk_restart(&walk);
     for (IrOpRef ref; !status && (ref = pass_walk_next(&walk));) {
         const IrOp *op = ir_op(graph, ref);
         IrGroup kind;
         if (op->kind == IR_OP_fused || pass_role(graph, ref) == IR_ROLE_VIEW) continue;
-        if (!group_of(graph, ref, &kind))
-            status = hd_error(HD_UNSUPPORTED,
-                              "@%s: no group kind holds the operation %s (layer %d); groups are listed in ir/targets.def",
-                              graph->name, ir_op_info(op->kind)->name, op->layer);
-        else if (!make_single(graph, ctx, ref, kind))
-            status = hd_error(HD_UNSUPPORTED, "@%s: partition was refused for %s (layer %d), so the graph cannot be compiled",
-                              graph->name, ir_op_info(op->kind)->name, op->layer);
+        if (group_of(graph, ref, &kind)) status = make_single(graph, ctx, ref, kind);
+        else
+            status = hd_error(HD_UNSUPPORTED, "no group kind of ir/targets.def holds the operation %s (layer %d)",
+                              ir_op_info(op->kind)->name, op->layer);
     }
     pass_walk_end(&walk);
     return status;

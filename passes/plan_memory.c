@@ -81,7 +81,7 @@ HdStatus *pass_plan_memory(IrGraph *graph, PassCtx *ctx)
         life->offset = first_fit(&lives, i);
         graph->arena_bytes = HD_MAX(graph->arena_bytes, life->offset + life->bytes);
         if (!pass_fire(ctx, RULE_plan_memory_place, graph, ir_value(graph, life->value)->op))
-            status = hd_error(HD_UNSUPPORTED, "@%s: a place was refused, so the graph cannot be compiled", graph->name);
+            status = hd_error(HD_UNSUPPORTED, "a place was refused, so the graph cannot be compiled");
         ir_value(graph, life->value)->offset = life->offset;
     }
     hd_vec_free(&lives);

@@ -26,7 +26,7 @@ static bool activation_for(const IrTarget *target, IrDtype weight, IrDtype *out_
     return false;
 }
 
-// The converted value, made before `ref`; 0 when x has a shape that cannot be converted.
+// The converted value, made before `ref`. Any x has the shape for it: the blocks of the weight's type fill its rows.
 static IrValue convert(IrGraph *graph, IrOpRef ref, IrValue x, IrDtype to)
 {
     IrAttr attr = {IR_ATTR_TO, {.dtype = to}};
@@ -36,14 +36,7 @@ static IrValue convert(IrGraph *graph, IrOpRef ref, IrValue x, IrDtype to)
                      .attrs = &attr,
                      .attr_count = to == IR_Q8A ? 0 : 1,
                      .before = ref};
-    HdStatus *status;
-    IrOpRef made = ir_build(graph, &build, &status);
-    if (status) {
-        hd_status_free(status);
-        return 0;
-    }
-    ir_op(graph, made)->layer = ir_op(graph, ref)->layer;
-    return ir_op(graph, made)->results[0];
+    return ir_op(graph, pass_build(graph, &build, ref))->results[0];
 }
 
 HdStatus *pass_quantise_activations(IrGraph *graph, PassCtx *ctx)
@@ -63,8 +56,7 @@ HdStatus *pass_quantise_activations(IrGraph *graph, PassCtx *ctx)
         }
         if (!pass_fire(ctx, rule, graph, ref)) continue;
         IrValue x = convert(graph, ref, op->operands[0], to);
-        if (!x) pass_missed(ctx, rule, graph, ref, MISSED_other_shape);
-        else ir_op(graph, ref)->operands[0] = x;
+        ir_op(graph, ref)->operands[0] = x;
     }
     return NULL;
 }

@@ -35,7 +35,7 @@ HdStatus *pass_schedule(IrGraph *graph, PassCtx *ctx)
             if (value->kind == IR_VALUE_STATE) stage = after_states(graph, ref, op->operands[i], stage);
         }
         if (!pass_fire(ctx, RULE_schedule_stage, graph, ref))
-            return hd_error(HD_UNSUPPORTED, "@%s: a stage was refused, so the graph cannot be compiled", graph->name);
+            return hd_error(HD_UNSUPPORTED, "a stage was refused, so the graph cannot be compiled");
         ir_op(graph, ref)->stage = stage;
     }
     return NULL;

@@ -26,9 +26,9 @@ static void pack_operand(IrGraph *graph, PassCtx *ctx, IrOpRef ref, uint32_t ind
 {
     IrValue weight = ir_op(graph, ref)->operands[index];
     const IrValueData *data = ir_value(graph, weight);
-    if (data->kind != IR_VALUE_WEIGHT || data->type.layout != IR_LAYOUT_NATIVE) return;
-    if (layout == IR_LAYOUT_NATIVE) {
-        pass_missed(ctx, RULE_select_layout_pack, graph, ref, MISSED_option_off);
+    if (data->type.layout != IR_LAYOUT_NATIVE) return;
+    if (layout == IR_LAYOUT_NATIVE || data->kind != IR_VALUE_WEIGHT) {
+        pass_missed(ctx, RULE_select_layout_pack, graph, ref, layout == IR_LAYOUT_NATIVE ? MISSED_option_off : MISSED_not_weight);
         return;
     }
     if (!pass_fire(ctx, RULE_select_layout_pack, graph, ref)) return;

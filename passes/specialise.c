@@ -18,7 +18,12 @@ HdStatus *pass_specialise(IrGraph *graph, PassCtx *ctx)
     for (size_t i = 0; i < HD_COUNT(classes); i++) {
         char key[64], value[64];
         int64_t tokens = classes[i].tokens;
-        if (!pass_fire(ctx, RULE_specialise_clone, graph, 0)) continue;
+        if (ir_graph_find(graph->module, classes[i].name)) {
+            pass_missed(ctx, RULE_specialise_clone, graph, 0, MISSED_exists);
+            continue;
+        }
+        if (!pass_fire(ctx, RULE_specialise_clone, graph, 0))
+            return hd_error(HD_UNSUPPORTED, "class %s was refused, so the graph cannot be compiled", classes[i].name);
         ir_graph_clone(graph, classes[i].name);
         snprintf(key, sizeof key, "bounds.%s", classes[i].name);
         snprintf(value, sizeof value, "%lld %lld 1 %lld", (long long)tokens, (long long)HD_MIN(tokens, slots),
