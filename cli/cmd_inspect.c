@@ -52,10 +52,23 @@ static void inspect_gguf(const CliOptions *options, const GgufFile *file)
 
 // ---- modules ---------------------------------------------------------------------------------------------------
 
-static void print_module(const HeddleModuleInfo *info)
+// The one that all else is about has a star.
+static void print_variants(const HeddleModule *module)
 {
-    printf("module        %s\ndigest        %s\nmodel         %s %s\nfingerprint   %s\n", info->path, info->digest,
-           info->architecture, info->name, info->fingerprint);
+    printf("variants      %u, of which a machine takes the first that it runs\n", module->variant_count);
+    for (uint32_t i = 0; i < module->variant_count; i++) {
+        const RtVariant *variant = &module->variants[i];
+        printf("%c %u           %-20s %s%s\n", i + 1 == module->info.variant ? '*' : ' ', i + 1, variant->target,
+               variant->lacks[0] ? "this machine lacks " : "runs here", variant->lacks);
+    }
+}
+
+static void print_module(const HeddleModule *module, const HeddleModuleInfo *info)
+{
+    printf("module        %s\n", info->path);
+    if (module->variant_count > 1) print_variants(module);
+    printf("digest        %s\nmodel         %s %s\nfingerprint   %s\n", info->digest, info->architecture, info->name,
+           info->fingerprint);
     printf("target        %s\nnumerics      %s\nkv type       %s\nproducer      %s\npipeline      %s\n", info->target,
            info->numerics, info->kv_type, info->producer, info->pipeline);
     printf("vocabulary    %u\ncontext       %u\nper step      %u tokens, %u slots, %u logit rows\n", info->vocab,
@@ -113,12 +126,12 @@ static HdStatus *inspect_module(const CliOptions *options)
 {
     HeddleModule *module;
     HeddleModuleInfo info;
-    HD_TRY(heddle_module_open(options->operand, &module));
+    HD_TRY(rt_module_open_variant(options->operand, options->variant == CLI_UNSET ? 0 : (uint32_t)options->variant, &module));
     heddle_module_info(module, &info);
     if (options->ir) {
         fwrite(info.graph, 1, info.graph_len, stdout);
     } else {
-        print_module(&info);
+        print_module(module, &info);
         if (options->tensors) print_tensors(module);
         if (options->kernels) print_kernels(module);
         if (options->plan) print_plan(module);
@@ -139,10 +152,9 @@ HdStatus *cmd_inspect(CliOptions *options)
     status = NULL;
     if (is_module) {
         status = inspect_module(options);
-    } else if (options->kernels || options->plan || options->ir) {
-        status = hd_error(HD_USAGE,
-                          "%s is a GGUF file of weights: --kernels, --plan and --ir show what is in a module (heddle compile)",
-                          options->operand);
+    } else if (options->kernels || options->plan || options->ir || options->variant != CLI_UNSET) {
+        status = hd_error(HD_USAGE, "%s is a GGUF file of weights: --kernels, --plan, --ir and --variant show what is in a module "
+                          "(heddle compile)", options->operand);
     } else {
         inspect_gguf(options, file);
     }

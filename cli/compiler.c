@@ -6,6 +6,7 @@
 #include "models/models.h"
 #include "passes/passes.h"
 #include "runtime/cpu_features.h"
+#include "runtime/module.h"
 
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -19,8 +20,9 @@ enum { MAX_SETS = 64 };
 
 // The options as a pass configuration; the texts of `--layout`, `--act` and `--numerics` become settings of their passes.
 typedef struct Setup {
-    IrTarget target;
-    PassConfig passes;
+    IrTarget targets[RT_MAX_VARIANTS];
+    uint32_t target_count;
+    PassConfig passes; // for one target after another
     const char *sets[MAX_SETS + 3];
     HdArena arena;
 } Setup;
@@ -45,23 +47,57 @@ static void add_set(Setup *setup, const char *pass, const char *option, const ch
     if (value) setup->sets[setup->passes.set_count++] = hd_arena_printf(&setup->arena, "%s{%s=%s}", pass, option, value);
 }
 
-static HdStatus *make_setup(const HeddleCompileOptions *options, Setup *out_setup)
+static HdStatus *add_target(Setup *setup, const char *name)
 {
-    *out_setup = (Setup){0};
+    IrTarget *target = &setup->targets[setup->target_count];
+    if (setup->target_count == RT_MAX_VARIANTS)
+        return hd_error(HD_USAGE, "more than %d targets; a module takes no more", RT_MAX_VARIANTS);
+    HD_TRY(ir_target_parse(name, target));
+    for (uint32_t i = 0; i < setup->target_count; i++)
+        if (!(setup->targets[i].features & ~target->features))
+            return hd_error(HD_USAGE, "%s would never be taken: %s stands before it and needs no more; the best comes first",
+                            target->name, setup->targets[i].name);
+    setup->target_count++;
+    return NULL;
+}
+
+static HdStatus *parse_targets(Setup *setup, const char *list)
+{
+    for (const char *at = list;; at++) {
+        size_t len = strcspn(at, ",");
+        HdStatus *status = add_target(setup, hd_arena_strndup(&setup->arena, at, len));
+        if (status) return strchr(list, ',') ? hd_annotate(status, "target %u of the list", setup->target_count + 1) : status;
+        at += len;
+        if (!*at) return NULL;
+    }
+}
+
+static HdStatus *read_options(const HeddleCompileOptions *options, Setup *out_setup)
+{
     HD_TRY(check_word("--kv-type", options->kv_type, (const char *const[]){"f32", "f16", NULL}));
     HD_TRY(check_word("--layout", options->layout, (const char *const[]){"native", "packed", "auto", NULL}));
     HD_TRY(check_word("--act", options->activations, (const char *const[]){"auto", "f32", NULL}));
     HD_TRY(check_word("--numerics", options->numerics, (const char *const[]){"ordered", "bounded", NULL}));
     if (options->set_count > MAX_SETS)
         return hd_error(HD_USAGE, "--set is given %zu times, at most %d", options->set_count, MAX_SETS);
-    HD_TRY(ir_target_parse(options->target ? options->target : "cpu:native", &out_setup->target));
-    out_setup->passes = (PassConfig){.target = &out_setup->target, .passes = options->passes, .sets = out_setup->sets};
+    HD_TRY(parse_targets(out_setup, options->target ? options->target : "cpu:native"));
+    out_setup->passes = (PassConfig){.passes = options->passes, .sets = out_setup->sets};
     // What the general options say comes first, so that an explicit --set wins.
     add_set(out_setup, "select-layout", "layout", options->layout);
     add_set(out_setup, "quantise-activations", "act", options->activations);
     if (options->numerics && !strcmp(options->numerics, "bounded")) add_set(out_setup, "delta-net", "form", "wy");
     for (size_t i = 0; i < options->set_count; i++) out_setup->sets[out_setup->passes.set_count++] = options->sets[i];
-    HdStatus *status = pass_check(&out_setup->passes);
+    for (uint32_t i = 0; i < out_setup->target_count; i++) {
+        out_setup->passes.target = &out_setup->targets[i];
+        HD_TRY(pass_check(&out_setup->passes));
+    }
+    return NULL;
+}
+
+static HdStatus *make_setup(const HeddleCompileOptions *options, Setup *out_setup)
+{
+    *out_setup = (Setup){0};
+    HdStatus *status = read_options(options, out_setup);
     if (status) hd_arena_free(&out_setup->arena);
     return status;
 }
@@ -128,38 +164,63 @@ static HdStatus *check_numerics(const IrModule *module, const HeddleCompileOptio
     return NULL;
 }
 
-static HdStatus *generate(const GgufFile *file, IrModule *module, const Setup *setup, const HeddleCompileOptions *options,
+static HdStatus *generate(const GgufFile *file, IrModule *module, const IrTarget *target, const HeddleCompileOptions *options,
                           HdBuf *out_module)
 {
     CgOptions codegen = {.jobs = options->jobs, .dump_dir = options->dump_dir, .cache_dir = options->cache_dir};
     CgProgram *program;
     HD_TRY(check_numerics(module, options));
-    HD_TRY(cg_compile(module, &setup->target, &codegen, &program));
+    HD_TRY(cg_compile(module, target, &codegen, &program));
     ir_graph_remove(module, ir_graph_find(module, "model")); // what is left is what was compiled
     CgModuleInfo info = {.model = file, .numerics = numerics_of(module)};
-    HdStatus *status = cg_module_write(program, module, &setup->target, &info, out_module);
+    HdStatus *status = cg_module_write(program, module, target, &info, out_module);
     cg_program_free(program);
+    return status;
+}
+
+static HdStatus *make_dump_dir(const char *folder)
+{
+    if (!folder || !mkdir(folder, 0777) || !access(folder, W_OK)) return NULL;
+    return hd_error(HD_IO, "--dump %s: cannot create or write this folder", folder);
+}
+
+static HdStatus *compile_for(const char *path, const HeddleCompileOptions *options, PassConfig *passes, HdBuf *out_module)
+{
+    GgufFile *file;
+    IrModule *module;
+    Dump dump = {options->dump_dir, 0};
+    HD_TRY(make_dump_dir(options->dump_dir));
+    HD_TRY(build_model(path, options, &file, &module));
+    if (options->dump_dir) passes->after = dump_graph, passes->user = &dump;
+    HdStatus *status = pass_run(module, passes, NULL);
+    if (!status) status = generate(file, module, passes->target, options, out_module);
+    ir_module_free(module);
+    gguf_close(file);
+    return status;
+}
+
+// Each target as if it were the only one, then all in one file. Dumps go to a folder for each.
+static HdStatus *compile_variants(const char *path, const HeddleCompileOptions *options, Setup *setup, HdBuf *out_module)
+{
+    HdBuf modules[RT_MAX_VARIANTS] = {0};
+    HdStatus *status = make_dump_dir(options->dump_dir);
+    for (uint32_t i = 0; i < setup->target_count && !status; i++) {
+        HeddleCompileOptions one = *options;
+        if (one.dump_dir) one.dump_dir = hd_arena_printf(&setup->arena, "%s/" RT_TENSOR_VARIANT, options->dump_dir, i + 1);
+        setup->passes.target = &setup->targets[i];
+        status = compile_for(path, &one, &setup->passes, &modules[i]);
+    }
+    if (!status) status = cg_module_join(modules, setup->target_count, out_module);
+    for (uint32_t i = 0; i < setup->target_count; i++) hd_buf_free(&modules[i]);
     return status;
 }
 
 HdStatus *heddle_compile(const char *path, const HeddleCompileOptions *options, HdBuf *out_module)
 {
     Setup setup;
-    GgufFile *file;
-    IrModule *module;
     HD_TRY(make_setup(options, &setup));
-    Dump dump = {options->dump_dir, 0};
-    HdStatus *status = NULL;
-    if (options->dump_dir && mkdir(options->dump_dir, 0777) && access(options->dump_dir, W_OK))
-        status = hd_error(HD_IO, "--dump %s: cannot create or write this folder", options->dump_dir);
-    if (!status) status = build_model(path, options, &file, &module);
-    if (!status) {
-        if (options->dump_dir) setup.passes.after = dump_graph, setup.passes.user = &dump;
-        status = pass_run(module, &setup.passes, NULL);
-        if (!status) status = generate(file, module, &setup, options, out_module);
-        ir_module_free(module);
-        gguf_close(file);
-    }
+    HdStatus *status = setup.target_count > 1 ? compile_variants(path, options, &setup, out_module)
+                                              : compile_for(path, options, &setup.passes, out_module);
     hd_arena_free(&setup.arena);
     return status;
 }
@@ -207,9 +268,11 @@ HdStatus *heddle_compile_key(const char *path, const HeddleCompileOptions *optio
         HdHasher *hasher = hd_hasher_new();
         hash_file(hasher, file);
         gguf_close(file);
-        hash_text(hasher, setup.target.name);
         status = hash_compiler(hasher);
-        hash_text(hasher, options->passes ? options->passes : pass_default_pipeline(&setup.target));
+        for (uint32_t i = 0; i < setup.target_count; i++) {
+            hash_text(hasher, setup.targets[i].name);
+            hash_text(hasher, options->passes ? options->passes : pass_default_pipeline(&setup.targets[i]));
+        }
         for (size_t i = 0; i < setup.passes.set_count; i++) hash_text(hasher, setup.sets[i]);
         hash_text(hasher, options->kv_type);
         hash_text(hasher, options->probes ? "probes" : "");

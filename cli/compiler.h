@@ -6,7 +6,7 @@
 #include "runtime/base/base.h"
 
 typedef struct HeddleCompileOptions {
-    const char *target;                  // "cpu:native" when NULL
+    const char *target;                  // "cpu:native" when NULL; several, comma separated, best first: a file of variants
     const char *passes;                  // --passes; NULL: the target's default pipeline
     const char *const *sets;             // --set, in order
     size_t set_count;
@@ -23,7 +23,8 @@ typedef struct HeddleCompileOptions {
 
 // Checks options without opening a file: target, passes, sets, words. USAGE names what is wrong and lists what would be right.
 HD_MUST_USE HdStatus *heddle_compile_check(const HeddleCompileOptions *options);
-// Compiles the model whose header is in the GGUF file `path` (its tensor data are not read, and may be missing) to the bytes of a module.
+// Compiles the model whose header is in the GGUF file `path` (its tensor data are not read, and may be missing) to the bytes of a module, which holds
+// a variant for each target.
 HD_MUST_USE HdStatus *heddle_compile(const char *path, const HeddleCompileOptions *options, HdBuf *out_module);
 // The header's content (keys, tensor infos), the resolved target, the pipeline with all options and the compiler's version: equal keys give equal modules.
 HD_MUST_USE HdStatus *heddle_compile_key(const char *path, const HeddleCompileOptions *options, HdDigest *out_key);

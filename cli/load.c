@@ -56,6 +56,13 @@ static HdStatus *check_module_options(const CliOptions *options)
     return NULL;
 }
 
+// What is compiled here runs here.
+static HdStatus *check_one_target(const CliOptions *options)
+{
+    if (!options->target || !strchr(options->target, ',')) return NULL;
+    return hd_error(HD_USAGE, "--target %s: a list of targets is for `heddle compile`; name one", options->target);
+}
+
 // A module compiled to a file that only this process sees.
 static HdStatus *compile_once(const CliOptions *options, const HeddleCompileOptions *compile, HeddleModule **out_module)
 {
@@ -96,9 +103,14 @@ static HdStatus *open_cached(const CliOptions *options, const HeddleCompileOptio
 HdStatus *cli_open_module(const CliOptions *options, const HeddleCompileOptions *compile, HeddleModule **out_module)
 {
     if (options->module) {
+        HeddleModuleInfo info;
         HD_TRY(check_module_options(options));
-        return heddle_module_open(options->module, out_module);
+        HD_TRY(heddle_module_open(options->module, out_module));
+        heddle_module_info(*out_module, &info);
+        hd_log(&options->log, HD_LOG_DEBUG, "%s: variant %u of %u, %s", info.path, info.variant, info.variants, info.target);
+        return NULL;
     }
+    HD_TRY(check_one_target(options));
     HdBuf objects = {0};
     if (options->no_cache) return compile_once(options, compile, out_module);
     HdStatus *status = cache_folder(&objects);

@@ -51,6 +51,7 @@ static const struct {
     {offsetof(CliOptions, predict), 0, 1 << 24, "for as much as fits, give the context size: -n 8192"},
     {offsetof(CliOptions, slots), 1, 64, "1 is the default"},
     {offsetof(CliOptions, jobs), 1, 16, "2 is the default"},
+    {offsetof(CliOptions, variant), 1, 16, "leave it out for the one that runs here"},
     {offsetof(CliOptions, seed), -1, UINT32_MAX, "-1 takes a random one"},
 #define SAMPLING(name, kind, initial, low, high, key, help) {offsetof(CliOptions, name), low, high, help},
 #include "runtime/sampler/sampling.def"

@@ -77,6 +77,8 @@ typedef struct CgModuleInfo {
 // base and width, and the type of the cache are read off the program and the graphs; `final_ir` must hold the keys
 // "context_length" (the model's) and "arch" (general.architecture of its file).
 HD_MUST_USE HdStatus *cg_module_write(const CgProgram *program, const IrModule *final_ir, const IrTarget *target, const CgModuleInfo *info, HdBuf *out_bytes);
+// One file of several modules of the same model, best target first (at most RT_MAX_VARIANTS).
+HD_MUST_USE HdStatus *cg_module_join(const HdBuf *modules, uint32_t count, HdBuf *out_bytes);
 
 // ---- between compile.c and the schedules (group.c) -------------------------------------------------------------
 

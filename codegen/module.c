@@ -327,12 +327,25 @@ static HdStatus *put_classes(Writing *writing)
 
 // ---- the file -----------------------------------------------------------------------------------------------------
 
+// A writer with the keys that every file begins with.
+static GgufWriter *begin_file(void)
+{
+    GgufWriter *gguf = gguf_writer_new(RT_ARCHITECTURE);
+    gguf_writer_string(gguf, RT_KEY_DIGEST, HD_STR("00000000000000000000000000000000"));   // second key, filled in by the seal
+    gguf_writer_u32(gguf, RT_KEY_FORMAT, RT_MODULE_FORMAT);
+    gguf_writer_u32(gguf, RT_KEY_ABI, HEDDLE_ABI_VERSION);
+    return gguf;
+}
+
+static void finish_file(GgufWriter *gguf, HdBuf *out_bytes)
+{
+    gguf_writer_finish(gguf, out_bytes);
+    rt_module_seal(out_bytes->data, out_bytes->len);
+}
+
 static void put_head(Writing *writing)
 {
     Names features = {0};
-    put_text(writing, RT_KEY_DIGEST, "00000000000000000000000000000000");   // second key, filled in by the seal
-    gguf_writer_u32(writing->gguf, RT_KEY_FORMAT, RT_MODULE_FORMAT);
-    gguf_writer_u32(writing->gguf, RT_KEY_ABI, HEDDLE_ABI_VERSION);
     put_text(writing, RT_KEY_PRODUCER, writing->info->producer ? writing->info->producer : cg_compiler_version());
     put_text(writing, RT_KEY_TARGET, writing->target->name);
     for (int i = 0; i < IR_FEATURE_COUNT; i++)
@@ -343,10 +356,10 @@ static void put_head(Writing *writing)
     put_text(writing, RT_KEY_PIPELINE, pipeline);
 }
 
-static void put_bytes(Writing *writing, const char *name, const HdBuf *bytes)
+static void put_bytes(GgufWriter *gguf, const char *name, const HdBuf *bytes)
 {
     uint64_t len = bytes->len;
-    if (len) gguf_writer_tensor(writing->gguf, name, GGML_I8, 1, &len, bytes->data);
+    if (len) gguf_writer_tensor(gguf, name, GGML_I8, 1, &len, bytes->data);
 }
 
 static HdStatus *write_all(Writing *writing, HdBuf *out_bytes)
@@ -363,10 +376,9 @@ static HdStatus *write_all(Writing *writing, HdBuf *out_bytes)
     HD_TRY(put_classes(writing));
     HD_TRY(put_model(writing));
     ir_print_module(writing->ir, &writing->graph);
-    put_bytes(writing, RT_TENSOR_OBJECT, &writing->program->object);
-    put_bytes(writing, RT_TENSOR_GRAPH, &writing->graph);
-    gguf_writer_finish(writing->gguf, out_bytes);
-    rt_module_seal(out_bytes->data, out_bytes->len);
+    put_bytes(writing->gguf, RT_TENSOR_OBJECT, &writing->program->object);
+    put_bytes(writing->gguf, RT_TENSOR_GRAPH, &writing->graph);
+    finish_file(writing->gguf, out_bytes);
     return NULL;
 }
 
@@ -375,7 +387,7 @@ HdStatus *cg_module_write(const CgProgram *program, const IrModule *final_ir, co
 {
     static const CgModuleInfo defaults;
     Writing writing = {.program = program, .ir = final_ir, .target = target, .info = info ? info : &defaults};
-    writing.gguf = gguf_writer_new(RT_ARCHITECTURE);
+    writing.gguf = begin_file();
     writing.fingerprint = hd_hasher_new();
     HdStatus *status = write_all(&writing, out_bytes);
     if (writing.fingerprint) (void)hd_hasher_finish(writing.fingerprint);
@@ -383,5 +395,36 @@ HdStatus *cg_module_write(const CgProgram *program, const IrModule *final_ir, co
     hd_vec_free(&writing.tensors);
     hd_buf_free(&writing.graph);
     hd_arena_free(&writing.arena);
+    return status;
+}
+
+// ---- several modules in one file ----------------------------------------------------------------------------------
+
+static HdStatus *put_variants(GgufFile *const *files, uint32_t count, GgufWriter *gguf)
+{
+    HdStr fingerprint, targets[RT_MAX_VARIANTS];
+    HD_TRY(gguf_get_string(files[0], RT_KEY_FINGERPRINT, &fingerprint));
+    for (uint32_t i = 0; i < count; i++) HD_TRY(gguf_get_string(files[i], RT_KEY_TARGET, &targets[i]));
+    gguf_writer_string(gguf, RT_KEY_FINGERPRINT, fingerprint);
+    gguf_writer_strings(gguf, RT_KEY_VARIANTS, targets, count);
+    return NULL;
+}
+
+HdStatus *cg_module_join(const HdBuf *modules, uint32_t count, HdBuf *out_bytes)
+{
+    GgufFile *files[RT_MAX_VARIANTS] = {0};
+    GgufWriter *gguf = begin_file();
+    HdStatus *status = NULL;
+    HD_ASSERT(count && count <= RT_MAX_VARIANTS);
+    for (uint32_t i = 0; i < count && !status; i++) {
+        char name[32];
+        snprintf(name, sizeof name, RT_TENSOR_VARIANT, i + 1);
+        put_bytes(gguf, name, &modules[i]);
+        status = gguf_open_memory(name, modules[i].data, modules[i].len, NULL, &files[i]);
+    }
+    if (!status) status = put_variants(files, count, gguf);
+    if (!status) finish_file(gguf, out_bytes);
+    for (uint32_t i = 0; i < count; i++) gguf_close(files[i]);
+    gguf_writer_free(gguf);
     return status;
 }

@@ -76,7 +76,9 @@ HEDDLE_API const struct GgufFile *heddle_weights_gguf(const HeddleWeights *weigh
 
 typedef struct HeddleModule HeddleModule;
 
-// Reads and checks a module. It is untrusted input: its digest is compared first, then every count, index and offset.
+// Reads and checks a module. It is untrusted input: its digest is compared first, then every count, index and offset. Of a file of
+// several variants the first whose features this machine has is taken; when none fits, the first, which
+// heddle_module_check_machine then refuses.
 HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_module_open(const char *path, HeddleModule **out_module);
 // The same from memory; the bytes are copied. `name` stands for the path in messages.
 HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_module_open_memory(const char *name, const void *data, size_t len,
@@ -89,7 +91,8 @@ typedef struct HeddleModuleInfo {
     const char *kv_type;                           // "F16", "F32", or "" when there is no cache
     const char *pipeline;                          // the passes that made it
     const char *graph; size_t graph_len;           // the final graph as text (.hir)
-    char digest[33], fingerprint[33];              // of the whole file; of the model it was made for
+    char digest[33], fingerprint[33];              // of the module; of the model it was made for
+    uint32_t variant, variants;                    // which of the file's variants was taken, from 1, and of how many
     uint32_t vocab;                                // entries of a logits row
     uint32_t context_length;                       // the model's
     uint32_t tokens_per_step, slots_per_step, rows_per_step;   // bounds of the largest step class
@@ -100,7 +103,8 @@ typedef struct HeddleModuleInfo {
 } HeddleModuleInfo;
 // Texts live as long as the module.
 HEDDLE_API void heddle_module_info(const HeddleModule *module, HeddleModuleInfo *out_info);
-// Does this machine have every feature the module needs? MISMATCH lists the missing ones and the command that mends it.
+// Does this machine have every feature the module needs? MISMATCH lists the missing ones, of every variant, and the command that
+// mends it.
 HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_module_check_machine(const HeddleModule *module);
 // Was the module made for these weights (architecture, hyperparameters, tensor names, types, shapes)? MISMATCH names the first
 // difference: "blk.3.ffn_down.weight: module Q4_K, file Q6_K".

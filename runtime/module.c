@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opening a module and comparing it with the machine and the weights.
+// Reading one module and comparing it with the weights.
 #include "runtime/module.h"
 
 #include <inttypes.h>
@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/cpu_features.h"
 #include "runtime/runtime.h"
 
 bool rt_class_is_step(const RtClass *class) { return strcmp(class->name, "load") != 0; }
@@ -90,18 +89,22 @@ static HdStatus *read_features(HeddleModule *module)
     return NULL;
 }
 
+static HdStatus *read_fingerprint(HeddleModule *module)
+{
+    const char *fingerprint;
+    HD_TRY(read_text(module, RT_KEY_FINGERPRINT, &fingerprint));
+    snprintf(module->info.fingerprint, sizeof module->info.fingerprint, "%s", fingerprint);
+    return NULL;
+}
+
 static HdStatus *read_header(HeddleModule *module)
 {
     HeddleModuleInfo *info = &module->info;
-    const char *fingerprint;
     float theta;
-    HD_TRY(check_digest_key(module));
     HD_TRY(read_text(module, RT_KEY_PRODUCER, &info->producer));
     HD_TRY(read_text(module, RT_KEY_TARGET, &info->target));
     HD_TRY(read_features(module));
     HD_TRY(read_text(module, RT_KEY_NUMERICS, &info->numerics));
-    HD_TRY(read_text(module, RT_KEY_FINGERPRINT, &fingerprint));
-    snprintf(info->fingerprint, sizeof info->fingerprint, "%s", fingerprint);
     HD_TRY(read_text(module, RT_KEY_PIPELINE, &info->pipeline));
     HD_TRY(read_text(module, RT_KEY_MODEL_NAME, &info->name));
     HD_TRY(read_text(module, RT_KEY_MODEL_ARCH, &info->architecture));
@@ -119,8 +122,7 @@ static HdStatus *read_header(HeddleModule *module)
     return NULL;
 }
 
-// A byte tensor of the module. Absent: no bytes.
-static HdStr byte_tensor(const HeddleModule *module, const char *name)
+HdStr rt_module_bytes(const HeddleModule *module, const char *name)
 {
     const GgufTensor *tensor = gguf_find_tensor(module->gguf, name);
     return tensor && tensor->type->id == GGML_I8 ? (HdStr){(const char *)tensor->data, (size_t)tensor->bytes} : (HdStr){"", 0};
@@ -128,7 +130,7 @@ static HdStr byte_tensor(const HeddleModule *module, const char *name)
 
 static void fill_info(HeddleModule *module)
 {
-    HdStr object = byte_tensor(module, RT_TENSOR_OBJECT), graph = byte_tensor(module, RT_TENSOR_GRAPH);
+    HdStr object = rt_module_bytes(module, RT_TENSOR_OBJECT), graph = rt_module_bytes(module, RT_TENSOR_GRAPH);
     HeddleModuleInfo *info = &module->info;
     module->object = (const uint8_t *)object.data, module->object_len = object.len;
     info->path = module->path;
@@ -147,14 +149,16 @@ static HdStatus *read_module(HeddleModule *module)
     HD_TRY(rt_module_check_seal(module->path, module->bytes.data, module->bytes.len));
     HD_TRY(gguf_open_memory(module->path, module->bytes.data, module->bytes.len, NULL, &module->gguf));
     HD_TRY(check_kind(module));
+    HD_TRY(check_digest_key(module));
+    HD_TRY(read_fingerprint(module));
+    if (gguf_find_key(module->gguf, RT_KEY_VARIANTS)) return NULL;
     HD_TRY(read_header(module));
     HD_TRY(rt_module_read_tables(module));
     fill_info(module);
     return NULL;
 }
 
-// Takes `bytes` over.
-static HdStatus *open_bytes(const char *name, HdBuf bytes, HeddleModule **out_module)
+HdStatus *rt_module_read(const char *name, HdBuf bytes, HeddleModule **out_module)
 {
     HeddleModule *module = hd_xcalloc(1, sizeof *module);
     module->path = hd_xstrdup(name);
@@ -163,20 +167,6 @@ static HdStatus *open_bytes(const char *name, HdBuf bytes, HeddleModule **out_mo
     if (status) heddle_module_close(module);
     else *out_module = module;
     return status;
-}
-
-HeddleStatus *heddle_module_open(const char *path, HeddleModule **out_module)
-{
-    HdBuf bytes;
-    HD_TRY(hd_read_file(path, &bytes));                  // read, not mapped: the digest stays true whatever happens to the file
-    return open_bytes(path, bytes, out_module);
-}
-
-HeddleStatus *heddle_module_open_memory(const char *name, const void *data, size_t len, HeddleModule **out_module)
-{
-    HdBuf bytes = {0};
-    hd_buf_bytes(&bytes, data, len);
-    return open_bytes(name, bytes, out_module);
 }
 
 void heddle_module_close(HeddleModule *module)
@@ -191,34 +181,17 @@ void heddle_module_close(HeddleModule *module)
 
 void heddle_module_info(const HeddleModule *module, HeddleModuleInfo *out_info) { *out_info = module->info; }
 
-// ---- does it belong here? ------------------------------------------------------------------------------------
-
-HdStatus *rt_other_target(const HeddleModule *module)
-{
-    return hd_error(HD_UNSUPPORTED, "%s: compiled for %s; this program runs cpu modules: heddle compile MODEL.gguf --target "
-                    "cpu:native -o %s", module->path, module->info.target, module->path);
-}
-
-HeddleStatus *heddle_module_check_machine(const HeddleModule *module)
-{
-    if (!hd_str_starts(hd_str(module->info.target), "cpu:")) return rt_other_target(module);
-    HdBuf missing = {0};
-    for (uint32_t i = 0; i < module->feature_count; i++)
-        if (!hd_cpu_has(module->features[i])) hd_buf_printf(&missing, "%s%s", missing.len ? ", " : "", module->features[i]);
-    if (!missing.len) return NULL;
-    HdStatus *status = hd_error(HD_MISMATCH, "%s: compiled for %s, which needs %s: this machine does not have that; compile for "
-                                "it: heddle compile MODEL.gguf --target cpu:native -o %s", module->path, module->info.target,
-                                missing.data, module->path);
-    hd_buf_free(&missing);
-    return status;
-}
+// ---- does it belong to these weights? ------------------------------------------------------------------------
 
 // All refusals end with the command that mends them.
 static HdStatus *other_model(const HeddleModule *module, const GgufFile *file, const char *difference)
 {
-    return hd_error(HD_MISMATCH, "%s was not made for %s: %s; make it again: heddle compile %s --target %s -o %s", module->path,
-                    gguf_path(file), difference, gguf_path(file),
-                    module->info.target, module->path);
+    HdBuf targets = {0};
+    rt_module_targets(module, &targets);
+    HdStatus *status = hd_error(HD_MISMATCH, "%s was not made for %s: %s; make it again: heddle compile %s --target %s -o %s",
+                                module->path, gguf_path(file), difference, gguf_path(file), targets.data, module->path);
+    hd_buf_free(&targets);
+    return status;
 }
 
 static void shape_text(const RtTensor *tensor, const uint64_t ne[4], HdBuf *out_text)

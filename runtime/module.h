@@ -17,6 +17,12 @@
 //   heddle.model.ne                 i64       their shapes, fastest dimension first, four numbers each
 //   heddle.kernels, .kernel_digests, .states, .state_kinds, .state_types, .weight_layouts, .classes, .results: strings
 //   heddle.table.*                  i64       tables: rows of the columns below, one after another
+//
+// A file of variants holds the same model compiled for several targets. It is a GGUF file of the same architecture with the keys
+// heddle.digest, .format, .abi and .fingerprint, and these, and nothing else:
+//
+//   heddle.variants       strings   the targets, best first; the first whose features the machine has is taken
+//   variant.1, .2, ..     i8        tensors: for each target a module as above, byte for byte what it is in a file of its own
 #ifndef HEDDLE_MODULE_H
 #define HEDDLE_MODULE_H
 
@@ -24,7 +30,7 @@
 #include "runtime/gguf.h"
 #include "runtime/heddle.h"
 
-enum { RT_MODULE_FORMAT = 1 };
+enum { RT_MODULE_FORMAT = 1, RT_MAX_VARIANTS = 16 };
 
 #define RT_ARCHITECTURE "heddle"
 #define RT_KEY_DIGEST "heddle.digest"
@@ -55,8 +61,10 @@ enum { RT_MODULE_FORMAT = 1 };
 #define RT_KEY_LAYOUTS "heddle.weight_layouts"
 #define RT_KEY_CLASSES "heddle.classes"
 #define RT_KEY_RESULTS "heddle.results"
+#define RT_KEY_VARIANTS "heddle.variants"
 #define RT_TENSOR_OBJECT "object"
 #define RT_TENSOR_GRAPH "graph"
+#define RT_TENSOR_VARIANT "variant.%u"              // from 1
 #define RT_STATE_APPEND "kv"        // the state kind that is append-only; all others are recurrent
 
 // Columns of the integer tables, key "heddle.table." and the lower-case name.
@@ -116,13 +124,16 @@ typedef struct RtClass {
     uint32_t scratch;                                                // largest of a launch
 } RtClass;
 typedef struct RtModelKey { const char *key, *value; } RtModelKey;
+// lacks: the features that this machine has not, "" when it runs the variant
+typedef struct RtVariant { const char *target, *lacks; } RtVariant;
 
 struct HeddleModule {
     char *path;
-    HdBuf bytes;                     // the file
+    HdBuf bytes;                     // the file, or the variant in it
     GgufFile *gguf;                  // over `bytes`
     HdArena arena;
     HeddleModuleInfo info;
+    const RtVariant *variants; uint32_t variant_count;               // of the file; info.variant says which this is
     const char **features; uint32_t feature_count;
     const RtModelKey *model_keys; uint32_t model_key_count;
     const RtTensor *tensors; uint32_t tensor_count;
@@ -156,7 +167,21 @@ void rt_model_value_text(const GgufValue *value, HdBuf *out_text);
 // Does this key of a model file belong to its fingerprint (prefix "<architecture>.")?
 bool rt_is_model_key(HdStr key, const char *architecture);
 
-// ---- module.c ------------------------------------------------------------------------------------------------
+// ---- module.c: one module ------------------------------------------------------------------------------------
+
+// Reads and checks a module; takes `bytes` over. Of a file of variants only heddle.digest and .fingerprint are read: opening what
+// it holds is left to the caller. The list of variants is left empty.
+HD_MUST_USE HdStatus *rt_module_read(const char *name, HdBuf bytes, HeddleModule **out_module);
+// A byte tensor of the module. Absent: no bytes.
+HdStr rt_module_bytes(const HeddleModule *module, const char *tensor);
+
+// ---- module_variants.c: files of one module or of several variants -----------------------------------------------
+
+// heddle_module_open for variant `number` of the file, counted from 1, whether or not this machine runs it; 0: the first that it
+// does. USAGE when there are fewer.
+HD_MUST_USE HdStatus *rt_module_open_variant(const char *path, uint32_t number, HeddleModule **out_module);
+// What --target has to be to make the file again: "cpu:x86-64-v4,cpu:x86-64-v2".
+void rt_module_targets(const HeddleModule *module, HdBuf *out_text);
 // The error for a module of a target that no device here runs.
 HD_MUST_USE HD_NONNULL HdStatus *rt_other_target(const HeddleModule *module);
 

@@ -2,15 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Generation from the command line: the same seed gives the same text however it is computed, stop strings, limits, what is printed.
 # usage: generate.sh HEDDLE FOLDER_OF_TINY_MODELS
-set -u
-heddle=$1 model=$2/tiny-dense-q8_0.gguf failed=0 passed=0
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-export XDG_CACHE_HOME=$work/cache
-# check STATUS WHAT: the status comes first, since a substitution in WHAT would change $?
-check() {
-    if [ "$1" -eq 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $2"; fi
-}
+heddle=$1 model=$2/tiny-dense-q8_0.gguf
+# shellcheck source=tests/cli/common.sh
+. "$(dirname "$0")/common.sh"
 run() { "$heddle" run "$model" "$@" 2>"$work/err"; }
 prompt="And God said unto the children of Israel, I will give you"
 
@@ -76,5 +70,4 @@ for bad in "--temp -1" "--temp x" "--temp nan" "--top-k 1.5" "--top-p 1.01" "--m
     [ $? -eq 2 ] && [ "$(wc -l <"$work/err")" -eq 1 ] && grep -q 'expected a' "$work/err" && [ ! -s "$work/out" ]
     check $? "$bad is refused: $(cat "$work/err")"
 done
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+finish

@@ -2,15 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # `heddle perplexity` within 0.1 % of llama.cpp's figures for the same files and text (context 512), and what it refuses.
 # usage: perplexity.sh HEDDLE FOLDER_OF_TINY_MODELS
-set -u
-heddle=$1 tiny=$2 text=$2/tiny-dense/eval.txt failed=0 passed=0
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-export XDG_CACHE_HOME=$work/cache
-# check STATUS WHAT: the status comes first, since a substitution in WHAT would change $?
-check() {
-    if [ "$1" -eq 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $2"; fi
-}
+heddle=$1 tiny=$2 text=$2/tiny-dense/eval.txt
+# shellcheck source=tests/cli/common.sh
+. "$(dirname "$0")/common.sh"
 perplexity() { "$heddle" perplexity "$@" 2>"$work/err"; }
 
 # llama-perplexity -c 512 on the CPU, as given with the models
@@ -42,5 +36,4 @@ check $? "no text: $(cat "$work/err")"
 perplexity "$tiny/tiny-dense-q8_0.gguf" -f "$text" -c 3 >"$work/out"
 [ $? -eq 2 ] && grep -q 'at least 4 tokens' "$work/err"
 check $? "a context too small: $(tail -1 "$work/err")"
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+finish

@@ -2,15 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # `heddle plan` against what a run of the same model really maps, counted from outside, and its answers to --fit.
 # usage: plan.sh HEDDLE FOLDER_OF_TINY_MODELS COUNT_MMAP.so
-set -u
-heddle=$1 tiny=$2 counter=$3 failed=0 passed=0
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-export XDG_CACHE_HOME=$work/cache
-# check STATUS WHAT: the status comes first, since a substitution in WHAT would change $?
-check() {
-    if [ "$1" -eq 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $2"; fi
-}
+heddle=$1 tiny=$2 counter=$3
+# shellcheck source=tests/cli/common.sh
+. "$(dirname "$0")/common.sh"
 field() { sed -n "s/.*\"$1\": \([0-9a-z]*\).*/\1/p"; }
 plan() { "$heddle" plan "$@" -o json 2>/dev/null; }
 
@@ -69,5 +63,4 @@ for bad in "--fit 0" "--fit x" "--fit 8X" "--fit -1" "-o csv" "-c 5000" "--slots
     [ $code -ge 1 ] && [ $code -le 2 ] && [ ! -s "$work/out" ] && [ "$(wc -l <"$work/err")" -eq 1 ]
     check $? "$bad: exit $code, $(cat "$work/err")"
 done
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+finish

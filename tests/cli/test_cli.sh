@@ -2,26 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # The program as its users meet it: figures of `heddle verify`, equal bits however a call is cut, equal modules, refusals and exit codes.
 # usage: test_cli.sh HEDDLE SOURCE_DIR TWO_MODELS
-set -u
-heddle=$1 source=$2 two_models=$3 failed=0 passed=0
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-export XDG_CACHE_HOME=$work/cache
+heddle=$1 source=$2 two_models=$3
+# shellcheck source=tests/cli/common.sh
+. "$(dirname "$0")/common.sh"
 models=$source/tests/data/models goldens=$source/tests/data/golden tiny=$source/models/tiny
 
-# check STATUS WHAT: the status comes first, since a substitution in WHAT would change $?
-check() {
-    if [ "$1" -eq 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $2"; fi
-}
-# refuses WHAT EXIT PATTERN ARGS..: exit status, and exactly one line on stderr that matches
-refuses() {
-    local what=$1 want=$2 pattern=$3
-    shift 3
-    "$heddle" "$@" >"$work/out" 2>"$work/err" </dev/null
-    local code=$?
-    [ $code -eq "$want" ] && [ "$(wc -l <"$work/err")" -eq 1 ] && grep -q -- "$pattern" "$work/err"
-    check $? "$what (exit $code: $(head -1 "$work/err"))"
-}
 verify() { "$heddle" verify "$@" 2>/dev/null | tail -1; }
 digest() { sed 's/.*digest //'; }
 
@@ -111,5 +96,4 @@ refuses "damaged module" 1 "bad.hdl" verify "$models/h1-mha-tied.gguf" --module 
 head -c 2000000 "$models/h1-mha-tied.gguf" >"$work/cut.gguf"
 refuses "truncated model" 1 "cut.gguf" verify "$work/cut.gguf" --module "$work/a.hdl" --golden "$goldens/h1-mha-tied.golden.gguf"
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+finish

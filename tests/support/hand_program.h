@@ -21,6 +21,7 @@ enum { HAND_VOCAB = 16, HAND_DIM = 8, HAND_ROPE = 4, HAND_WIDE = 64, HAND_LINKS 
 typedef struct HandOptions {
     uint64_t big_bytes;          // adds a packed weight "big" of as many bytes (a multiple of 64 KiB); 0: none
     bool cheap;                  // states no cost worth a second thread; else every launch claims to move 16 MiB
+    const IrTarget *target;      // NULL: cpu:x86-64-v2
 } HandOptions;
 
 // ---- the program -----------------------------------------------------------------------------------------------
@@ -156,9 +157,10 @@ static inline HdStatus *hand_module(const HandOptions *options, const GgufFile *
     static const HandOptions defaults;
     CgProgram *program = hand_program(options ? options : &defaults);
     IrModule *graph = hand_graph();
-    IrTarget target = {.name = "cpu:x86-64-v2", .features = 1u << IR_FEATURE_SSE42};
+    const IrTarget plain = {.name = "cpu:x86-64-v2", .features = 1u << IR_FEATURE_SSE42};
+    const IrTarget *target = options && options->target ? options->target : &plain;
     CgModuleInfo info = {.pipeline = "by hand", .producer = "test 1", .model = model};
-    HdStatus *status = cg_module_write(program, graph, &target, &info, out_bytes);
+    HdStatus *status = cg_module_write(program, graph, target, &info, out_bytes);
     ir_module_free(graph);
     cg_program_free(program);
     return status;
