@@ -25,6 +25,11 @@ static const PassInfo infos[PASS_COUNT] = {
 #include "passes/passes.def"
 #undef PASS
 };
+static const uint8_t phases[PASS_COUNT] = {
+#define PASS_PHASE(pass, number) [PASS_##pass] = number,
+#include "passes/passes.def"
+#undef PASS_PHASE
+};
 static const OptionInfo options[] = {
 #define PASS_OPTION(pass, name, initial, values, doc) {PASS_##pass, name, initial, values},
 #include "passes/passes.def"
@@ -147,22 +152,36 @@ static HdStatus *find_pass(HdStr name, PassId *out_pass)
     return status;
 }
 
+// The first item of a list separated by commas outside braces; out_rest is what follows the comma, NULL when there is none.
+static HdStr first_item(HdStr text, HdStr *out_rest)
+{
+    int depth = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] == '{') depth++;
+        if (text.data[i] == '}') depth--;
+        if (text.data[i] != ',' || depth) continue;
+        *out_rest = (HdStr){text.data + i + 1, text.len - i - 1};
+        return (HdStr){text.data, i};
+    }
+    *out_rest = (HdStr){NULL, 0};
+    return text;
+}
+
 // "k=v,k=v" into a step.
 static HdStatus *parse_options(Pipeline *pipeline, Step *step, HdStr text)
 {
-    while (text.len) {
-        const char *comma = memchr(text.data, ',', text.len), *equal = memchr(text.data, '=', text.len);
-        HdStr item = {text.data, comma ? (size_t)(comma - text.data) : text.len};
-        if (!equal || equal >= item.data + item.len)
-            return hd_error(HD_USAGE, "%s{" HD_STR_FMT "}: options are written name=value", pass_name(step->pass),
-                            HD_STR_ARG(item));
+    for (HdStr rest = text; rest.data;) {
+        HdStr item = first_item(rest, &rest);
+        const char *equal = item.len ? memchr(item.data, '=', item.len) : NULL;
+        if (!equal)
+            return hd_error(HD_USAGE, "%s{" HD_STR_FMT "}: options are written name=value, with commas between them",
+                            pass_name(step->pass), HD_STR_ARG(text));
         HdStr name = {item.data, (size_t)(equal - item.data)}, value = {equal + 1, item.len - (size_t)(equal + 1 - item.data)};
         const OptionInfo *info = NULL;
         int index = option_index(step->pass, name, &info);
         if (index < 0) return hd_error(HD_USAGE, "%s has no option \"" HD_STR_FMT "\"", pass_name(step->pass), HD_STR_ARG(name));
         HD_TRY(check_value(info, value));
         step->options[index] = hd_arena_strndup(&pipeline->arena, value.data, value.len);
-        text = (HdStr){item.data + item.len + (comma ? 1 : 0), text.len - item.len - (comma ? 1 : 0)};
     }
     return NULL;
 }
@@ -175,35 +194,22 @@ static HdStatus *parse_step(Pipeline *pipeline, HdStr text, Step *out_step)
     HD_TRY(find_pass(name, &out_step->pass));
     if (!brace) return NULL;
     if (text.data[text.len - 1] != '}')
-        return hd_error(HD_USAGE, "pass \"" HD_STR_FMT "\": a \"}\" is missing", HD_STR_ARG(text));
+        return hd_error(HD_USAGE, "pass \"" HD_STR_FMT "\": does not end in \"}\"", HD_STR_ARG(text));
     return parse_options(pipeline, out_step, (HdStr){brace + 1, text.len - name.len - 2});
-}
-
-// Length of the first item of a list separated by commas outside braces.
-static size_t item_length(HdStr text)
-{
-    int depth = 0;
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.data[i] == '{') depth++;
-        if (text.data[i] == '}') depth--;
-        if (text.data[i] == ',' && depth == 0) return i;
-    }
-    return text.len;
 }
 
 static HdStatus *parse_list(Pipeline *pipeline, const PassConfig *config, HdStr text, bool allow_default)
 {
-    while (text.len) {
-        HdStr item = {text.data, item_length(text)};
+    for (HdStr rest = text; rest.data;) {
+        HdStr item = first_item(rest, &rest);
         Step step = {0};
+        if (!item.len) return hd_error(HD_USAGE, "pipeline \"" HD_STR_FMT "\": an item is empty", HD_STR_ARG(text));
         if (allow_default && hd_str_is(item, "default")) {
             HD_TRY(parse_list(pipeline, config, hd_str(pass_default_pipeline(config->target)), false));
         } else {
             HD_TRY(parse_step(pipeline, item, &step));
             hd_vec_push(&pipeline->steps, step);
         }
-        size_t used = item.len + (item.len < text.len);
-        text = (HdStr){text.data + used, text.len - used};
     }
     return NULL;
 }
@@ -224,6 +230,36 @@ static HdStatus *apply_set(Pipeline *pipeline, const char *text)
     return found ? NULL : hd_error(HD_USAGE, "--set %s: the pipeline has no pass %s", text, pass_name(step.pass));
 }
 
+static bool has_pass(const Pipeline *pipeline, PassId pass, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (pipeline->steps.data[i].pass == pass) return true;
+    return false;
+}
+
+static HdStatus *check_order(const Pipeline *pipeline)
+{
+    PassId latest = PASS_COUNT;
+    for (size_t i = 0; i < pipeline->steps.len; i++) {
+        PassId pass = pipeline->steps.data[i].pass;
+        if (infos[pass].mandatory && has_pass(pipeline, pass, i))
+            return hd_error(HD_USAGE, "the pipeline has pass \"%s\" twice", pass_name(pass));
+        if (!phases[pass]) continue;
+        if (latest < PASS_COUNT && phases[pass] < phases[latest])
+            return hd_error(HD_USAGE, "pass \"%s\" must stand before \"%s\" in the pipeline", pass_name(pass), pass_name(latest));
+        latest = pass;
+    }
+    return NULL;
+}
+
+static HdStatus *check_mandatory(const Pipeline *pipeline)
+{
+    for (int i = 0; i < PASS_COUNT; i++)
+        if (infos[i].mandatory && !has_pass(pipeline, (PassId)i, pipeline->steps.len))
+            return hd_error(HD_USAGE, "the pipeline lacks pass \"%s\", without which nothing can be compiled", infos[i].name);
+    return NULL;
+}
+
 static void pipeline_free(Pipeline *pipeline)
 {
     hd_vec_free(&pipeline->steps);
@@ -235,6 +271,7 @@ static HdStatus *parse_pipeline(const PassConfig *config, Pipeline *out_pipeline
     *out_pipeline = (Pipeline){0};
     HdStatus *status = parse_list(out_pipeline, config, hd_str(config->passes ? config->passes : "default"), true);
     for (size_t i = 0; i < config->set_count && !status; i++) status = apply_set(out_pipeline, config->sets[i]);
+    if (!status) status = check_order(out_pipeline);
     if (status) pipeline_free(out_pipeline);
     return status;
 }
@@ -243,8 +280,9 @@ HdStatus *pass_check(const PassConfig *config)
 {
     Pipeline pipeline;
     HD_TRY(parse_pipeline(config, &pipeline));
+    HdStatus *status = check_mandatory(&pipeline);
     pipeline_free(&pipeline);
-    return NULL;
+    return status;
 }
 
 // The pipeline as text with every option, for the module.

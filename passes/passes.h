@@ -64,10 +64,12 @@ typedef struct PassCtx {
 
 typedef HdStatus *PassRun(IrGraph *graph, PassCtx *ctx);
 
-// Checks the text of a pipeline and of the sets without running anything (USAGE errors that list the valid names).
+// Checks the text of a pipeline and of the sets without running anything: names and options (USAGE errors that list the valid ones), the order of
+// PASS_PHASE, and that every mandatory pass is there.
 HD_MUST_USE HdStatus *pass_check(const PassConfig *config);
 // Runs the pipeline over the module: passes before specialise on @model, the rest on every graph but @model. The pipeline used, with all options, is
-// stored in the module key "pipeline". counts may be NULL.
+// stored in the module key "pipeline". counts may be NULL. Checks what pass_check does, before anything is changed, but for mandatory passes: a part
+// of a pipeline may be run, such as one pass.
 HD_MUST_USE HdStatus *pass_run(IrModule *module, const PassConfig *config, PassCtx *out_counts);
 const char *pass_default_pipeline(const IrTarget *target);
 const char *pass_name(PassId pass);
