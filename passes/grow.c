@@ -282,6 +282,15 @@ static void collect(const IrGraph *graph, const PassGroup *group, Values *out_op
     }
 }
 
+// A group gives what its members leave unread too when it gives nothing else: a kernel needs a place to write to.
+static void collect_unread(const IrGraph *graph, const PassGroup *group, Values *out_yields)
+{
+    for (size_t i = 0; i < group->members.len && out_yields->len < MAX_RESULTS; i++) {
+        const IrOp *op = ir_op(graph, group->members.data[i]);
+        if (op->result_count && !ir_use_count(graph, op->results[0])) add_once(out_yields, op->results[0]);
+    }
+}
+
 bool pass_group_legal(const IrGraph *graph, const PassGroup *group, PassMissed *out_reason)
 {
     Values operands = {0}, yields = {0};
@@ -367,6 +376,7 @@ IrOpRef pass_group_make(IrGraph *graph, const PassGroup *group, IrGroup kind)
     Order order;
     HD_ASSERT(order_make(graph, group, &order));
     collect(graph, group, &operands, &yields);
+    if (!yields.len) collect_unread(graph, group, &yields);
 
     // The members in the new order, so that each is copied after its operands.
     IrBlock region = ir_block_new(graph);

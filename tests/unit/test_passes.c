@@ -294,8 +294,8 @@ static void test_other_orders(void **state) {
 // What refusing all firings of a rule that is needed says; other rules may be refused.
 static const struct { PassRule rule; const char *says; } needed[] = {
     {RULE_specialise_clone, "was refused"},
-    {RULE_delta_net_scan, "holds the operation delta_rule"},
-    {RULE_partition_single, "partition was refused for"},
+    {RULE_delta_net_scan, "all forms of delta_rule"},
+    {RULE_partition_single, "a group for "},
     {RULE_schedule_stage, "a stage was refused"},
     {RULE_plan_memory_place, "a place was refused"},
 };
