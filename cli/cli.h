@@ -55,8 +55,21 @@ bool cli_command_named(const char *name, CliCommand *out_command);
 HD_MUST_USE HdStatus *cache_folder(HdBuf *out_path);
 // Path of the entry for a key.
 HD_MUST_USE HdStatus *cache_entry(HdDigest key, HdBuf *out_path);
-// Removes the entries used longest ago until the cache is below its cap of 2 GB.
+// Can this entry be read? It counts as used now.
+bool cache_use(const char *path);
+// Is this the name of a module in the cache?
+bool cache_is_module(const char *name);
+// Removes the entries used longest ago until the cache is below its cap of 2 GB, and what interrupted writes left.
 void cache_trim(const HdLog *log);
+
+// ---- shortcut.c: to a cached module without opening the compiler ---------------------------------------------
+// 32 digits that stand for the model's header, what is asked for and the compiler that would answer; "" when the model or the
+// compiler's file is not found.
+void shortcut_name(const char *model, const HeddleCompileOptions *options, char out_hex[33]);
+// The module that the compiler made when it was last asked this, if it and the compiler are still there unchanged.
+bool shortcut_find(const char *folder, const char *name, HdBuf *out_path);
+// Called where the compiler is open: its files are part of the shortcut. module: path of the entry in `folder`.
+void shortcut_write(const char *folder, const char *name, const char *module);
 
 // ---- library.c: libheddle-compiler, opened when first needed -------------------------------------------------
 HD_MUST_USE HdStatus *compiler_check(const HeddleCompileOptions *options);
@@ -65,9 +78,12 @@ HD_MUST_USE HdStatus *compiler_key(const char *path, const HeddleCompileOptions 
 HD_MUST_USE HdStatus *compiler_interpret(const char *path, const HeddleCompileOptions *options, const int32_t *tokens, uint32_t count, float **out_logits,
                                          uint32_t *out_vocab);
 HD_MUST_USE HdStatus *compiler_list_targets(HdBuf *out_text);
+// Where the library lies; false when only the loader's cache may know it.
+bool compiler_path(HdBuf *out_path);
 // Runs the compiler in a process of its own, so that its memory is given back and its defects end only itself. `to`: the module is compiled to this
-// file; NULL: the cache's entry, which is only compiled when it is not there. out_path: where the module is.
-HD_MUST_USE HdStatus *compiler_compile_apart(const char *path, const HeddleCompileOptions *options, const char *to, HdBuf *out_path);
+// file; NULL: the cache's entry, which is only compiled when it is not there, and to which `shortcut` will lead. out_path: where the module is.
+HD_MUST_USE HdStatus *compiler_compile_apart(const char *path, const HeddleCompileOptions *options, const char *to, const char *shortcut,
+                                             HdBuf *out_path);
 
 // ---- load.c: what all commands that compute share ------------------------------------------------------------
 typedef struct CliModel { HeddleWeights *weights; HeddleModule *module; HeddleModel *model; } CliModel;

@@ -9,6 +9,7 @@
 #include "runtime/module.h"
 
 #include <dlfcn.h>
+#include <link.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -110,6 +111,39 @@ HdStatus *heddle_compile_check(const HeddleCompileOptions *options)
     return NULL;
 }
 
+// ---- who compiles -----------------------------------------------------------------------------------------------
+
+// The linker's identity of a loaded object: what a distribution's update of LLVM changes even when its version stays.
+static int hash_build_id(struct dl_phdr_info *object, size_t size, void *hasher)
+{
+    (void)size;
+    if (!strchr(object->dlpi_name, '/')) return 0; // the program, which compiles nothing, and the kernel's part
+    for (int i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *header = &object->dlpi_phdr[i];
+        if (header->p_type == PT_NOTE)
+            hd_hasher_add(hasher, (const void *)(object->dlpi_addr + header->p_vaddr), header->p_memsz);
+    }
+    return 0;
+}
+
+// The compiler is the shared object that holds this function, and LLVM: another build of either may compile the same input to
+// other bytes.
+static HdStatus *compiler_digest(char out_hex[33])
+{
+    Dl_info self;
+    HdMapping mapping;
+    if (!dladdr((void *)(uintptr_t)compiler_digest, &self))
+        return hd_error(HD_INTERNAL, "the compiler's own file cannot be found");
+    HD_TRY(hd_map_file(self.dli_fname, &mapping));
+    HdHasher *hasher = hd_hasher_new();
+    hd_hasher_text(hasher, cg_compiler_version());
+    hd_hasher_add(hasher, mapping.data, mapping.len);
+    dl_iterate_phdr(hash_build_id, hasher);
+    hd_digest_hex(hd_hasher_finish(hasher), out_hex);
+    hd_unmap_file(&mapping);
+    return NULL;
+}
+
 // ---- the stages ------------------------------------------------------------------------------------------------
 
 typedef struct Dump {
@@ -167,9 +201,12 @@ static HdStatus *check_numerics(const IrModule *module, const HeddleCompileOptio
 static HdStatus *generate(const GgufFile *file, IrModule *module, const IrTarget *target, const HeddleCompileOptions *options,
                           HdBuf *out_module)
 {
-    CgOptions codegen = {.jobs = options->jobs, .dump_dir = options->dump_dir, .cache_dir = options->cache_dir};
+    char compiler[33];
+    CgOptions codegen = {
+        .jobs = options->jobs, .dump_dir = options->dump_dir, .cache_dir = options->cache_dir, .cache_salt = compiler};
     CgProgram *program;
     HD_TRY(check_numerics(module, options));
+    HD_TRY(compiler_digest(compiler));
     HD_TRY(cg_compile(module, target, &codegen, &program));
     ir_graph_remove(module, ir_graph_find(module, "model")); // what is left is what was compiled
     CgModuleInfo info = {.model = file, .numerics = numerics_of(module)};
@@ -225,57 +262,30 @@ HdStatus *heddle_compile(const char *path, const HeddleCompileOptions *options, 
     return status;
 }
 
-// ---- keys ------------------------------------------------------------------------------------------------------
-
-static void hash_text(HdHasher *hasher, const char *text)
-{
-    hd_hasher_add(hasher, text ? text : "", text ? strlen(text) + 1 : 1);
-}
-
-// Part 1's header holds the metadata; the other parts of a split model only add tensors.
-static void hash_file(HdHasher *hasher, const GgufFile *file)
-{
-    hd_hasher_add(hasher, gguf_header_data(file), gguf_header_bytes(file));
-    for (size_t i = 0; i < gguf_tensor_count(file); i++) {
-        const GgufTensor *tensor = gguf_tensor_at(file, i);
-        hd_hasher_add(hasher, tensor->name.data, tensor->name.len);
-        hd_hasher_add(hasher, &tensor->type->id, sizeof tensor->type->id);
-        hd_hasher_add(hasher, tensor->ne, sizeof tensor->ne);
-    }
-}
-
-// The compiler is the shared object that holds this function: another build may compile the same input to other bytes.
-static HdStatus *hash_compiler(HdHasher *hasher)
-{
-    Dl_info self;
-    HdMapping mapping;
-    hash_text(hasher, cg_compiler_version());
-    if (!dladdr((void *)(uintptr_t)hash_compiler, &self)) return hd_error(HD_INTERNAL, "the compiler's own file cannot be found");
-    HD_TRY(hd_map_file(self.dli_fname, &mapping));
-    hd_hasher_add(hasher, mapping.data, mapping.len);
-    hd_unmap_file(&mapping);
-    return NULL;
-}
+// ---- the key ----------------------------------------------------------------------------------------------------
 
 HdStatus *heddle_compile_key(const char *path, const HeddleCompileOptions *options, HdDigest *out_key)
 {
     Setup setup;
     GgufFile *file;
+    char compiler[33];
     GgufOptions header_only = {.header_only = true};
+    HD_TRY(compiler_digest(compiler));
     HD_TRY(make_setup(options, &setup));
     HdStatus *status = gguf_open(path, &header_only, &file);
     if (!status) {
         HdHasher *hasher = hd_hasher_new();
-        hash_file(hasher, file);
+        gguf_hash_header(file, hasher);
         gguf_close(file);
-        status = hash_compiler(hasher);
+        hd_hasher_text(hasher, compiler);
         for (uint32_t i = 0; i < setup.target_count; i++) {
-            hash_text(hasher, setup.targets[i].name);
-            hash_text(hasher, options->passes ? options->passes : pass_default_pipeline(&setup.targets[i]));
+            hd_hasher_text(hasher, setup.targets[i].name);
+            hd_hasher_text(hasher, options->passes ? options->passes : pass_default_pipeline(&setup.targets[i]));
         }
-        for (size_t i = 0; i < setup.passes.set_count; i++) hash_text(hasher, setup.sets[i]);
-        hash_text(hasher, options->kv_type);
-        hash_text(hasher, options->probes ? "probes" : "");
+        for (size_t i = 0; i < setup.passes.set_count; i++) hd_hasher_text(hasher, setup.sets[i]);
+        hd_hasher_text(hasher, options->kv_type);
+        hd_hasher_text(hasher, options->numerics); // "ordered" may be refused
+        hd_hasher_text(hasher, options->probes ? "probes" : "");
         *out_key = hd_hasher_finish(hasher);
     }
     hd_arena_free(&setup.arena);

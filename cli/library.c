@@ -3,7 +3,6 @@
 #include "cli/cli.h"
 
 #include <dlfcn.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -27,9 +26,40 @@ static HdStatus *find(void *handle, const char *symbol, void *out_function)
     return NULL;
 }
 
+static const char library_name[] = "libheddle-compiler.so";
+
+// The folders of the program's RUNPATH (beside it, or where it is installed), LD_LIBRARY_PATH and the system's.
+static Dl_serinfo *search_paths(void)
+{
+    Dl_serinfo size, *paths = NULL;
+    void *program = dlopen(NULL, RTLD_LAZY);
+    if (!program || dlinfo(program, RTLD_DI_SERINFOSIZE, &size)) return NULL;
+    paths = hd_xcalloc(1, size.dls_size);
+    if (!dlinfo(program, RTLD_DI_SERINFOSIZE, paths) && !dlinfo(program, RTLD_DI_SERINFO, paths)) return paths;
+    free(paths);
+    return NULL;
+}
+
+bool compiler_path(HdBuf *out_path)
+{
+    bool found = false;
+    Dl_serinfo *paths = search_paths();
+    for (unsigned i = 0; paths && !found && i < paths->dls_cnt; i++) {
+        const char *folder = paths->dls_serpath[i].dls_name;
+        out_path->len = 0;
+        hd_buf_printf(out_path, "%s/%s", folder, library_name);
+        found = folder[0] == '/' && access(out_path->data, R_OK) == 0;
+    }
+    free(paths);
+    if (!found) hd_buf_free(out_path);
+    return found;
+}
+
 static HdStatus *open_library(Library *out_library)
 {
-    void *handle = dlopen("libheddle-compiler.so", RTLD_NOW | RTLD_LOCAL); // beside the program (RPATH), or installed
+    HdBuf path = {0};
+    void *handle = dlopen(compiler_path(&path) ? path.data : library_name, RTLD_NOW | RTLD_LOCAL);
+    hd_buf_free(&path);
     if (!handle)
         return hd_error(HD_NOT_FOUND,
                         "this command compiles and needs libheddle-compiler.so (Debian package heddle-compiler), which could not "
@@ -141,7 +171,7 @@ static HdStatus *apart(ChildWork *work, void *user, HdBuf *out_reply)
 }
 
 typedef struct CompileWork {
-    const char *path, *to;
+    const char *path, *to, *shortcut;
     const HeddleCompileOptions *options;
 } CompileWork;
 
@@ -151,7 +181,10 @@ static HdStatus *compile_to_file(const CompileWork *work, const char *to)
     HD_TRY(compiler_compile(work->path, work->options, &module));
     HdStatus *status = hd_write_file(to, module.data, module.len);
     hd_buf_free(&module);
-    return status;
+    if (!status) return NULL;
+    HdStatus *refused = hd_error(HD_IO, "%s", hd_status_message(status)); // also where a folder is missing: the model is there
+    hd_status_free(status);
+    return refused;
 }
 
 // In the child: replies with the path of the module, from the cache when it is there.
@@ -165,15 +198,18 @@ static HdStatus *find_or_compile(void *user, HdBuf *out_reply)
     HdDigest key;
     HD_TRY(compiler_key(work->path, work->options, &key));
     HD_TRY(cache_entry(key, out_reply));
-    if (access(out_reply->data, R_OK) == 0) return utimensat(AT_FDCWD, out_reply->data, NULL, 0), NULL; // used now
-    hd_log(work->options->log, HD_LOG_INFO, "compiling %s for %s", work->path,
-           work->options->target ? work->options->target : "cpu:native");
-    HD_TRY(compile_to_file(work, out_reply->data));
-    cache_trim(work->options->log);
+    if (!cache_use(out_reply->data)) {
+        hd_log(work->options->log, HD_LOG_INFO, "compiling %s for %s", work->path,
+               work->options->target ? work->options->target : "cpu:native");
+        HD_TRY(compile_to_file(work, out_reply->data));
+        cache_trim(work->options->log);
+    }
+    shortcut_write(work->options->cache_dir, work->shortcut, out_reply->data);
     return NULL;
 }
 
-HdStatus *compiler_compile_apart(const char *path, const HeddleCompileOptions *options, const char *to, HdBuf *out_path)
+HdStatus *compiler_compile_apart(const char *path, const HeddleCompileOptions *options, const char *to, const char *shortcut,
+                                 HdBuf *out_path)
 {
-    return apart(find_or_compile, &(CompileWork){path, to, options}, out_path);
+    return apart(find_or_compile, &(CompileWork){path, to, shortcut, options}, out_path);
 }

@@ -73,7 +73,7 @@ static HdStatus *compile_once(const CliOptions *options, const HeddleCompileOpti
     int fd = mkstemp(path);
     if (fd < 0) return hd_error(HD_IO, "cannot make a temporary file for the module: %s", path);
     close(fd);
-    HdStatus *status = compiler_compile_apart(options->operand, compile, path, &reply);
+    HdStatus *status = compiler_compile_apart(options->operand, compile, path, "", &reply);
     if (!status) status = heddle_module_open(path, out_module);
     unlink(path);
     hd_buf_free(&reply);
@@ -84,7 +84,11 @@ static HdStatus *compile_once(const CliOptions *options, const HeddleCompileOpti
 static HdStatus *open_cached(const CliOptions *options, const HeddleCompileOptions *compile, HeddleModule **out_module)
 {
     HdBuf path = {0};
-    HdStatus *status = compiler_compile_apart(options->operand, compile, NULL, &path);
+    char shortcut[33];
+    HdStatus *status = NULL;
+    shortcut_name(options->operand, compile, shortcut);
+    if (!shortcut_find(compile->cache_dir, shortcut, &path))
+        status = compiler_compile_apart(options->operand, compile, NULL, shortcut, &path);
     if (!status) {
         status = heddle_module_open(path.data, out_module);
         if (status) {
@@ -92,7 +96,7 @@ static HdStatus *open_cached(const CliOptions *options, const HeddleCompileOptio
             hd_status_free(status);
             unlink(path.data);
             hd_buf_free(&path);
-            status = compiler_compile_apart(options->operand, compile, NULL, &path);
+            status = compiler_compile_apart(options->operand, compile, NULL, shortcut, &path);
             if (!status) status = heddle_module_open(path.data, out_module);
         }
     }
@@ -111,19 +115,18 @@ HdStatus *cli_open_module(const CliOptions *options, const HeddleCompileOptions 
         return NULL;
     }
     HD_TRY(check_one_target(options));
-    HdBuf objects = {0};
+    HdBuf folder = {0};
     if (options->no_cache) return compile_once(options, compile, out_module);
-    HdStatus *status = cache_folder(&objects);
-    if (status) {
-        // Without a place for a cache the work is only slower.
-        hd_log(&options->log, HD_LOG_WARNING, "%s", hd_status_message(status));
-        hd_status_free(status);
-        return compile_once(options, compile, out_module);
-    }
+    HdStatus *status = cache_folder(&folder);
     HeddleCompileOptions cached = *compile;
-    cached.cache_dir = objects.data;
-    status = open_cached(options, &cached, out_module);
-    hd_buf_free(&objects);
+    cached.cache_dir = folder.data;
+    if (!status) status = open_cached(options, &cached, out_module);
+    if (hd_status_code(status) == HD_IO) { // without a place for a cache the work is only slower
+        hd_log(&options->log, HD_LOG_WARNING, "%s; compiling without a cache", hd_status_message(status));
+        hd_status_free(status);
+        status = compile_once(options, compile, out_module);
+    }
+    hd_buf_free(&folder);
     return status;
 }
 

@@ -51,6 +51,7 @@ typedef struct CgOptions {
     uint32_t jobs;               // compile threads, 0: 2
     const char *dump_dir;        // write every stage of every kernel there; NULL: no
     const char *cache_dir;       // objects by content; NULL: none
+    const char *cache_salt;      // what decides an object beside kernel and target: the compiler's build; NULL: its version only
 } CgOptions;
 
 // Compiles every graph of `module` (all in the partitioned, planned, scheduled form). The result does not depend on jobs,

@@ -148,7 +148,8 @@ static char *cache_path(HdArena *arena, const Job *job, const KirFn *fn)
 {
     if (!job->options->cache_dir) return NULL;
     HdBuf text = {0};
-    hd_buf_printf(&text, "%s\n%s\n", cg_compiler_version(), job->target->name);
+    const char *salt = job->options->cache_salt;
+    hd_buf_printf(&text, "%s\n%s\n%s\n", cg_compiler_version(), salt ? salt : "", job->target->name);
     kir_print(fn, &text);
     char hex[33];
     hd_digest_hex(hd_digest(text.data, text.len), hex);

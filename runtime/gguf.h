@@ -83,6 +83,9 @@ const GgufValue *gguf_find_key(const GgufFile *file, const char *key);  // NULL 
 size_t gguf_tensor_count(const GgufFile *file);
 const GgufTensor *gguf_tensor_at(const GgufFile *file, size_t index);   // in file order, parts one after another
 const GgufTensor *gguf_find_tensor(const GgufFile *file, const char *name);
+// Adds what the header says: part 1's header as it is, and name, type and shape of every tensor (the other parts of a split model
+// only add tensors).
+void gguf_hash_header(const GgufFile *file, HdHasher *hasher);
 uint32_t gguf_part_count(const GgufFile *file);
 const HdMapping *gguf_part_mapping(const GgufFile *file, uint32_t part);
 

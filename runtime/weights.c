@@ -61,15 +61,8 @@ static void add_all(HdHasher *hasher, const GgufTensor *tensor)
 static HdDigest digest_of(const GgufFile *file, void (*add)(HdHasher *, const GgufTensor *))
 {
     HdHasher *hasher = hd_hasher_new();
-    hd_hasher_add(hasher, gguf_header_data(file), (size_t)gguf_header_bytes(file));
-    for (size_t i = 0; i < gguf_tensor_count(file); i++) {
-        // name and shape too: later parts of a split model have headers of their own
-        const GgufTensor *tensor = gguf_tensor_at(file, i);
-        hd_hasher_add(hasher, tensor->name.data, tensor->name.len);
-        hd_hasher_add(hasher, &tensor->type->id, sizeof tensor->type->id);
-        hd_hasher_add(hasher, tensor->ne, sizeof tensor->ne);
-        add(hasher, tensor);
-    }
+    gguf_hash_header(file, hasher);
+    for (size_t i = 0; i < gguf_tensor_count(file); i++) add(hasher, gguf_tensor_at(file, i));
     return hd_hasher_finish(hasher);
 }
 

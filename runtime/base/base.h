@@ -153,6 +153,7 @@ typedef struct HdDigest { uint64_t lo, hi; } HdDigest;
 typedef struct HdHasher HdHasher;
 HdHasher *hd_hasher_new(void);
 void hd_hasher_add(HdHasher *hasher, const void *data, size_t len);
+void hd_hasher_text(HdHasher *hasher, const char *text);  // with its end, so that neighbours stay apart; NULL counts as ""
 HdDigest hd_hasher_finish(HdHasher *hasher);              // frees the hasher
 HdDigest hd_digest(const void *data, size_t len);
 void hd_digest_hex(HdDigest digest, char out_hex[33]);    // 32 lower-case digits, hi first

@@ -3,6 +3,7 @@
 #include "runtime/base/base.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -24,6 +25,8 @@ HdHasher *hd_hasher_new(void) {
 void hd_hasher_add(HdHasher *hasher, const void *data, size_t len) {
     if (len) XXH3_128bits_update(hasher->state, data, len);
 }
+
+void hd_hasher_text(HdHasher *hasher, const char *text) { hd_hasher_add(hasher, text ? text : "", text ? strlen(text) + 1 : 1); }
 
 HdDigest hd_hasher_finish(HdHasher *hasher) {
     HdDigest digest = digest_of(XXH3_128bits_digest(hasher->state));

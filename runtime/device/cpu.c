@@ -89,8 +89,8 @@ static HdStatus *load(CpuDevice *cpu, const HeddleModule *module)
     if (!cpu->library) cpu->library = open_as_file(module);
     if (!cpu->library) {
         const char *reason = dlerror();
-        return hd_error(HD_BAD_DATA, "%s: its kernels cannot be loaded: %s", module->path,
-                        reason ? reason : "no room for a temporary file");
+        return hd_error(HD_BAD_DATA, "%s: its kernels cannot be loaded, neither from memory through /proc nor from a file in TMPDIR: %s",
+                        module->path, reason ? reason : "no room for a temporary file");
     }
     for (uint32_t i = 0; i < module->kernel_count; i++) {
         void *symbol = dlsym(cpu->library, module->kernels[i].name);

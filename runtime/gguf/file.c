@@ -162,6 +162,16 @@ uint64_t gguf_header_bytes(const GgufFile *file) { return file->parts.data[0].he
 
 const uint8_t *gguf_header_data(const GgufFile *file) { return file->parts.data[0].mapping.data; }
 
+void gguf_hash_header(const GgufFile *file, HdHasher *hasher) {
+    hd_hasher_add(hasher, gguf_header_data(file), (size_t)gguf_header_bytes(file));
+    for (size_t i = 0; i < file->tensors.len; i++) {
+        const GgufTensor *tensor = &file->tensors.data[i];
+        hd_hasher_add(hasher, tensor->name.data, tensor->name.len);
+        hd_hasher_add(hasher, &tensor->type->id, sizeof tensor->type->id);
+        hd_hasher_add(hasher, tensor->ne, sizeof tensor->ne);
+    }
+}
+
 size_t gguf_key_count(const GgufFile *file) { return file->keys.list.len; }
 
 const GgufValue *gguf_key_at(const GgufFile *file, size_t index) {
