@@ -31,7 +31,7 @@ const GgmlTypeInfo *ggml_type_named(HdStr name);
 // Bytes of a row of `ne0` elements; ne0 must be a multiple of the block.
 uint64_t ggml_row_bytes(const GgmlTypeInfo *type, uint64_t ne0);
 // Decodes `count` elements (a multiple of the block) of type `id` exactly as the format defines them, in float32 arithmetic;
-// false when the type has no decoder yet. Block layouts and formulas: ggml-quants.c (dequantize_row_*).
+// false when the type has no decoder (integers, Q8_1, Q8_K, Q2_0). Block layouts and formulas: ggml-quants.c (dequantize_row_*).
 bool ggml_dequantise(uint32_t id, const void *blocks, uint64_t count, float *out_values);
 
 // ---- reading -------------------------------------------------------------------------------------------------

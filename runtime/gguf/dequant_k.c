@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // K-quants and IQ4_XS: blocks of 256 elements in groups of 16 or 32 with scales of their own. In the 2, 3 and 6-bit types element
 // e has n = e / 128, t = e % 128 / 32, l = e % 32, and belongs to scale 8n + 2t + l / 16. Q2_K, Q3_K and Q6_K keep d at the end.
+#include "runtime/gguf/codebooks.h"
 #include "runtime/gguf/dequant.h"
 
 enum { BLOCK = 256 };

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Blocks of 32 elements with one f16 scale. Byte l of the nibbles holds element l in its low and element l + 16 in its high half.
+#include "runtime/gguf/codebooks.h"
 #include "runtime/gguf/dequant.h"
-
-const int8_t ggml_iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 static int nibble(const uint8_t *qs, int e) { return e < 16 ? qs[e] & 15 : qs[e - 16] >> 4; }
 

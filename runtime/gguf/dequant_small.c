@@ -2,16 +2,17 @@
 // The 4-bit float formats, and types of one or two bits.
 #include <math.h>
 
+#include "runtime/gguf/codebooks.h"
 #include "runtime/gguf/dequant.h"
 
-// E2M1 times two; the scales below are halved to match, which keeps the largest MXFP4 exponents finite.
-static const int8_t fp4_doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+// Codes stand for twice their number (codebooks.h); the scales below are halved to match, which keeps the largest MXFP4 exponents
+// finite.
 
 void ggml_decode_mxfp4(const uint8_t *block, float *out_values) {
     float scale = ldexpf(1.0f, block[0] - 128);            // 2^(exponent - 127) / 2
     for (int e = 0; e < 32; e++) {
         int code = block[1 + e % 16] >> 4 * (e / 16) & 15;
-        out_values[e] = (float)fp4_doubled[code] * scale;
+        out_values[e] = (float)ggml_fp4_doubled[code] * scale;
     }
 }
 
@@ -27,7 +28,7 @@ void ggml_decode_nvfp4(const uint8_t *block, float *out_values) {
         float scale = ue4m3_half(block[sub]);
         for (int l = 0; l < 16; l++) {
             int code = block[4 + 8 * sub + l % 8] >> 4 * (l / 8) & 15;
-            out_values[16 * sub + l] = (float)fp4_doubled[code] * scale;
+            out_values[16 * sub + l] = (float)ggml_fp4_doubled[code] * scale;
         }
     }
 }

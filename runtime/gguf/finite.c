@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The scan for values that are not finite. One poisoned scale makes every logit NaN without any other sign.
 #include <inttypes.h>
+#include <math.h>
 
-#include "runtime/gguf/internal.h"
+#include "runtime/gguf/dequant.h"
 
 enum { SCALES_MAX = 2, UNUSED = -1 };
 
@@ -20,13 +21,6 @@ static bool finite_f16(uint32_t bits) { return (bits & 0x7c00u) != 0x7c00u; }
 static bool finite_bf16(uint32_t bits) { return (bits & 0x7f80u) != 0x7f80u; }
 static bool finite_f32(uint32_t bits) { return (bits & 0x7f800000u) != 0x7f800000u; }
 static bool finite_f64(uint64_t bits) { return (bits & 0x7ff0000000000000u) != 0x7ff0000000000000u; }
-
-// IQ1_M spreads its f16 scale over the top nibbles of four u16 (reference: block_iq1_m in ggml-common.h).
-static uint32_t iq1_m_scale(const uint8_t *block) {
-    uint32_t bits = 0;
-    for (uint32_t i = 0; i < 4; i++) bits |= (uint32_t)(gguf_load_u16(block + 48 + 2 * i) >> 12) << 4 * i;
-    return bits;
-}
 
 static bool finite_scales(const int offsets[SCALES_MAX], const uint8_t *block) {
     for (int i = 0; i < SCALES_MAX; i++)
@@ -46,7 +40,7 @@ static bool finite_block(uint32_t type, const int *offsets, const uint8_t *block
     case GGML_F32: case GGML_Q8_K: return finite_f32(gguf_load_u32(block));
     case GGML_F64: return finite_f64(gguf_load_u64(block));
     case GGML_BF16: return finite_bf16(gguf_load_u16(block));
-    case GGML_IQ1_M: return finite_f16(iq1_m_scale(block));
+    case GGML_IQ1_M: return isfinite(ggml_iq1_m_scale(block));
     case GGML_MXFP4: return *block != 0xff;
     default: return true;                                  // integers; NVFP4, whose scale bytes are all finite
     }

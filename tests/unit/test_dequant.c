@@ -12,9 +12,9 @@
 
 #include "runtime/gguf.h"
 
-static const char *const decoded[] = {"f16",  "bf16", "q8_0",   "q4_0",   "q4_1",  "q5_0",  "q5_1",  "q2_K",  "q3_K",
-                                      "q4_K", "q5_K", "q6_K",   "iq4_nl", "iq4_xs", "mxfp4", "nvfp4", "tq1_0", "tq2_0", "q1_0"};
-static const char *const undecoded[] = {"iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s"};
+static const char *const decoded[] = {"f16",    "bf16",   "q8_0",  "q4_0",  "q4_1",  "q5_0",    "q5_1",   "q2_K",  "q3_K",
+                                      "q4_K",   "q5_K",   "q6_K",  "iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs",
+                                      "iq3_s",  "iq4_nl", "iq4_xs", "mxfp4", "nvfp4", "tq1_0",   "tq2_0",  "q1_0"};
 
 static GgufFile *open_blocks(void) {
     GgufFile *file;
@@ -65,16 +65,10 @@ static void test_rows(void **state) {
 
 static void test_types_without_decoder(void **state) {
     (void)state;
-    GgufFile *file = open_blocks();
     float values[256];
-    for (size_t i = 0; i < HD_COUNT(undecoded); i++) {
-        const GgufTensor *blocks = gguf_find_tensor(file, undecoded[i]);
-        assert_non_null(blocks);
-        assert_false(ggml_dequantise(blocks->type->id, blocks->data, 256, values));
-    }
     assert_false(ggml_dequantise(4, NULL, 0, values));
     assert_false(ggml_dequantise(GGML_I32, NULL, 0, values));
-    gguf_close(file);
+    assert_false(ggml_dequantise(GGML_Q8_K, NULL, 0, values));
 }
 
 // What random rows do not reach: the ends of the small formats' scales, signed zero, subnormal halves.
