@@ -81,6 +81,7 @@ KirRef kir_bitcast(KirFn *fn, KirRef a, KirType to);
 KirRef kir_splat(KirFn *fn, KirRef scalar, uint32_t lanes);
 KirRef kir_extract(KirFn *fn, KirRef vector, uint32_t lane);
 KirRef kir_shuffle(KirFn *fn, KirRef a, KirRef b, const uint8_t *lanes, uint32_t count);
+KirRef kir_lookup(KirFn *fn, KirRef table, KirRef index);
 KIR_UNARY(reduce_add) KIR_UNARY(reduce_max)
 KIR_BINARY(offset)                                      // ptr, i64
 KirRef kir_offset_const(KirFn *fn, KirRef ptr, int64_t bytes);

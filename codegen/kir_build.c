@@ -345,6 +345,10 @@ void kir_store_part(KirFn *fn, KirRef ptr, KirRef count, KirRef value) {
     op_none(fn, KIR_OP_store_part, 3, (KirRef[]){ptr, count, value});
 }
 
+KirRef kir_lookup(KirFn *fn, KirRef table, KirRef index) {
+    return op_typed(fn, KIR_OP_lookup, kir_type(fn, index), 2, (KirRef[]){table, index});
+}
+
 KirRef kir_dot_u8i8(KirFn *fn, KirRef acc, KirRef a, KirRef b) { return op_same(fn, KIR_OP_dot_u8i8, 3, (KirRef[]){acc, a, b}); }
 KirRef kir_dot_i16(KirFn *fn, KirRef acc, KirRef a, KirRef b) { return op_same(fn, KIR_OP_dot_i16, 3, (KirRef[]){acc, a, b}); }
 KirRef kir_dot_bf16(KirFn *fn, KirRef acc, KirRef a, KirRef b) { return op_same(fn, KIR_OP_dot_bf16, 3, (KirRef[]){acc, a, b}); }

@@ -185,6 +185,12 @@ static const char *dot(const KirFn *fn, const KirOp *op, KirScalar acc_scalar, K
                                                            : "the accumulator has at least 4 lanes and the operands fill them";
 }
 
+static const char *rule_lookup(const KirFn *fn, const KirOp *op) {
+    KirType table = type_at(fn, op, 0), index = type_at(fn, op, 1);
+    if (table.lanes != 16) return "a table has 16 bytes";
+    if (index.scalar != KIR_I8 || index.lanes < 16) return "the indices are at least 16 bytes";
+    return kir_type_eq(index, result_type(fn, op)) ? NULL : "the result has the type of the indices";
+}
 static const char *rule_dot_u8i8(const KirFn *fn, const KirOp *op) { return dot(fn, op, KIR_I32, KIR_I8, 4); }
 static const char *rule_dot_i16(const KirFn *fn, const KirOp *op) { return dot(fn, op, KIR_I32, KIR_I16, 2); }
 static const char *rule_dot_bf16(const KirFn *fn, const KirOp *op) { return dot(fn, op, KIR_F32, KIR_I16, 2); }
@@ -266,6 +272,7 @@ static const struct { uint16_t scalars; bool same; Rule *rule; } rules[KIR_OP_CO
     [KIR_OP_splat] = {S_NUM | S_I1, true, rule_splat},
     [KIR_OP_extract] = {S_NUM | S_I1, true, rule_extract},
     [KIR_OP_shuffle] = {S_NUM, true, rule_shuffle},
+    [KIR_OP_lookup] = {S_I8, false, rule_lookup},
     [KIR_OP_reduce_add] = {S_NUM, true, rule_vector},
     [KIR_OP_reduce_max] = {S_NUM, true, rule_vector},
     [KIR_OP_offset] = {S_PTR, false, rule_offset},

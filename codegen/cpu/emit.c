@@ -208,6 +208,7 @@ static const struct Row { const char *on_ints, *on_floats; EmitOp *function; } r
     [KIR_OP_splat] = {"vector.broadcast", "vector.broadcast", NULL},
     [KIR_OP_extract] = {.function = emit_extract},
     [KIR_OP_shuffle] = {.function = emit_shuffle},
+    [KIR_OP_lookup] = {.function = emit_lookup},
     [KIR_OP_reduce_add] = {.function = emit_reduce},
     [KIR_OP_reduce_max] = {.function = emit_reduce},
     [KIR_OP_offset] = {.function = emit_offset},

@@ -180,6 +180,32 @@ MlirValue emit_store_part(Emit *e, const KirOp *op) {
     return (MlirValue){NULL};
 }
 
+// ---- tables ----------------------------------------------------------------------------------------------------------
+// pshufb looks up within each 16 bytes, so a wider one has the table in each of them.
+
+static MlirValue repeated(Emit *e, MlirValue table, uint32_t lanes) {
+    int64_t order[64];
+    for (uint32_t i = 0; i < lanes; i++) order[i] = i % 16;
+    return lanes == 16 ? table : mb_shuffle(e, mb_type(e, KIR_T(KIR_I8, (uint8_t)lanes)), table, table, order, lanes);
+}
+
+static MlirValue lookup(Emit *e, uint32_t widest, KirType type, MlirValue table, MlirValue index) {
+    if (type.lanes > widest) {
+        KirType half = KIR_T(type.scalar, type.lanes / 2);
+        MlirValue low = lookup(e, widest, half, table, mb_slice(e, type, index, 0, half.lanes));
+        return mb_concat(e, half, low, lookup(e, widest, half, table, mb_slice(e, type, index, half.lanes, half.lanes)));
+    }
+    const char *name = type.lanes == 64   ? "llvm.x86.avx512.pshuf.b.512"
+                       : type.lanes == 32 ? "llvm.x86.avx2.pshuf.b"
+                                          : "llvm.x86.ssse3.pshuf.b.128";
+    return mb_intrinsic(e, name, mb_type(e, type), 2, (MlirValue[]){repeated(e, table, type.lanes), index});
+}
+
+MlirValue emit_lookup(Emit *e, const KirOp *op) {
+    uint32_t widest = has(e, IR_FEATURE_AVX512BW) ? 64 : has(e, IR_FEATURE_AVX2) ? 32 : 16;
+    return lookup(e, widest, emit_type(e, op->result), emit_operand(e, op, 0), emit_operand(e, op, 1));
+}
+
 // ---- products ------------------------------------------------------------------------------------------------------
 // A product is cut into pieces of the widest instruction. A piece of n accumulator lanes is one instruction, or arithmetic on
 // pmaddwd.

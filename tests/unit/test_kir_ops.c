@@ -363,6 +363,33 @@ static void test_across(void **state) {
     kernels_close(&kernels);
 }
 
+// ---- tables --------------------------------------------------------------------------------------------------------
+
+static void test_lookup(void **state) {
+    static const uint8_t lanes[] = {16, 32, 64};
+    int8_t table[16], index[64], out[64];
+    for (int i = 0; i < 16; i++) table[i] = (int8_t)(i * i * 5 - 127);
+    for (int i = 0; i < 64; i++) index[i] = (int8_t)((i * 7 + i / 16) % 16);
+    Kernels kernels = kernels_open(*state);
+    char name[HD_COUNT(lanes)][16];
+    for (size_t l = 0; l < HD_COUNT(lanes); l++) {
+        snprintf(name[l], sizeof name[l], "lookup_%u", lanes[l]);
+        KirFn *fn = kernels_new(&kernels, name[l]);
+        KirRef from = kir_param(fn, KT_PTR, "index"), to = kir_param(fn, KT_PTR, "out");
+        KirRef bytes = kir_load(fn, KT_I8x16, kir_table(fn, table, sizeof table, "squares"));
+        kir_store(fn, to, kir_lookup(fn, bytes, kir_load(fn, KIR_T(KIR_I8, lanes[l]), from)));
+        note_kinds(fn);
+        kernels_add(&kernels, fn);
+    }
+    kernels_link(&kernels);
+    for (size_t l = 0; l < HD_COUNT(lanes); l++) {
+        memset(out, 0x55, sizeof out);
+        kernels_call(&kernels, name[l], 1, (const void *[]){index, out}, 2);
+        for (int i = 0; i < lanes[l]; i++) assert_int_equal(out[i], table[index[i]]);
+    }
+    kernels_close(&kernels);
+}
+
 // ---- partial vectors, at the last byte of a page ----------------------------------------------------------------------
 
 // copy(from, to, count): one partial load and store.
@@ -576,6 +603,7 @@ int main(void) {
 #define FOR_TARGET(t)                                                                                                            \
     cmocka_unit_test_prestate(test_lanes, t), cmocka_unit_test_prestate(test_halves, t),                                         \
         cmocka_unit_test_prestate(test_across, t), cmocka_unit_test_prestate(test_part, t),                                      \
+        cmocka_unit_test_prestate(test_lookup, t),                                                                              \
         cmocka_unit_test_prestate(test_dots, t), cmocka_unit_test_prestate(test_dot_bf16, t),                                    \
         cmocka_unit_test_prestate(test_control, t)
     const struct CMUnitTest with_avx512[] = {FOR_TARGET(v2), FOR_TARGET(avx),    FOR_TARGET(v3),
