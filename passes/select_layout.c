@@ -1,10 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Chooses the storage order of every matrix that is multiplied, and adds its packing to @load, once for all step classes. A
 // matrix whose rows are looked up stays as it is in the file; where it is multiplied too (a tied head), the product reads a
-// packed copy.
+// packed copy. Types without a packed form stay as they are.
 #include "passes/internal.h"
 
 #include <string.h>
+
+static bool is_packed(IrDtype dtype)
+{
+    static const bool packed[IR_DTYPE_COUNT] = {
+#define IR_PACKED(name) [IR_##name] = true,
+#include "ir/targets.def"
+#undef IR_PACKED
+    };
+    return packed[dtype];
+}
 
 // Adds `pack name` to @load unless it is there.
 static void add_pack(IrModule *module, const char *name, IrType native, IrLayout layout)
@@ -29,6 +39,10 @@ static void pack_operand(IrGraph *graph, PassCtx *ctx, IrOpRef ref, uint32_t ind
     if (data->type.layout != IR_LAYOUT_NATIVE) return;
     if (layout == IR_LAYOUT_NATIVE || data->kind != IR_VALUE_WEIGHT) {
         pass_missed(ctx, RULE_select_layout_pack, graph, ref, layout == IR_LAYOUT_NATIVE ? MISSED_option_off : MISSED_not_weight);
+        return;
+    }
+    if (!is_packed(data->type.dtype)) {
+        pass_missed(ctx, RULE_select_layout_pack, graph, ref, MISSED_no_layout);
         return;
     }
     if (!pass_fire(ctx, RULE_select_layout_pack, graph, ref)) return;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decoders of ggml's block formats in kernel IR: native bytes to float32, with the bits that ggml's own float32 arithmetic gives.
+// Decoders of ggml's block formats in kernel IR: native bytes to integers with scales, and to float32 with the bits that ggml's own
+// float32 arithmetic gives.
 #ifndef HEDDLE_CODEGEN_BLOCKS_H
 #define HEDDLE_CODEGEN_BLOCKS_H
 
@@ -7,10 +8,19 @@
 
 // Is there a decoder for this type?
 bool cg_block_known(IrDtype dtype);
-// Elements first..first+15 (a multiple of 16) of the block at `block` (ptr): f32x16. Of the types with blocks of one element
-// (f32, f16, bf16), `block` points to the first of a run of elements.
+// 16 neighbouring elements of a quantised type: the numbers meant are quants * scale - min, in this order of operations.
+typedef struct CgQuants {
+    KirRef quants;               // i8x16, signed
+    KirRef scale, min;           // f32; min 0: none
+} CgQuants;
+// Elements first..first+15 (a multiple of 16) of the block at `block` (ptr) of a quantised type.
+CgQuants cg_block_quants(KirFn *fn, IrDtype dtype, KirRef block, uint32_t first);
+// The numbers themselves: f32x16.
 KirRef cg_block_decode(KirFn *fn, IrDtype dtype, KirRef block, uint32_t first);
-// For those types: the first `count` (i64) elements at `ptr`, the other lanes 0; nothing behind them is read.
+// Of the types of plain numbers (f32, f16, bf16): the first `count` (i64) elements at `ptr`, the other lanes 0; nothing behind them is read.
 KirRef cg_block_decode_part(KirFn *fn, IrDtype dtype, KirRef ptr, KirRef count);
+
+// 2^(exponent - 128), the scale of an MXFP4 block whose codes stand for twice their number: i32 lanes in 0..254 to f32 lanes.
+KirRef cg_exponent_half(KirFn *fn, KirRef exponent);
 
 #endif

@@ -5,33 +5,37 @@
 #include "codegen/cpu/blocks.h"
 #include "codegen/cpu/mm.h"
 
-// A panel is made of pieces of `columns` elements and `bytes` bytes; 0: not packed.
+// A packed panel is made of pieces of `columns` elements and `bytes` bytes; 0: not packed.
 static const struct { uint16_t columns, bytes; } pieces[IR_DTYPE_COUNT] = {
-    [IR_F32] = {1, 64}, [IR_F16] = {1, 32}, [IR_BF16] = {2, 64}, [IR_Q8_0] = {64, 1088}, [IR_Q4_0] = {64, 576},
-    [IR_Q4_K] = {256, 2368}, [IR_Q5_K] = {256, 2880}, [IR_Q6_K] = {256, 3392},
+    [IR_F32] = {1, 64},       [IR_F16] = {1, 32},       [IR_BF16] = {2, 64},      [IR_Q8_0] = {64, 1088},
+    [IR_Q4_0] = {64, 576},    [IR_IQ4_NL] = {64, 576},  [IR_MXFP4] = {128, 1088}, [IR_IQ4_XS] = {256, 2240},
+    [IR_Q4_K] = {256, 2368},  [IR_Q5_K] = {256, 2880},  [IR_Q6_K] = {256, 3392},
 };
 
+bool cg_is_packed(IrDtype dtype) { return pieces[dtype].columns != 0; }
+
 static uint64_t piece_bytes(IrDtype dtype, uint64_t columns) {
-    return pieces[dtype].columns ? (columns + pieces[dtype].columns - 1) / pieces[dtype].columns * pieces[dtype].bytes : 0;
+    if (!cg_is_packed(dtype)) return columns / 32 * mm_decoded_bytes(dtype);
+    return (columns + pieces[dtype].columns - 1) / pieces[dtype].columns * pieces[dtype].bytes;
 }
 
 uint64_t cg_panel_bytes(IrDtype dtype, uint64_t columns) { return hd_align_up(piece_bytes(dtype, columns), 64); }
 
 bool cg_panel_padded(IrDtype dtype, uint64_t columns) {
-    return piece_bytes(dtype, columns) % 64 != 0 || columns % pieces[dtype].columns != 0;
+    return cg_is_packed(dtype) && (piece_bytes(dtype, columns) % 64 != 0 || columns % pieces[dtype].columns != 0);
 }
 
 uint64_t cg_layout_bytes(IrDtype dtype, IrLayout layout, uint64_t rows, uint64_t columns) {
     if (layout == IR_LAYOUT_NATIVE) return rows * (columns / ir_dtype_info(dtype)->block * ir_dtype_info(dtype)->block_bytes);
+    if (!cg_is_packed(dtype)) return 0;
     return (rows + CG_PANEL_ROWS - 1) / CG_PANEL_ROWS * cg_panel_bytes(dtype, columns);
 }
 
 HdStatus *cg_linear_supported(const IrTarget *target, IrDtype weight, IrLayout layout, IrDtype activation) {
     const char *w = ir_dtype_info(weight)->name, *a = ir_dtype_info(activation)->name;
-    bool packed = pieces[weight].columns != 0;
-    if (!packed && layout != IR_LAYOUT_NATIVE)
+    if (!cg_is_packed(weight) && layout != IR_LAYOUT_NATIVE)
         return hd_error(HD_UNSUPPORTED, "%s weights have no %s layout; use native", w, ir_layout_name(layout));
-    if (!packed && !cg_block_known(weight)) return hd_error(HD_UNSUPPORTED, "there is no decoder for %s weights", w);
+    if (!mm_format(weight)->part) return hd_error(HD_UNSUPPORTED, "there is no decoder for %s weights", w);
     switch (activation) {
     case IR_F32: return NULL;
     case IR_Q8A:

@@ -7,8 +7,8 @@
 // the same whatever the number of tokens in the tile, so the bits of an output depend on its row of weights and its row of
 // activations only.
 //
-// mm_tile.c generates this; mm_format.c knows the packed layouts (layout.h); mm_pack.c makes panels from native rows; mm_group.c
-// builds the launches of a group around it.
+// mm_tile.c generates this; mm_format.c knows the panels (layout.h); mm_pack.c and mm_decode.c make them from native rows;
+// mm_group.c builds the launches of a group around it.
 #ifndef HEDDLE_CODEGEN_MM_H
 #define HEDDLE_CODEGEN_MM_H
 
@@ -34,17 +34,20 @@ typedef struct MmCursor {
 
 // How a quantised type is made; for types of plain numbers only `part` is set.
 typedef struct MmFormat {
-    uint8_t part;                // k's per part, a loop round of the kernel
+    uint8_t part;                // k's per part, a loop round of the kernel; 0: the type cannot be multiplied
     uint8_t group;               // k's per scale: 16 or 32; 0: plain numbers
     uint8_t offset;              // of the stored quants
     bool has_min, has_super;     // has_super: K is a multiple of 256
+    const int8_t *codes;         // what the 16 codes of a packed panel stand for; NULL: the quants themselves
 } MmFormat;
 
 // words >> right (or << -right) & bits, lane by lane of i32x16: bit fields of four bytes at once, where `bits` keeps what stays
 // in its byte.
 KirRef mm_field(KirFn *fn, KirRef words, int right, uint32_t bits);
-const MmFormat *mm_format(IrDtype dtype);               // part 0: the type has no packed form
-bool mm_is_quantised(IrDtype dtype);                    // has a packed form of quants with scales
+const MmFormat *mm_format(IrDtype dtype);
+bool mm_is_quantised(IrDtype dtype);                    // quants with scales
+// Bytes of 32 columns of a panel in scratch, of a type without a packed form; 0: of other types.
+uint64_t mm_decoded_bytes(IrDtype dtype);
 // Goes to the superblock of 256 columns that begins at column k0 (i64).
 void mm_super_open(MmCursor *cursor, KirRef k0);
 // Goes to the part at column k0 + k (i64 both); loads its scales.
@@ -77,8 +80,15 @@ void mm_tile(KirFn *fn, const MmProduct *product, const KirRef *rows, uint32_t t
 
 // Packs rows 0..valid-1 (i64, 1..16) of a native matrix at `rows` (ptr), `columns` elements each, into the panel at `panel`.
 void mm_pack(KirFn *fn, IrDtype dtype, KirRef rows, int64_t columns, KirRef k, KirRef valid, KirRef panel);
-// Decodes them into a panel of f32 instead: for types without a packed form.
-void mm_decode(KirFn *fn, IrDtype dtype, KirRef rows, int64_t columns, KirRef k, KirRef valid, KirRef panel);
+KirRef mm_native_row_bytes(KirFn *fn, IrDtype dtype, KirRef k);         // i64
+// Row r's eight words (i32x8) are rows[r]; out_words[w] (i32x16) has word w of row r in lane r.
+void mm_interleave(KirFn *fn, const KirRef rows[CG_PANEL_ROWS], KirRef out_words[8]);
+
+// ---- mm_decode.c: panels of types without a packed form -------------------------------------------------------------
+
+enum { MM_STAGE_BYTES = CG_PANEL_ROWS * 256 };
+// As mm_pack, with MM_STAGE_BYTES of scratch at `stage` (ptr). Lanes of rows that do not exist repeat the last one that does.
+void mm_decode(KirFn *fn, IrDtype dtype, KirRef rows, KirRef k, KirRef valid, KirRef stage, KirRef panel);
 
 // ---- mm_group.c: the launches of a group with products --------------------------------------------------------------
 // Yields that depend on the same products form a component with a launch of its own: gate and up projection of a SwiGLU share a
@@ -88,10 +98,10 @@ enum { MM_MAX_FACTORS = 8, MM_MAX_OUTS = 8 };
 
 typedef struct MmFactor {
     IrValue result, weight;
-    IrDtype dtype, kernel;       // kernel: type of the panel that the micro-kernel reads (f32 where the type has no packed form)
+    IrDtype dtype;
     bool native;                 // rows as in the file: the panel is made in thread scratch first
     KirRef base, panel[MM_MAX_PANELS];   // ptr: the matrix; the panels of this work unit
-    uint32_t scratch;            // native: where the panels are made
+    uint32_t scratch, stage;     // native: where the panels are made, and what mm_decode needs
 } MmFactor;
 
 typedef struct MmOut { IrValue value, yield; KirRef to; int64_t element_bytes; } MmOut;   // value: yield below its reshapes
@@ -108,6 +118,7 @@ typedef struct MmJob {
     KirFn *fn;
     KirRef x_base, x_bytes, k, n;   // x_bytes: of a row of activations
     uint32_t panel_count;        // of this work unit
+    KirRef row0;                 // i64: first row of the first panel among those of all experts
     KirRef n0[MM_MAX_PANELS], valid[MM_MAX_PANELS];   // i64: first row of the panel; how many it has, 0: 16 always
 } MmJob;
 
@@ -126,8 +137,11 @@ HD_MUST_USE HdStatus *mm_jobs(const IrTarget *target, const IrGraph *graph, IrOp
 void mm_job_begin(MmJob *job, CgGroupBuilder *builder, const char *name, const IrExpr *matrices);
 // Number of panels of a matrix.
 static inline int64_t mm_job_panels(const MmJob *job) { return hd_ceil_div(job->rows, CG_PANEL_ROWS); }
-// Goes to the panels from `first` (i64) on of expert `expert` (i64; 0: no experts); makes them from native rows where needed.
+// Goes to the panels from `first` (i64) on of expert `expert` (i64; 0: no experts).
 void mm_job_open(MmJob *job, KirRef first, uint32_t count, KirRef expert);
+// Does a factor stay in native rows? Then its panels at this place must be made before tokens are multiplied.
+bool mm_job_is_native(const MmJob *job);
+void mm_job_make(const MmJob *job);
 // The most that a dimension can be in this graph; 0: unknown.
 int64_t mm_job_most(const MmJob *job, IrDim dim);
 // Computes and stores the results of tokens 0..count-1 (i64) for these panels. most: count is never larger (0: unknown).

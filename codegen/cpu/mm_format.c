@@ -1,18 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading packed panels (layout.h): where the parts of each type lie, and how a vector becomes unsigned quants or float32
-// numbers.
+// Reading panels (layout.h): where the parts of each type lie, and how a vector becomes unsigned quants or float32 numbers.
+#include "codegen/cpu/blocks.h"
 #include "codegen/cpu/mm.h"
+#include "runtime/gguf/codebooks.h"
 
 enum { SUPER = 256, VECTOR = 64, PREFETCH_AHEAD = 8192 };
 
 static const MmFormat formats[IR_DTYPE_COUNT] = {
-    [IR_F32] = {16, 0, 0, false, false},   [IR_F16] = {16, 0, 0, false, false}, [IR_BF16] = {32, 0, 0, false, false},
-    [IR_Q8_0] = {32, 32, 128, false, false}, [IR_Q4_0] = {32, 32, 8, false, false}, [IR_Q4_K] = {64, 32, 0, true, true},
-    [IR_Q5_K] = {64, 32, 0, true, true},   [IR_Q6_K] = {64, 16, 32, false, true},
+    [IR_F32] = {.part = 16},
+    [IR_F16] = {.part = 16},
+    [IR_BF16] = {.part = 32},
+    [IR_Q8_0] = {32, 32, 128, false, false, NULL},
+    [IR_Q4_0] = {32, 32, 8, false, false, NULL},
+    [IR_Q4_K] = {64, 32, 0, true, true, NULL},
+    [IR_Q5_K] = {64, 32, 0, true, true, NULL},
+    [IR_Q6_K] = {64, 16, 32, false, true, NULL},
+    [IR_IQ4_NL] = {32, 32, 128, false, false, ggml_iq4_values},
+    [IR_IQ4_XS] = {32, 32, 128, false, true, ggml_iq4_values},
+    [IR_MXFP4] = {32, 32, 128, false, false, ggml_fp4_doubled},
+    // without a packed form: by groups of 32 or 16, with minima or not
+#define DECODED(type, group, has_min) [IR_##type] = {32, group, 128, has_min, false, NULL}
+    DECODED(Q5_0, 32, false), DECODED(IQ2_XXS, 32, false), DECODED(IQ3_XXS, 32, false), DECODED(IQ3_S, 32, false),
+    DECODED(IQ1_S, 32, false), DECODED(TQ1_0, 32, false), DECODED(TQ2_0, 32, false), DECODED(Q4_1, 32, true),
+    DECODED(Q5_1, 32, true), DECODED(Q3_K, 16, false), DECODED(IQ2_XS, 16, false), DECODED(IQ2_S, 16, false),
+    DECODED(IQ1_M, 16, false), DECODED(NVFP4, 16, false), DECODED(Q2_K, 16, true),
+#undef DECODED
 };
 
 const MmFormat *mm_format(IrDtype dtype) { return &formats[dtype]; }
 bool mm_is_quantised(IrDtype dtype) { return formats[dtype].group != 0; }
+
+uint64_t mm_decoded_bytes(IrDtype dtype) {
+    const MmFormat *f = &formats[dtype];
+    return f->group && !cg_is_packed(dtype) ? (f->has_min ? 2u : 1u) * 64 * (32 / f->group) + 8 * VECTOR : 0;
+}
 
 // ---- small helpers -------------------------------------------------------------------------------------------------
 
@@ -53,7 +74,7 @@ void mm_super_open(MmCursor *c, KirRef k0) {
 
 // ---- parts ---------------------------------------------------------------------------------------------------------
 
-// Q8_0 and Q4_0: blocks lie in pairs, both scales first.
+// Q8_0, Q4_0 and IQ4_NL: blocks lie in pairs, both scales first.
 static void open_pair(MmCursor *c, KirRef k0, KirRef k) {
     KirFn *fn = c->fn;
     int64_t pair = (int64_t)cg_panel_bytes(c->dtype, 64);
@@ -86,16 +107,50 @@ static void open_q6_k(MmCursor *c, KirRef k) {
     c->quants = kir_offset_const(fn, part, VECTOR);
 }
 
+static void open_iq4_xs(MmCursor *c, KirRef k) {
+    KirFn *fn = c->fn;
+    KirRef group = kir_lshr(fn, k, kir_i64(fn, 5));
+    c->scale[0] = kir_mul(fn, c->d, bytes_at(fn, kir_at(fn, c->block, group, 16, VECTOR), 0, true));
+    c->quants = kir_at(fn, c->block, group, 4 * VECTOR, VECTOR + 128);
+    prefetch(c, c->quants, 4 * VECTOR);
+}
+
+static void open_mxfp4(MmCursor *c, KirRef k0, KirRef k) {
+    KirFn *fn = c->fn;
+    KirRef column = kir_add(fn, k0, k);
+    KirRef four = kir_at(fn, c->panel, kir_lshr(fn, column, kir_i64(fn, 7)), (int64_t)cg_panel_bytes(IR_MXFP4, 128), 0);
+    KirRef block = kir_and(fn, kir_lshr(fn, column, kir_i64(fn, 5)), kir_i64(fn, 3));
+    c->scale[0] = cg_exponent_half(fn, kir_zext(fn, kir_load(fn, KT_I8x16, kir_at(fn, four, block, 16, 0)), KIR_I32));
+    c->quants = kir_at(fn, four, block, 4 * VECTOR, VECTOR);
+}
+
+// What mm_decode.c makes.
+static void open_decoded(MmCursor *c, KirRef k0, KirRef k) {
+    KirFn *fn = c->fn;
+    const MmFormat *f = &formats[c->dtype];
+    int groups = 32 / f->group;
+    KirRef piece = kir_at(fn, c->panel, kir_lshr(fn, kir_add(fn, k0, k), kir_i64(fn, 5)), (int64_t)mm_decoded_bytes(c->dtype), 0);
+    for (int g = 0; g < groups; g++) c->scale[g] = load_at(fn, KT_F32x16, piece, VECTOR * g);
+    for (int g = 0; g < groups && f->has_min; g++) c->min[g] = load_at(fn, KT_F32x16, piece, VECTOR * (groups + g));
+    c->quants = kir_offset_const(fn, piece, VECTOR * (f->has_min ? 2 * groups : groups));
+}
+
 static int64_t column_bytes(IrDtype dtype) { return dtype == IR_F32 ? 64 : 32; }   // of plain numbers; bf16 has 64 per two
 
 void mm_part_open(MmCursor *c, KirRef k0, KirRef k) {
     switch (c->dtype) {
     case IR_Q8_0:
-    case IR_Q4_0: open_pair(c, k0, k); break;
+    case IR_Q4_0:
+    case IR_IQ4_NL: open_pair(c, k0, k); break;
+    case IR_IQ4_XS: open_iq4_xs(c, k); break;
+    case IR_MXFP4: open_mxfp4(c, k0, k); break;
     case IR_Q4_K:
     case IR_Q5_K: open_q4_k_or_q5_k(c, k); break;
     case IR_Q6_K: open_q6_k(c, k); break;
-    default: c->quants = kir_at(c->fn, c->panel, kir_add(c->fn, k0, k), column_bytes(c->dtype), 0); break;
+    case IR_F32:
+    case IR_F16:
+    case IR_BF16: c->quants = kir_at(c->fn, c->panel, kir_add(c->fn, k0, k), column_bytes(c->dtype), 0); break;
+    default: open_decoded(c, k0, k); break;
     }
 }
 
@@ -106,6 +161,15 @@ static KirRef vector_at(const MmCursor *c, KirRef ptr, uint32_t i) { return load
 // Nibbles of vectors 0..per_half-1: the low ones come first, then the high ones.
 static KirRef nibbles(const MmCursor *c, uint32_t i, uint32_t per_half) {
     return mm_field(c->fn, vector_at(c, c->quants, i % per_half), i < per_half ? 0 : 4, 0x0f0f0f0f);
+}
+
+// What the codes stand for, with the offset.
+static KirRef coded(const MmCursor *c, uint32_t i) {
+    KirFn *fn = c->fn;
+    uint8_t bytes[16];
+    for (int code = 0; code < 16; code++) bytes[code] = (uint8_t)(formats[c->dtype].codes[code] + formats[c->dtype].offset);
+    KirRef table = kir_load(fn, KT_I8x16, kir_table(fn, bytes, sizeof bytes, ir_dtype_info(c->dtype)->name));
+    return kir_bitcast(fn, kir_lookup(fn, table, kir_bitcast(fn, nibbles(c, i, 4), KT_I8x64)), KT_I32x16);
 }
 
 static KirRef q5_k(const MmCursor *c, uint32_t i) {
@@ -125,12 +189,14 @@ static KirRef q6_k(const MmCursor *c, uint32_t i) {
 
 static KirRef quant_words(const MmCursor *c, uint32_t i) {
     switch (c->dtype) {
-    case IR_Q8_0: return vector_at(c, c->quants, i);
     case IR_Q4_0: return nibbles(c, i, 4);
+    case IR_IQ4_NL:
+    case IR_IQ4_XS:
+    case IR_MXFP4: return coded(c, i);
     case IR_Q4_K: return nibbles(c, i, 8);
     case IR_Q5_K: return q5_k(c, i);
     case IR_Q6_K: return q6_k(c, i);
-    default: HD_ASSERT(!"not a quantised type"); return 0;
+    default: return vector_at(c, c->quants, i);
     }
 }
 

@@ -89,7 +89,6 @@ static HdStatus *add_factor(const IrTarget *target, IrOpRef group, MmJob *job, I
     HD_TRY(cg_linear_supported(target, w->dtype, w->layout, x->dtype));
     MmFactor *factor = &job->factors[job->factor_count++];
     *factor = (MmFactor){.result = result, .weight = weight, .dtype = w->dtype, .native = w->layout == IR_LAYOUT_NATIVE};
-    factor->kernel = mm_format(w->dtype)->part ? w->dtype : IR_F32;
     return NULL;
 }
 
@@ -139,7 +138,7 @@ static int64_t bytes_of_row(IrDtype dtype, int64_t columns) {
     return columns / info->block * info->block_bytes;
 }
 
-static int64_t panel_bytes(const MmFactor *f, int64_t columns) { return (int64_t)cg_panel_bytes(f->kernel, (uint64_t)columns); }
+static int64_t panel_bytes(const MmFactor *f, int64_t columns) { return (int64_t)cg_panel_bytes(f->dtype, (uint64_t)columns); }
 
 // What the epilogue reads from outside: operands of element-wise operations, each once.
 static void account_operands(const MmJob *job, IrValue value, Set *seen) {
@@ -187,6 +186,7 @@ void mm_job_begin(MmJob *job, CgGroupBuilder *builder, const char *name, const I
         MmFactor *f = &job->factors[i];
         f->base = cg_pointer(build, f->weight);
         if (f->native) f->scratch = cg_scratch(build, MM_MAX_PANELS * (uint64_t)panel_bytes(f, job->columns));
+        if (f->native && !cg_is_packed(f->dtype)) f->stage = cg_scratch(build, MM_STAGE_BYTES);
     }
     for (uint32_t i = 0; i < job->out_count; i++) job->outs[i].to = cg_pointer(build, job->outs[i].yield);
     account(job, matrices);
@@ -194,38 +194,63 @@ void mm_job_begin(MmJob *job, CgGroupBuilder *builder, const char *name, const I
 
 // ---- panels --------------------------------------------------------------------------------------------------------
 
-static void make_panel(MmJob *job, MmFactor *f, uint32_t p, KirRef row) {
+// Where panel p of the unit lies. A native factor's panels are made in scratch; sizes are parameters, so that one kernel serves
+// all shapes.
+static KirRef panel_at(const MmJob *job, const MmFactor *f, uint32_t p, KirRef panel) {
     KirFn *fn = job->fn;
-    KirRef rows = kir_offset(
-        fn, f->base, kir_mul(fn, row, cg_const(job->build, bytes_of_row(f->dtype, job->columns), "bytes of a native row")));
-    KirRef valid = job->valid[p] ? job->valid[p] : kir_i64(fn, CG_PANEL_ROWS);
-    f->panel[p] = kir_offset_const(fn, kir_scratch(fn), f->scratch + p * panel_bytes(f, job->columns));
-    if (f->kernel == f->dtype) mm_pack(fn, f->dtype, rows, job->columns, job->k, valid, f->panel[p]);
-    else mm_decode(fn, f->dtype, rows, job->columns, job->k, valid, f->panel[p]);
-}
-
-static void open_panel(MmJob *job, uint32_t p, KirRef panel, KirRef expert) {
-    KirFn *fn = job->fn;
-    bool whole = job->rows % CG_PANEL_ROWS == 0;
-    job->n0[p] = kir_mul(fn, panel, kir_i64(fn, CG_PANEL_ROWS));
-    job->valid[p] = whole ? 0 : kir_min(fn, kir_sub(fn, job->n, job->n0[p]), kir_i64(fn, CG_PANEL_ROWS));
-    for (uint32_t i = 0; i < job->factor_count; i++) {
-        MmFactor *f = &job->factors[i];
-        if (f->native) {
-            make_panel(job, f, p, expert ? kir_add(fn, kir_mul(fn, expert, job->n), job->n0[p]) : job->n0[p]);
-            continue;
-        }
-        KirRef index = panel;
-        if (expert)
-            index = kir_add(fn, kir_mul(fn, expert, cg_const(job->build, mm_job_panels(job), "panels of an expert")), panel);
-        f->panel[p] =
-            kir_offset(fn, f->base, kir_mul(fn, index, cg_const(job->build, panel_bytes(f, job->columns), "bytes of a panel")));
-    }
+    KirRef bytes = cg_const(job->build, panel_bytes(f, job->columns), "bytes of a panel");
+    if (!f->native) return kir_offset(fn, f->base, kir_mul(fn, panel, bytes));
+    KirRef first = kir_offset(fn, kir_scratch(fn), cg_const(job->build, f->scratch, "panels in scratch"));
+    return p ? kir_offset(fn, first, kir_mul(fn, kir_i64(fn, p), bytes)) : first;
 }
 
 void mm_job_open(MmJob *job, KirRef first, uint32_t count, KirRef expert) {
+    KirFn *fn = job->fn;
+    bool whole = job->rows % CG_PANEL_ROWS == 0;
     job->panel_count = count;
-    for (uint32_t p = 0; p < count; p++) open_panel(job, p, kir_add(job->fn, first, kir_i64(job->fn, p)), expert);
+    for (uint32_t p = 0; p < count; p++) {
+        KirRef panel = kir_add(fn, first, kir_i64(fn, p));
+        job->n0[p] = kir_mul(fn, panel, kir_i64(fn, CG_PANEL_ROWS));
+        job->valid[p] = whole ? 0 : kir_min(fn, kir_sub(fn, job->n, job->n0[p]), kir_i64(fn, CG_PANEL_ROWS));
+        if (expert)
+            panel = kir_add(fn, kir_mul(fn, expert, cg_const(job->build, mm_job_panels(job), "panels of an expert")), panel);
+        for (uint32_t i = 0; i < job->factor_count; i++)
+            job->factors[i].panel[p] = panel_at(job, &job->factors[i], p, panel);
+    }
+    job->row0 = expert ? kir_add(fn, kir_mul(fn, expert, job->n), job->n0[0]) : job->n0[0];
+}
+
+bool mm_job_is_native(const MmJob *job) {
+    for (uint32_t i = 0; i < job->factor_count; i++)
+        if (job->factors[i].native) return true;
+    return false;
+}
+
+// Panel p (i64) of the unit: a loop, so that the code to make one stands in the kernel once.
+static void make_panel(const MmJob *job, const MmFactor *f, KirRef p) {
+    KirFn *fn = job->fn;
+    KirRef begin = kir_mul(fn, p, kir_i64(fn, CG_PANEL_ROWS)), valid = kir_i64(fn, CG_PANEL_ROWS);
+    KirRef row_bytes = cg_const(job->build, bytes_of_row(f->dtype, job->columns), "bytes of a native row");
+    KirRef rows = kir_offset(fn, f->base, kir_mul(fn, kir_add(fn, job->row0, begin), row_bytes));
+    KirRef bytes = cg_const(job->build, panel_bytes(f, job->columns), "bytes of a panel");
+    KirRef panel = kir_offset(fn, f->panel[0], kir_mul(fn, p, bytes));
+    if (job->valid[0]) valid = kir_min(fn, kir_sub(fn, job->n, kir_add(fn, job->n0[0], begin)), valid);
+    if (cg_is_packed(f->dtype)) mm_pack(fn, f->dtype, rows, job->columns, job->k, valid, panel);
+    else {
+        KirRef stage = kir_offset(fn, kir_scratch(fn), cg_const(job->build, f->stage, "stage in scratch"));
+        mm_decode(fn, f->dtype, rows, job->k, valid, stage, panel);
+    }
+}
+
+void mm_job_make(const MmJob *job) {
+    KirFn *fn = job->fn;
+    for (uint32_t i = 0; i < job->factor_count; i++) {
+        KirLoop panels;
+        if (!job->factors[i].native) continue;
+        kir_for_begin(fn, kir_i64(fn, 0), kir_i64(fn, job->panel_count), kir_i64(fn, 1), 0, NULL, &panels);
+        make_panel(job, &job->factors[i], panels.iv);
+        kir_for_end(fn, &panels, NULL);
+    }
 }
 
 // ---- tokens --------------------------------------------------------------------------------------------------------
@@ -254,7 +279,7 @@ static void tile(const MmJob *job, KirRef first, uint32_t tokens, MmTokenAt *at,
     }
     for (uint32_t f = 0; f < job->factor_count; f++) {
         const MmFactor *factor = &job->factors[f];
-        MmProduct product = {factor->kernel, job->x.dtype, job->columns, job->k, job->panel_count, {0}, !factor->native};
+        MmProduct product = {factor->dtype, job->x.dtype, job->columns, job->k, job->panel_count, {0}, !factor->native};
         for (uint32_t p = 0; p < job->panel_count; p++) product.panel[p] = factor->panel[p];
         mm_tile(fn, &product, rows, tokens, sums[f]);
     }

@@ -57,6 +57,11 @@ static KirRef join(KirFn *fn, KirRef a, KirRef b) {
     return kir_shuffle(fn, a, b, order, ROWS);
 }
 
+void mm_interleave(KirFn *fn, const KirRef rows[ROWS], KirRef out_words[WORDS]) {
+    for (int w = 0; w < WORDS; w++) out_words[w] = join(fn, rows[w], rows[w + WORDS]);
+    transpose(fn, out_words);
+}
+
 // 8 words at `at` (i64 bytes) + displacement of each row: out[w] lane r is word w of row r.
 static void load_words(const Pack *p, KirRef at, int64_t displacement, KirRef *out_words) {
     KirFn *fn = p->fn;
@@ -64,8 +69,7 @@ static void load_words(const Pack *p, KirRef at, int64_t displacement, KirRef *o
     KirRef part[ROWS];
     for (int r = 0; r < ROWS; r++)
         part[r] = kir_load(fn, eight, kir_offset_const(fn, kir_offset(fn, p->row[r], at), displacement));
-    for (int w = 0; w < WORDS; w++) out_words[w] = join(fn, part[w], part[w + WORDS]);
-    transpose(fn, out_words);
+    mm_interleave(fn, part, out_words);
 }
 
 // ---- storing -------------------------------------------------------------------------------------------------------
@@ -83,14 +87,17 @@ static void store_bytes(const Pack *p, KirRef to, int64_t displacement, KirRef w
     kir_store(p->fn, kir_offset_const(p->fn, to, displacement), kir_trunc(p->fn, existing(p, words), KIR_I8));
 }
 
-// A half that stands alone in each block (where words around it would reach beyond the row): row by row.
-static void copy_half(const Pack *p, KirRef at, int64_t displacement, KirRef to) {
+// A scale that stands alone in each block (where words around it would reach beyond the row): row by row.
+static void copy_scalars(const Pack *p, KirType type, KirRef at, int64_t displacement, KirRef to) {
     KirFn *fn = p->fn;
     for (int r = 0; r < ROWS; r++) {
-        KirRef half = kir_load(fn, KT_I16, kir_offset_const(fn, kir_offset(fn, p->row[r], at), displacement));
-        if (r) half = kir_select(fn, kir_cmp(fn, KIR_LT, kir_i64(fn, r), p->exists16), half, kir_int(fn, KT_I16, 0));
-        kir_store(fn, kir_offset_const(fn, to, 2 * r), half);
+        KirRef bits = kir_load(fn, type, kir_offset_const(fn, kir_offset(fn, p->row[r], at), displacement));
+        if (r) bits = kir_select(fn, kir_cmp(fn, KIR_LT, kir_i64(fn, r), p->exists16), bits, kir_int(fn, type, 0));
+        kir_store(fn, kir_offset_const(fn, to, kir_type(fn, bits).scalar == KIR_I8 ? r : 2 * r), bits);
     }
+}
+static void copy_half(const Pack *p, KirRef at, int64_t displacement, KirRef to) {
+    copy_scalars(p, KT_I16, at, displacement, to);
 }
 
 static void clear(KirFn *fn, KirRef panel, KirRef bytes) {
@@ -167,18 +174,31 @@ static void pack_q8_0(const Pack *p, KirRef index, KirRef at) {
     for (int w = 0; w < WORDS; w++) store_words(p, quants, 64 * w, kir_xor(p->fn, words[w], i32x16(p->fn, 0x80808080)));
 }
 
-// Two blocks of 18 bytes do not fill whole words; the 16 quant bytes are loaded as 4 words each.
-static void pack_q4_0(const Pack *p, KirRef index, KirRef at) {
+// 16 bytes of nibbles at `displacement` of each row's block: blocks do not fill whole words and words around may lie beyond the
+// row, so they are loaded as four words each.
+static void copy_nibbles(const Pack *p, KirRef at, int64_t displacement, KirRef to) {
     KirFn *fn = p->fn;
+    for (int r = 0; r < ROWS; r++)
+        for (int w = 0; w < 4; w++) {
+            KirRef bits = kir_load(fn, KT_I32, kir_offset_const(fn, kir_offset(fn, p->row[r], at), displacement + 4 * w));
+            if (r) bits = kir_select(fn, kir_cmp(fn, KIR_LT, kir_i64(fn, r), p->exists16), bits, kir_int(fn, KT_I32, 0));
+            kir_store(fn, kir_offset_const(fn, to, 64 * w + 4 * r), bits);
+        }
+}
+
+static void pack_q4_0(const Pack *p, KirRef index, KirRef at) {
     KirRef scale, quants;
     pair_at(p, IR_Q4_0, index, &scale, &quants);
     copy_half(p, at, 0, scale);
-    for (int r = 0; r < ROWS; r++)
-        for (int w = 0; w < 4; w++) {
-            KirRef bits = kir_load(fn, KT_I32, kir_offset_const(fn, kir_offset(fn, p->row[r], at), 2 + 4 * w));
-            if (r) bits = kir_select(fn, kir_cmp(fn, KIR_LT, kir_i64(fn, r), p->exists16), bits, kir_int(fn, KT_I32, 0));
-            kir_store(fn, kir_offset_const(fn, quants, 64 * w + 4 * r), bits);
-        }
+    copy_nibbles(p, at, 2, quants);
+}
+
+static void pack_mxfp4(const Pack *p, KirRef index, KirRef at) {
+    KirFn *fn = p->fn;
+    KirRef four = kir_at(fn, p->panel, kir_lshr(fn, index, kir_i64(fn, 2)), (int64_t)cg_panel_bytes(IR_MXFP4, 128), 0);
+    KirRef block = kir_and(fn, index, kir_i64(fn, 3));
+    copy_scalars(p, KT_I8, at, 0, kir_at(fn, four, block, 16, 0));
+    copy_nibbles(p, at, 1, kir_at(fn, four, block, 256, 64));
 }
 
 // ---- blocks of 256 -------------------------------------------------------------------------------------------------
@@ -258,6 +278,23 @@ static void pack_q6_k(const Pack *p, KirRef index, KirRef at) {
     }
 }
 
+// Word 0 is d | high scale bits << 16, word 1 the low ones; the groups keep their halves of 16.
+static void pack_iq4_xs(const Pack *p, KirRef index, KirRef at) {
+    KirFn *fn = p->fn;
+    KirRef block = kir_at(fn, p->panel, index, (int64_t)cg_panel_bytes(IR_IQ4_XS, 256), 0), words[WORDS];
+    load_words(p, at, 0, words);
+    store_halves(p, block, 0, words[0]);
+    kir_store(fn, kir_offset_const(fn, block, 32), kir_int(fn, KIR_T(KIR_I32, 8), 0));
+    for (int j = 0; j < 8; j++) {
+        KirRef bits = kir_or(fn, mm_field(fn, words[1], 4 * j, 15), mm_field(fn, words[0], 12 + 2 * j, 0x30));
+        store_bytes(p, block, 64 + 16 * j, kir_sub(fn, bits, i32x16(fn, 32)));
+    }
+    for (int pair = 0; pair < 4; pair++) {
+        load_words(p, at, 8 + 32 * pair, words);
+        for (int w = 0; w < WORDS; w++) store_words(p, block, 192 + 512 * pair + 64 * w, words[w]);
+    }
+}
+
 static void pack_blocks(const Pack *p, IrDtype dtype, KirRef k) {
     KirFn *fn = p->fn;
     const IrDtypeInfo *info = ir_dtype_info(dtype);
@@ -266,55 +303,28 @@ static void pack_blocks(const Pack *p, IrDtype dtype, KirRef k) {
     KirRef at = kir_mul(fn, loop.iv, kir_i64(fn, info->block_bytes));
     switch (dtype) {
     case IR_Q8_0: pack_q8_0(p, loop.iv, at); break;
-    case IR_Q4_0: pack_q4_0(p, loop.iv, at); break;
+    case IR_Q4_0:
+    case IR_IQ4_NL: pack_q4_0(p, loop.iv, at); break;
+    case IR_MXFP4: pack_mxfp4(p, loop.iv, at); break;
+    case IR_IQ4_XS: pack_iq4_xs(p, loop.iv, at); break;
     case IR_Q6_K: pack_q6_k(p, loop.iv, at); break;
     default: pack_q4_k_or_q5_k(p, dtype, loop.iv, at); break;
     }
     kir_for_end(fn, &loop, NULL);
 }
 
-// ---- the two entries -----------------------------------------------------------------------------------------------
+// ---- the entry ------------------------------------------------------------------------------------------------------
 
-static KirRef native_row_bytes(KirFn *fn, IrDtype dtype, KirRef k) {
+KirRef mm_native_row_bytes(KirFn *fn, IrDtype dtype, KirRef k) {
     const IrDtypeInfo *info = ir_dtype_info(dtype);
     return kir_mul(fn, kir_sdiv(fn, k, kir_i64(fn, info->block)), kir_i64(fn, info->block_bytes));
 }
 
 void mm_pack(KirFn *fn, IrDtype dtype, KirRef rows, int64_t columns, KirRef k, KirRef valid, KirRef panel) {
     Pack p;
-    begin(&p, fn, rows, native_row_bytes(fn, dtype, k), valid, panel);
+    begin(&p, fn, rows, mm_native_row_bytes(fn, dtype, k), valid, panel);
     if (cg_panel_padded(dtype, (uint64_t)columns))
         clear(fn, panel, kir_i64(fn, (int64_t)cg_panel_bytes(dtype, (uint64_t)columns)));
     if (mm_is_quantised(dtype)) pack_blocks(&p, dtype, k);
     else pack_plain(&p, dtype, columns, k);
-}
-
-// 16 columns at element `first` of the block at byte `at` of each row, as a panel of f32 from `to` on.
-static void decode_16(const Pack *p, IrDtype dtype, KirRef at, uint32_t first, KirRef to) {
-    KirFn *fn = p->fn;
-    static const uint8_t low[WORDS] = {0, 1, 2, 3, 4, 5, 6, 7}, high[WORDS] = {8, 9, 10, 11, 12, 13, 14, 15};
-    KirRef row[ROWS], v[WORDS];
-    for (int r = 0; r < ROWS; r++)
-        row[r] = kir_bitcast(fn, cg_block_decode(fn, dtype, kir_offset(fn, p->row[r], at), first), KT_I32x16);
-    for (int half = 0; half < 2; half++) {
-        const uint8_t *lanes = half ? high : low;
-        for (int w = 0; w < WORDS; w++)
-            v[w] = join(fn, kir_shuffle(fn, row[w], row[w], lanes, WORDS),
-                        kir_shuffle(fn, row[w + WORDS], row[w + WORDS], lanes, WORDS));
-        transpose(fn, v);
-        for (int w = 0; w < WORDS; w++) store_words(p, to, 64 * (WORDS * half + w), v[w]);
-    }
-}
-
-void mm_decode(KirFn *fn, IrDtype dtype, KirRef rows, int64_t columns, KirRef k, KirRef valid, KirRef panel) {
-    const IrDtypeInfo *info = ir_dtype_info(dtype);
-    Pack p;
-    KirLoop loop;
-    HD_ASSERT(columns % info->block == 0 && info->block >= 16);
-    begin(&p, fn, rows, native_row_bytes(fn, dtype, k), valid, panel);
-    kir_for_begin(fn, kir_i64(fn, 0), kir_sdiv(fn, k, kir_i64(fn, info->block)), kir_i64(fn, 1), 0, NULL, &loop);
-    KirRef at = kir_mul(fn, loop.iv, kir_i64(fn, info->block_bytes)), to = kir_at(fn, panel, loop.iv, 64 * info->block, 0);
-    for (uint32_t first = 0; first < info->block; first += 16)
-        decode_16(&p, dtype, at, first, kir_offset_const(fn, to, 64 * first));
-    kir_for_end(fn, &loop, NULL);
 }

@@ -70,13 +70,14 @@ static void part_bf16(const Tile *t, KirRef column, KirRef *sums) {
 // ---- int8 activations ----------------------------------------------------------------------------------------------
 // A group of 32 columns of the activation row has an f32 scale and the i32 sum of its values (ir/dtypes.def, q8a).
 
-typedef struct Q8Row { KirRef values, scales, sums; } Q8Row;   // ptr, at the part's first column
+// ptr, at the part's first column; half: sums (i32) of the halves of the group, where these have scales of their own
+typedef struct Q8Row { KirRef values, scales, sums, half[2]; } Q8Row;
 
 static Q8Row q8_row(const Tile *t, KirRef row, KirRef column) {
     KirFn *fn = t->fn;
     KirRef scales = kir_offset(fn, row, t->product->k), group = kir_lshr(fn, column, kir_i64(fn, 5));
     KirRef sums = kir_offset(fn, scales, kir_lshr(fn, t->product->k, kir_i64(fn, 3)));
-    return (Q8Row){kir_offset(fn, row, column), kir_at(fn, scales, group, 4, 0), kir_at(fn, sums, group, 4, 0)};
+    return (Q8Row){kir_offset(fn, row, column), kir_at(fn, scales, group, 4, 0), kir_at(fn, sums, group, 4, 0), {0, 0}};
 }
 
 // Sum of 16 values of the row (i32), which q8a does not keep.
@@ -86,7 +87,7 @@ static KirRef half_sum(KirFn *fn, KirRef values) {
 }
 
 // Where the integer sums of group g begin: at minus the offset of the quants times the sum of the values, one per scale.
-static void start_q8a(const Tile *t, const Q8Row *x, uint32_t g, KirRef *out_first, KirRef *out_second) {
+static void start_q8a(const Tile *t, Q8Row *x, uint32_t g, KirRef *out_first, KirRef *out_second) {
     KirFn *fn = t->fn;
     int64_t factor = -(int64_t)t->format->offset;
     if (!factor) {
@@ -96,7 +97,11 @@ static void start_q8a(const Tile *t, const Q8Row *x, uint32_t g, KirRef *out_fir
     KirRef whole = kir_load(fn, KT_I32, kir_offset_const(fn, x->sums, 4 * g)), scale = kir_int(fn, KT_I32, factor);
     KirRef first = t->format->group == 32 ? whole : half_sum(fn, kir_offset_const(fn, x->values, 32 * g));
     *out_first = kir_splat(fn, kir_mul(fn, first, scale), 16);
-    *out_second = t->format->group == 32 ? 0 : kir_splat(fn, kir_mul(fn, kir_sub(fn, whole, first), scale), 16);
+    *out_second = 0;
+    if (t->format->group == 32) return;
+    x->half[0] = first;
+    x->half[1] = kir_sub(fn, whole, first);
+    *out_second = kir_splat(fn, kir_mul(fn, x->half[1], scale), 16);
 }
 
 // acc[h] += products of group g with the activations, exactly; h: which of the group's scales.
@@ -113,17 +118,23 @@ static void multiply_q8a(const Tile *t, const Q8Row *x, uint32_t g, KirRef acc[2
     }
 }
 
-// sum + (isum * scale [+ isum2 * scale2] [- asum * min]) * activation scale
+static KirRef minus_min(KirFn *fn, KirRef p, KirRef value_sum, KirRef min) {
+    return kir_fma(fn, kir_neg(fn, kir_itof(fn, value_sum)), min, p);
+}
+
+// sum + (isum * scale [+ isum2 * scale2] [- asum * min [- asum2 * min2]]) * activation scale
 static KirRef scale_q8a(const Tile *t, const Q8Row *x, uint32_t g, const MmCursor *c, KirRef first, KirRef second, KirRef sum) {
     KirFn *fn = t->fn;
-    const KirRef *scale = c->scale + g * (32 / t->format->group);
+    const KirRef *scale = c->scale + g * (32 / t->format->group), *min = c->min + g * (32 / t->format->group);
     KirRef p = kir_mul(fn, kir_itof(fn, first), scale[0]);
     if (t->format->group == 16) p = kir_fma(fn, kir_itof(fn, second), scale[1], p);
-    if (t->format->has_min) p = kir_fma(fn, kir_neg(fn, kir_itof(fn, broadcast(fn, KT_I32, x->sums, 4 * g, 16))), c->min[g], p);
+    if (t->format->has_min && t->format->group == 32) p = minus_min(fn, p, broadcast(fn, KT_I32, x->sums, 4 * g, 16), min[0]);
+    for (uint32_t h = 0; t->format->has_min && t->format->group == 16 && h < 2; h++)
+        p = minus_min(fn, p, kir_splat(fn, x->half[h], 16), min[h]);
     return kir_fma(fn, p, broadcast(fn, KT_F32, x->scales, 4 * g, 16), sum);
 }
 
-static void group_q8a(const Tile *t, const Q8Row *x, uint32_t g, KirRef *sums) {
+static void group_q8a(const Tile *t, Q8Row *x, uint32_t g, KirRef *sums) {
     KirRef acc[2][MM_MAX_LANES];
     for (uint32_t i = 0; i < t->tokens; i++) {
         start_q8a(t, &x[i], g, &acc[0][i], &acc[1][i]);

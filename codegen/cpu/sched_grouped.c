@@ -48,6 +48,7 @@ static void by_row(Grouped *g) {
     kir_for_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), kir_i64(fn, 1), 0, NULL, &units);
     g->rows = kir_sdiv(fn, units.iv, panels);
     mm_job_open(job, kir_srem(fn, units.iv, panels), 1, load_index(fn, g->ids, g->rows));
+    mm_job_make(job);
     mm_job_tokens(job, kir_i64(fn, 1), 1, single_at, g);
     kir_for_end(fn, &units, NULL);
 }
@@ -72,6 +73,18 @@ static void tile_at(const MmJob *job, void *user, KirRef index, MmToken *out_tok
     row_token(g, load_index(job->fn, g->rows, index), out_token);
 }
 
+// Makes the panels of native factors unless they are those of the unit before: `made` (i64) says which. Gives the new one.
+static KirRef make_once(Grouped *g, KirRef panel, KirRef expert, KirRef made) {
+    MmJob *job = g->job;
+    KirFn *fn = job->fn;
+    KirIf other;
+    KirRef wanted = kir_add(fn, kir_mul(fn, expert, cg_const(job->build, mm_job_panels(job), "panels of an expert")), panel);
+    kir_if_begin(fn, kir_cmp(fn, KIR_NE, wanted, made), &other);
+    mm_job_make(job);
+    kir_if_end(fn, &other, NULL);
+    return wanted;
+}
+
 static void by_tile(Grouped *g) {
     MmJob *job = g->job;
     KirFn *fn = job->fn;
@@ -82,17 +95,22 @@ static void by_tile(Grouped *g) {
     KirRef list = kir_at(fn, rows, kir_mul(fn, tokens, kir_i64(fn, g->ranks)), 4, 0);
     job->build->units = bound;
     cg_expr_scale(&job->build->units, mm_job_panels(job));
+    uint32_t carried = mm_job_is_native(job);           // which panel is in scratch
+    KirRef none = kir_i64(fn, -1), made = none;
     KirLoop units;
     KirIf used;
-    kir_for_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), kir_i64(fn, 1), 0, NULL, &units);
+    kir_for_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), kir_i64(fn, 1), carried, &none, &units);
     KirRef tile = kir_at(fn, list, kir_srem(fn, units.iv, tiles), 4 * IR_MOE_TILE_WORDS, 0);
     KirRef count = cg_load_i32(fn, tile, 8);
     kir_if_begin(fn, kir_cmp(fn, KIR_GT, count, kir_i64(fn, 0)), &used);
     g->rows = kir_at(fn, rows, cg_load_i32(fn, tile, 4), 4, 0);
-    mm_job_open(job, kir_sdiv(fn, units.iv, tiles), 1, cg_load_i32(fn, tile, 0));
+    KirRef panel = kir_sdiv(fn, units.iv, tiles), expert = cg_load_i32(fn, tile, 0);
+    mm_job_open(job, panel, 1, expert);
+    if (carried) made = make_once(g, panel, expert, units.carried[0]);
     mm_job_tokens(job, count, 0, tile_at, g);
-    kir_if_end(fn, &used, NULL);
-    kir_for_end(fn, &units, NULL);
+    if (carried) kir_if_else(fn, &used, 1, &made);
+    kir_if_end(fn, &used, carried ? units.carried : NULL);
+    kir_for_end(fn, &units, carried ? used.results : NULL);
 }
 
 static void launch(CgGroupBuilder *builder, MmJob *job) {

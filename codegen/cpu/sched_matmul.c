@@ -11,6 +11,7 @@ static void token_at(const MmJob *job, void *user, KirRef index, MmToken *out_to
 
 static void do_panels(MmJob *job, KirRef first, uint32_t panels, KirRef tokens, int64_t most) {
     mm_job_open(job, first, panels, 0);
+    mm_job_make(job);
     mm_job_tokens(job, tokens, most, token_at, NULL);
 }
 

@@ -18,7 +18,7 @@ enum { VOCABULARY = 40, TOKENS = 17 };
 
 // rows: of all experts together, if there are several
 typedef struct Matrix { char name[40]; IrDtype dtype; int64_t experts, rows, columns; uint8_t *bytes; } Matrix;
-typedef struct Weights { Matrix matrix[64]; RunWeight run[64]; size_t count; } Weights;
+typedef struct Weights { Matrix matrix[128]; RunWeight run[128]; size_t count; } Weights;
 
 static uint64_t seed = 88172645463325252u;
 static inline uint32_t next_random(void) {
@@ -31,8 +31,17 @@ static inline float next_float(void) { return (float)(next_random() & 0xffff) / 
 static const uint16_t scales_at[IR_DTYPE_COUNT][3] = {
     [IR_Q4_0] = {0, 0xffff},    [IR_Q4_1] = {0, 2, 0xffff},   [IR_Q5_0] = {0, 0xffff},   [IR_Q5_1] = {0, 2, 0xffff},
     [IR_Q8_0] = {0, 0xffff},    [IR_Q2_K] = {80, 82, 0xffff}, [IR_Q3_K] = {108, 0xffff}, [IR_Q4_K] = {0, 2, 0xffff},
-    [IR_Q5_K] = {0, 2, 0xffff}, [IR_Q6_K] = {208, 0xffff},
+    [IR_Q5_K] = {0, 2, 0xffff}, [IR_Q6_K] = {208, 0xffff},    [IR_IQ4_NL] = {0, 0xffff}, [IR_IQ4_XS] = {0, 0xffff},
+    [IR_IQ1_S] = {0, 0xffff},   [IR_IQ2_XXS] = {0, 0xffff},   [IR_IQ2_XS] = {0, 0xffff}, [IR_IQ2_S] = {0, 0xffff},
+    [IR_IQ3_S] = {0, 0xffff},   [IR_IQ3_XXS] = {0, 0xffff},   [IR_TQ1_0] = {52, 0xffff}, [IR_TQ2_0] = {64, 0xffff},
+    [IR_IQ1_M] = {0xffff},      [IR_MXFP4] = {0xffff},        [IR_NVFP4] = {0xffff},
 };
+
+// Scales that are not an f16 in one piece: exponents near 1 and the smallest ones; the top nibbles of four u16, of which the last has sign and exponent.
+static inline void fill_odd_scale(IrDtype dtype, uint8_t *block) {
+    if (dtype == IR_MXFP4) block[0] = (uint8_t)((next_random() % 8 ? 120 : 0) + next_random() % 8);
+    if (dtype == IR_IQ1_M) block[55] = (uint8_t)((block[55] & 15) | (next_random() & 1 ? 0x20 : 0xa0));
+}
 
 static inline void fill_block(IrDtype dtype, uint8_t *block) {
     uint32_t bytes = ir_dtype_info(dtype)->block_bytes;
@@ -45,6 +54,7 @@ static inline void fill_block(IrDtype dtype, uint8_t *block) {
         half = hd_f32_to_f16(next_float() * 0.01f);
         memcpy(block + scales_at[dtype][i], &half, 2);
     }
+    fill_odd_scale(dtype, block);
 }
 
 // Memory that ends where reading is forbidden, as a mapped file may.

@@ -55,7 +55,7 @@ static void put_decoded(HdBuf *text) {
     hd_buf_free(&results);
 }
 
-// Five experts, two per token: SwiGLU of 32 rows on quantised activations, then 24 rows of f32 over the rank rows.
+// Five experts, two per token: SwiGLU of 32 rows on quantised activations, one matrix decoded from native rows, then 24 rows of f32 over the rank rows.
 static void put_experts(HdBuf *text, const char *name, bool planned) {
     const char *plan = planned ? ", %plan" : "", *arg = planned ? ", %p : i32[P]" : "", *arg2 = planned ? ", %p2 : i32[P]" : "";
     hd_buf_printf(text, "  graph @%s {\n", name);
@@ -63,8 +63,8 @@ static void put_experts(HdBuf *text, const char *name, bool planned) {
     put_activations(text, 256, "q8a");
     hd_buf_str(text,
         "    %router = weight \"router\" : f32[5, 256]:r16\n"
-        "    %wg = weight \"gates\" : q4_k[5, 32, 256]:r16\n"
-        "    %wu = weight \"ups\" : q5_k[5, 32, 256]\n"
+        "    %wg = weight \"gates\" : iq3_s[5, 32, 256]\n"
+        "    %wu = weight \"ups\" : q5_k[5, 32, 256]:r16\n"
         "    %wd = weight \"downs\" : f32[5, 24, 32]:r16\n"
         "    %scores = fused %x_f32, %router {kind = matmul} (%s0 : f32[T, 256], %s1 : f32[5, 256]:r16) {\n"
         "      %s2 = linear %s0, %s1 : f32[T, 5]\n"
@@ -81,8 +81,8 @@ static void put_experts(HdBuf *text, const char *name, bool planned) {
             "      yield %m1\n"
             "    } : i32[P]\n");
     hd_buf_printf(text,
-                  "    %%mid = fused %%x_q8a, %%wg, %%wu, %%ids%s {kind = grouped} (%%g0 : q8a[T, 256], %%g1 : q4_k[5, 32, "
-                  "256]:r16, %%g2 : q5_k[5, 32, 256], "
+                  "    %%mid = fused %%x_q8a, %%wg, %%wu, %%ids%s {kind = grouped} (%%g0 : q8a[T, 256], %%g1 : iq3_s[5, 32, "
+                  "256], %%g2 : q5_k[5, 32, 256]:r16, "
                   "%%g3 : i32[T, 2]%s) {\n",
                   plan, arg);
     hd_buf_printf(text, "      %%g4 = grouped_linear %%g0, %%g1, %%g3%s : f32[T, 2, 32]\n", planned ? ", %p" : "");
@@ -112,7 +112,7 @@ static int setup_all(void **state) {
     add_matrix(w, "value", IR_Q8_0, 40, 256);
     for (size_t i = 0; i < HD_COUNT(decoded); i++) add_matrix(w, ir_dtype_info(decoded[i])->name, decoded[i], 24, 256);
     add_matrix(w, "router", IR_F32, 5, 256);
-    add_experts(w, "gates", IR_Q4_K, 5, 5 * 32, 256);
+    add_experts(w, "gates", IR_IQ3_S, 5, 5 * 32, 256);
     add_experts(w, "ups", IR_Q5_K, 5, 5 * 32, 256);
     add_experts(w, "downs", IR_F32, 5, 5 * 24, 32);
     hd_buf_str(&text, "module \"groups\" {\n");
@@ -260,10 +260,6 @@ static void test_refusals(void **state) {
         "      %a3, %a4 = multi_linear %a0, %a1, %a2 : f32[T, 24], f32[T, 1]\n"
         "      %a5 = mul %a3, %a4 : f32[T, 24]\n      yield %a5\n    } : f32[T, 24]\n    return y = %y\n",
         "cpu:native", "joins products of different heights");
-    expect_refusal("    %w = weight \"w\" : iq1_m[24, 256]\n"
-                   "    %y = fused %x_f32, %w {kind = matmul} (%a0 : f32[T, 256], %a1 : iq1_m[24, 256]) {\n"
-                   "      %a2 = linear %a0, %a1 : f32[T, 24]\n      yield %a2\n    } : f32[T, 24]\n    return y = %y\n",
-                   "cpu:native", "there is no decoder for iq1_m weights");
 }
 
 int main(void) {

@@ -2,6 +2,9 @@
 // Packed weights, read back by a slow reader written from the description in codegen/cpu/layout.h, and embedding rows: both give
 // exactly the numbers that ggml's decoders give.
 #include "codegen/cpu/layout.h"
+
+#include <math.h>
+
 #include "tests/unit/matmul_fixture.h"
 
 static Fixture all;
@@ -9,10 +12,13 @@ static Fixture all;
 static const struct { IrDtype dtype; int64_t rows, columns;
 } packed[] = {{IR_F32, 20, 37},   {IR_F16, 20, 37},   {IR_BF16, 20, 37}, {IR_F32, 32, 64},  {IR_F16, 32, 64},
               {IR_BF16, 32, 64},  {IR_Q8_0, 20, 96},  {IR_Q8_0, 32, 64}, {IR_Q4_0, 20, 96}, {IR_Q4_K, 20, 512},
-              {IR_Q5_K, 20, 512}, {IR_Q6_K, 20, 512}, {IR_Q6_K, 48, 256}};
+              {IR_Q5_K, 20, 512}, {IR_Q6_K, 20, 512}, {IR_Q6_K, 48, 256}, {IR_IQ4_NL, 20, 96}, {IR_IQ4_XS, 20, 512},
+              {IR_MXFP4, 20, 96}, {IR_MXFP4, 32, 256}};
 static const struct { IrDtype dtype; int64_t columns; } embedded[] = {
     {IR_F32, 37}, {IR_F16, 37}, {IR_BF16, 37}, {IR_Q4_0, 96}, {IR_Q4_1, 96}, {IR_Q5_0, 96}, {IR_Q5_1, 96}, {IR_Q8_0, 96},
-    {IR_Q2_K, 512}, {IR_Q3_K, 512}, {IR_Q4_K, 512}, {IR_Q5_K, 512}, {IR_Q6_K, 512}};
+    {IR_Q2_K, 512}, {IR_Q3_K, 512}, {IR_Q4_K, 512}, {IR_Q5_K, 512}, {IR_Q6_K, 512}, {IR_IQ4_NL, 96}, {IR_IQ4_XS, 512},
+    {IR_MXFP4, 96}, {IR_NVFP4, 320}, {IR_TQ1_0, 512}, {IR_TQ2_0, 512}, {IR_IQ1_S, 512}, {IR_IQ1_M, 512}, {IR_IQ2_XXS, 512},
+    {IR_IQ2_XS, 512}, {IR_IQ2_S, 512}, {IR_IQ3_XXS, 512}, {IR_IQ3_S, 512}};
 
 static void packed_name(size_t i, char name[40]) {
     snprintf(name, 40, "%s.%lldx%lld", ir_dtype_info(packed[i].dtype)->name, (long long)packed[i].rows,
@@ -62,6 +68,8 @@ static int teardown_all(void **state) {
 
 // ---- the slow reader -----------------------------------------------------------------------------------------------
 
+static const int iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
 static float f16_at(const uint8_t *at) { return hd_f16_to_f32((uint16_t)(at[0] | at[1] << 8)); }
 
 static float plain_value(IrDtype dtype, const uint8_t *panel, int64_t k, int64_t r) {
@@ -72,15 +80,34 @@ static float plain_value(IrDtype dtype, const uint8_t *panel, int64_t k, int64_t
     return hd_bf16_to_f32((uint16_t)(half[0] | half[1] << 8));
 }
 
+// The nibble at element e of a block of 32 whose 4 vectors begin at `quants`.
+static int nibble_at(const uint8_t *quants, int64_t e, int64_t r) {
+    int byte = quants[e % 16 / 4 * 64 + 4 * r + e % 4];
+    return e < 16 ? byte & 15 : byte >> 4;
+}
+
 static float pair_value(IrDtype dtype, const uint8_t *panel, int64_t k, int64_t r) {
     bool eight = dtype == IR_Q8_0;
     const uint8_t *pair = panel + k / 64 * (eight ? 1088 : 576);
     int64_t block = k % 64 / 32, e = k % 32;
     const uint8_t *quants = pair + 64 + block * (eight ? 512 : 256);
-    int64_t l = eight ? e : e % 16;
-    int byte = quants[l / 4 * 64 + 4 * r + l % 4];
-    int q = eight ? byte - 128 : (e < 16 ? byte & 15 : byte >> 4) - 8;
+    int q = eight ? quants[e / 4 * 64 + 4 * r + e % 4] - 128 : nibble_at(quants, e, r) - 8;
+    if (dtype == IR_IQ4_NL) q = iq4[q + 8];
     return (float)q * f16_at(pair + 32 * block + 2 * r);
+}
+
+static float mxfp4_value(const uint8_t *panel, int64_t k, int64_t r) {
+    static const float e2m1[16] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+    const uint8_t *four = panel + k / 128 * 1088;
+    int64_t block = k % 128 / 32;
+    return e2m1[nibble_at(four + 64 + 256 * block, k % 32, r)] * ldexpf(1, four[16 * block + r] - 127);
+}
+
+static float iq4_xs_value(const uint8_t *panel, int64_t k, int64_t r) {
+    const uint8_t *block = panel + k / 256 * 2240;
+    int64_t group = k % 256 / 32;
+    float scale = f16_at(block + 2 * r) * (float)(int8_t)block[64 + 16 * group + r];
+    return scale * (float)iq4[nibble_at(block + 192 + 256 * group, k % 32, r)];
 }
 
 static float q4_or_q5_value(IrDtype dtype, const uint8_t *panel, int64_t k, int64_t r) {
@@ -104,7 +131,9 @@ static float q6_value(const uint8_t *panel, int64_t k, int64_t r) {
 
 static float packed_value(IrDtype dtype, const uint8_t *panel, int64_t k, int64_t r) {
     switch (dtype) {
-    case IR_Q8_0: case IR_Q4_0: return pair_value(dtype, panel, k, r);
+    case IR_Q8_0: case IR_Q4_0: case IR_IQ4_NL: return pair_value(dtype, panel, k, r);
+    case IR_MXFP4: return mxfp4_value(panel, k, r);
+    case IR_IQ4_XS: return iq4_xs_value(panel, k, r);
     case IR_Q4_K: case IR_Q5_K: return q4_or_q5_value(dtype, panel, k, r);
     case IR_Q6_K: return q6_value(panel, k, r);
     default: return plain_value(dtype, panel, k, r);
@@ -167,6 +196,12 @@ static void test_sizes(void **state) {
     assert_int_equal(cg_layout_bytes(IR_F16, IR_LAYOUT_R16, 17, 37), 2 * 38 * 32);
     assert_int_equal(cg_layout_bytes(IR_Q6_K, IR_LAYOUT_R16, 16, 512), 2 * 3392);
     assert_int_equal(cg_layout_bytes(IR_Q5_0, IR_LAYOUT_R16, 16, 512), 0);
+    bool packable[IR_DTYPE_COUNT] = {0};                   // what the passes are told is what there is
+#define IR_PACKED(name) packable[IR_##name] = true;
+#include "ir/targets.def"
+#undef IR_PACKED
+    for (IrDtype t = 0; t < IR_DTYPE_COUNT; t++)
+        assert_int_equal(packable[t], cg_layout_bytes(t, IR_LAYOUT_R16, 16, 512) != 0);
 }
 
 static void test_embedding_is_exact(void **state) {

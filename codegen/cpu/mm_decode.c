@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Panels of the types without a packed form (layout.h), made in thread scratch where they are multiplied.
+//
+// A block of 16 rows at a time: each row is decoded to signed bytes in a stage, its scales go to the panel; then the stage is
+// interleaved. Rows are a loop, not unrolled: decoding one block is code enough.
+#include "codegen/cpu/blocks.h"
+#include "codegen/cpu/mm.h"
+
+enum { VECTOR = 64 };
+
+// Row r's block at `block` to the stage, scales and minima to the pieces of the panel from `pieces` on.
+static void decode_row(KirFn *fn, IrDtype dtype, KirRef block, KirRef r, KirRef stage, KirRef pieces) {
+    const MmFormat *format = mm_format(dtype);
+    int64_t width = ir_dtype_info(dtype)->block, groups = 32 / format->group;
+    KirRef to = kir_at(fn, stage, r, width, 0), scales = kir_at(fn, pieces, r, 4, 0);
+    for (uint32_t first = 0; first < width; first += 16) {
+        CgQuants q = cg_block_quants(fn, dtype, block, first);
+        kir_store(fn, kir_offset_const(fn, to, first), q.quants);
+        if (first % format->group) continue;
+        int64_t at = first / 32 * (int64_t)mm_decoded_bytes(dtype) + VECTOR * (first % 32 / format->group);
+        kir_store(fn, kir_offset_const(fn, scales, at), q.scale);
+        if (format->has_min) kir_store(fn, kir_offset_const(fn, scales, at + VECTOR * groups), q.min);
+    }
+}
+
+// 32 columns of the stage: 8 vectors of unsigned quants.
+static void interleave(KirFn *fn, IrDtype dtype, KirRef stage, KirRef piece) {
+    int64_t width = ir_dtype_info(dtype)->block, bytes = (int64_t)mm_decoded_bytes(dtype);
+    KirRef rows[CG_PANEL_ROWS], words[8];
+    for (int r = 0; r < CG_PANEL_ROWS; r++) rows[r] = kir_load(fn, KIR_T(KIR_I32, 8), kir_offset_const(fn, stage, width * r));
+    mm_interleave(fn, rows, words);
+    for (int w = 0; w < 8; w++)
+        kir_store(fn, kir_offset_const(fn, piece, bytes - 8 * VECTOR + VECTOR * w),
+                  kir_xor(fn, words[w], kir_int(fn, KT_I32x16, 0x80808080)));
+}
+
+void mm_decode(KirFn *fn, IrDtype dtype, KirRef rows, KirRef k, KirRef valid, KirRef stage, KirRef panel) {
+    const IrDtypeInfo *info = ir_dtype_info(dtype);
+    int64_t piece = (int64_t)mm_decoded_bytes(dtype), pieces = info->block / 32;
+    KirRef zero = kir_i64(fn, 0), one = kir_i64(fn, 1), row_bytes = mm_native_row_bytes(fn, dtype, k);
+    KirRef last = kir_sub(fn, valid, one);
+    KirLoop blocks, row, part;
+    kir_for_begin(fn, zero, kir_sdiv(fn, k, kir_i64(fn, info->block)), one, 0, NULL, &blocks);
+    KirRef to = kir_at(fn, panel, blocks.iv, piece * pieces, 0), column = kir_at(fn, rows, blocks.iv, info->block_bytes, 0);
+    kir_for_begin(fn, zero, kir_i64(fn, CG_PANEL_ROWS), one, 0, NULL, &row);
+    KirRef block = kir_offset(fn, column, kir_mul(fn, kir_min(fn, row.iv, last), row_bytes));
+    decode_row(fn, dtype, block, row.iv, stage, to);
+    kir_for_end(fn, &row, NULL);
+    kir_for_begin(fn, zero, kir_i64(fn, pieces), one, 0, NULL, &part);
+    interleave(fn, dtype, kir_at(fn, stage, part.iv, 32, 0), kir_at(fn, to, part.iv, piece, 0));
+    kir_for_end(fn, &part, NULL);
+    kir_for_end(fn, &blocks, NULL);
+}
