@@ -10,8 +10,9 @@
 // segment: one unit per segment, value head and block of value columns (DELTA_CHUNK). A segment's chunks follow those of the
 // segments before it. Rows of a chunk beyond its tokens are not written, and not read.
 //
-// Exponents are sums of g <= 0 and never positive. Those of L are summed one by one, not taken as differences of prefix sums:
-// these lose the small terms beside one strong decay.
+// Exponents are sums of g <= 0 and never positive. None is a difference of prefix sums, which would lose the small terms beside
+// one strong decay: DELTA_PREP sums those of L from j to i and hands g on, DELTA_CHUNK sums c_i from the chunk's beginning and
+// c_m - c_i from its end.
 #include "codegen/cpu/sched.h"
 
 enum { LANES = 16, MAX_CHUNK = 128, ROWS = 4, VECTORS = 2 };
@@ -69,7 +70,7 @@ static void each_columns(KirFn *fn, int64_t n, Columns *body, void *user) {
 
 typedef struct Prep {
     Chunk chunk;
-    KirRef v, g, beta, U, W, P, C;
+    KirRef v, g, beta, U, W, P, G;
     KirRef keys, decays, a;      // scratch: keys transposed [dk][size], running sums [size], row i of A [size]
     KirRef i;                    // the row being made
 } Prep;
@@ -157,7 +158,7 @@ static void prepare_rows(Prep *x) {
     x->i = loop.iv;
     KirRef g = kir_load(fn, KT_F32, token_row(c, x->g, x->i, 1)), beta = kir_load(fn, KT_F32, token_row(c, x->beta, x->i, 1));
     KirRef sum = kir_add(fn, loop.carried[0], g);
-    kir_store(fn, padded_row(c, x->C, x->i, 1), sum);
+    kir_store(fn, padded_row(c, x->G, x->i, 1), g);
     decay_row(x, g, beta);
     Solve u = {x, token_row(c, x->v, x->i, c->dv), beta, x->U, c->dv};
     Solve w = {x, key_row(c, c->k, x->i), kir_mul(fn, beta, kir_exp(fn, sum)), x->W, c->dk};
@@ -231,7 +232,7 @@ HdStatus *cg_cpu_DELTA_PREP(CgGroupBuilder *builder, const IrTarget *target, con
     x.v = cg_operand(build, op->operands[2]), x.g = cg_operand(build, op->operands[3]),
     x.beta = cg_operand(build, op->operands[4]);
     x.U = cg_result(build, op->results[0]), x.W = cg_result(build, op->results[1]), x.P = cg_result(build, op->results[2]),
-    x.C = cg_result(build, op->results[3]);
+    x.G = cg_result(build, op->results[3]);
     x.keys = scratch(build, c->dk * c->size), x.decays = scratch(build, c->size), x.a = scratch(build, c->size);
     KirLoop loop;
     KirRef unit = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop), coord[2];
@@ -254,9 +255,10 @@ HdStatus *cg_cpu_DELTA_PREP(CgGroupBuilder *builder, const IrTarget *target, con
 typedef struct Walk {
     Chunk chunk;
     uint32_t vectors;            // of 16 columns in the block
-    KirRef U, W, P, C, o;        // base addresses
+    KirRef U, W, P, G, o;        // base addresses
     KirRef column, valid;        // first column of the block; columns in its last vector (0: whole)
     KirRef state, news;          // scratch: S [dk][block], N [size][block]
+    KirRef passed, left;         // scratch: e^(c_i) [size], e^(c_m - c_i) [size]
 } Walk;
 
 static int64_t block_width(const Walk *x) { return (int64_t)x->vectors * LANES; }
@@ -310,7 +312,7 @@ static void corrected_values(const Walk *x) {
     for (int r = 0; r < ROWS; r++) i[r] = cg_min(fn, kir_add(fn, loop.iv, kir_i64(fn, r)), last);
     times_state(x, i, acc);
     for (uint32_t r = 0; r < ROWS; r++) {
-        KirRef decay = kir_exp(fn, kir_load(fn, KT_F32, padded_row(c, x->C, i[r], 1)));
+        KirRef decay = number(c, x->passed, i[r]);
         KirRef u = own_columns(x, padded_row(c, x->U, i[r], c->dv)), o = own_columns(x, token_row(c, x->o, i[r], c->dv));
         for (uint32_t v = 0; v < x->vectors; v++) {
             uint32_t at = r * x->vectors + v;
@@ -339,18 +341,36 @@ static void add_own_chunk(const Walk *x) {
     cg_loop_end(fn, &loop);
 }
 
-// N_j *= e^(c_m - c_j); gives e^(c_m).
-static KirRef decay_news(const Walk *x) {
+// Stores the sum of the decays before token i, or with it, as a factor; gives the sum with it.
+static KirRef add_decay(const Walk *x, KirRef i, KirRef sum, KirRef factors, bool with) {
+    KirFn *fn = x->chunk.fn;
+    KirRef next = kir_add(fn, sum, kir_load(fn, KT_F32, padded_row(&x->chunk, x->G, i, 1)));
+    kir_store(fn, kir_at(fn, factors, i, 4, 0), kir_exp(fn, with ? next : sum));
+    return next;
+}
+
+// Fills `passed` and `left`; gives e^(c_m).
+static KirRef chunk_decays(const Walk *x) {
     const Chunk *c = &x->chunk;
     KirFn *fn = c->fn;
-    KirRef last = kir_load(fn, KT_F32, padded_row(c, x->C, kir_sub(fn, c->m, kir_i64(fn, 1)), 1));
     KirLoop loop;
-    KirRef j = cg_loop_begin(fn, kir_i64(fn, 0), c->m, &loop), row = block_row(x, x->news, j);
-    KirRef factor = kir_exp(fn, kir_sub(fn, last, kir_load(fn, KT_F32, padded_row(c, x->C, j, 1))));
+    KirRef next[2], none = kir_float(fn, KT_F32, 0), last = kir_sub(fn, c->m, kir_i64(fn, 1));
+    kir_for_begin(fn, kir_i64(fn, 0), c->m, kir_i64(fn, 1), 2, (KirRef[2]){none, none}, &loop);
+    next[0] = add_decay(x, loop.iv, loop.carried[0], x->passed, true);
+    next[1] = add_decay(x, kir_sub(fn, last, loop.iv), loop.carried[1], x->left, false);
+    kir_for_end(fn, &loop, next);
+    return kir_exp(fn, loop.results[1]);
+}
+
+// N_j *= e^(c_m - c_j)
+static void decay_news(const Walk *x) {
+    const Chunk *c = &x->chunk;
+    KirFn *fn = c->fn;
+    KirLoop loop;
+    KirRef j = cg_loop_begin(fn, kir_i64(fn, 0), c->m, &loop), row = block_row(x, x->news, j), factor = number(c, x->left, j);
     for (uint32_t v = 0; v < x->vectors; v++)
         kir_store(fn, vector_at(x, row, v), kir_mul(fn, kir_load(fn, KT_F32x16, vector_at(x, row, v)), factor));
     cg_loop_end(fn, &loop);
-    return kir_exp(fn, last);
 }
 
 // S = e^(c_m) S + K'N for `count` rows of S from row n on.
@@ -410,9 +430,11 @@ static void emit_unit(Walk *x, KirRef unit) {
     c->first = kir_add(fn, segment.first, loop.iv);
     c->m = cg_min(fn, kir_i64(fn, c->size), kir_sub(fn, segment.count, loop.iv));
     c->row = kir_add(fn, before, loop.iv);
+    KirRef decay = chunk_decays(x);
     corrected_values(x);
     add_own_chunk(x);
-    advance_state(x, decay_news(x));
+    decay_news(x);
+    advance_state(x, decay);
     kir_for_end(fn, &loop, NULL);
     copy_state(x, kir_at(fn, cg_state_base(c->build, c->op->operands[6], segment.slot, segment.plane_out), c->head, matrix, 0),
                true);
@@ -438,8 +460,9 @@ HdStatus *cg_cpu_DELTA_CHUNK(CgGroupBuilder *builder, const IrTarget *target, co
                          &(IrType){.rank = 3, .dims = {cg_type(graph, op->results[0])->dims[0], c->nv, c->dv}},
                          6 * c->dk + c->size);
     x.U = cg_operand(build, op->operands[2]), x.W = cg_operand(build, op->operands[3]), x.P = cg_operand(build, op->operands[4]);
-    x.C = cg_operand(build, op->operands[5]), x.o = cg_result(build, op->results[0]);
+    x.G = cg_operand(build, op->operands[5]), x.o = cg_result(build, op->results[0]);
     x.state = scratch(build, c->dk * block_width(&x)), x.news = scratch(build, c->size * block_width(&x));
+    x.passed = scratch(build, c->size), x.left = scratch(build, c->size);
     KirLoop loop;
     KirRef unit = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop);
     emit_unit(&x, unit);
