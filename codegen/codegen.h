@@ -52,6 +52,10 @@ typedef struct CgOptions {
     const char *dump_dir;        // write every stage of every kernel there; NULL: no
     const char *cache_dir;       // objects by content; NULL: none
     const char *cache_salt;      // what decides an object beside kernel and target: the compiler's build; NULL: its version only
+    // Called with each kernel before it is compiled, in the order of first use, on the calling thread; may change it, which is
+    // how tests break kernels on purpose. NULL: none.
+    void (*visit)(void *user, KirFn *kernel);
+    void *user;
 } CgOptions;
 
 // Compiles every graph of `module` (all in the partitioned, planned, scheduled form). The result does not depend on jobs,

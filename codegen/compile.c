@@ -250,6 +250,7 @@ static HdStatus *compile_kernels(CgGroupBuilder *builder, const IrTarget *target
 {
     size_t count = builder->kernels.len;
     if (!count) return NULL;
+    for (size_t i = 0; options->visit && i < count; i++) options->visit(options->user, builder->kernels.data[i]);
     Job job = {.target = target, .options = options, .kernels = builder->kernels.data, .count = count};
     job.objects = hd_xcalloc(count, sizeof *job.objects);
     job.statuses = hd_xcalloc(count, sizeof(HdStatus *));

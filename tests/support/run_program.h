@@ -28,6 +28,7 @@ typedef struct RunProgram {
     uint8_t *arena;
     uint64_t arena_bytes;
     HeddleStepStatus step_status;
+    float notes[16];             // what kernels wrote before their scratch: only those that a test has changed do (change_kernel.h)
 } RunProgram;
 
 typedef struct RunCall {
@@ -78,14 +79,14 @@ static inline void run_free(RunProgram *run)
 
 static inline HdStatus *run_step(RunProgram *run, const char *class_name, const RunCall *call);
 
-// Compiles the module for `target_name` ("cpu:native"), allocates zeroed state, and runs @load when there is one.
-static inline HdStatus *run_compile(const IrModule *module, const char *target_name, const RunWeight *weights, size_t weight_count, uint32_t slots, uint32_t planes,
-                                    uint32_t context, RunProgram *out_run)
+// Compiles the module for `target_name` ("cpu:native"), allocates zeroed state, and runs @load when there is one. `options` may be NULL.
+static inline HdStatus *run_compile(const IrModule *module, const char *target_name, const CgOptions *options, const RunWeight *weights, size_t weight_count,
+                                    uint32_t slots, uint32_t planes, uint32_t context, RunProgram *out_run)
 {
     IrTarget target;
     memset(out_run, 0, sizeof *out_run);
     HD_TRY(ir_target_parse(target_name, &target));
-    HD_TRY(cg_compile(module, &target, NULL, &out_run->program));
+    HD_TRY(cg_compile(module, &target, options, &out_run->program));
     CgProgram *program = out_run->program;
     out_run->weights = weights, out_run->weight_count = weight_count;
     out_run->slots = slots, out_run->planes = planes, out_run->context = context;
@@ -170,11 +171,14 @@ static inline HdStatus *run_launch(RunProgram *run, const CgLaunch *launch, cons
     *(void **)&kernel = dlsym(run->library, program->kernels.data[launch->kernel].name);
     if (!kernel) return hd_error(HD_INTERNAL, "kernel %s is not in the object", program->kernels.data[launch->kernel].name);
     int64_t units = ir_expr_eval(&program->exprs.data[launch->units], binding);
-    uint8_t *scratch = aligned_alloc(64, (launch->scratch + 127) / 64 * 64);
+    float *notes = aligned_alloc(64, (launch->scratch + sizeof run->notes + 127) / 64 * 64);
+    uint8_t *scratch = (uint8_t *)notes + sizeof run->notes;
+    memset(notes, 0, sizeof run->notes);
     memset(scratch, 0xff, launch->scratch);
     kernel(args, units / 2, units, scratch);
     kernel(args, 0, units / 2, scratch);
-    free(scratch);
+    for (size_t i = 0; i < HD_COUNT(run->notes); i++) run->notes[i] += notes[i];
+    free(notes);
     return NULL;
 }
 

@@ -28,6 +28,7 @@ typedef struct Bench {
 } Bench;
 
 static const char *bench_target = "cpu:native";   // what the tests of this round compile for
+static CgOptions bench_options;                    // and how
 
 static inline void expect_ok(HdStatus *status) {
     if (status) fail_msg("%s", hd_status_message(status));
@@ -108,7 +109,7 @@ static inline Bench bench_open_for(const char *target, const char *text, uint32_
         if (value->kind == IR_VALUE_INPUT && value->index == IR_INPUT_ROPE)
             bench.rope_n = (uint32_t)ir_type_last(&value->type), bench.theta = value->theta;
     }
-    expect_ok(run_compile(bench.module, target, bench.given, bench.weight_count, slots, planes, context, &bench.run));
+    expect_ok(run_compile(bench.module, target, &bench_options, bench.given, bench.weight_count, slots, planes, context, &bench.run));
     bench.run.weights = NULL;   // set before each step: a Bench may be moved
     return bench;
 }

@@ -181,7 +181,7 @@ static inline void open_fixture(Fixture *f, const HdBuf *text) {
         run_place(graph, &(IrBinding){{single ? 1 : TOKENS, 1, 1, 1}});
     }
     expect_ok(
-        run_compile(f->module, f->target ? f->target : "cpu:native", f->weights.run, f->weights.count, 1, 1, TOKENS, &f->run));
+        run_compile(f->module, f->target ? f->target : "cpu:native", NULL, f->weights.run, f->weights.count, 1, 1, TOKENS, &f->run));
     for (int i = 0; i < TOKENS; i++) f->tokens[i] = (int32_t)(next_random() % VOCABULARY);
     f->interp = ir_interp_new(&(IrWeights){&f->weights, weight_rows}, 1, 1, TOKENS);
 }

@@ -1,45 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The gated delta rule against the interpreter: token by token, one token at a time, and by chunks; short and long segments,
 // planes, odd widths.
-#include "tests/unit/group_fixture.h"
-
-enum { MOST = 600 };
-
-#define HEAD "module \"m\" {\n graph @g {\n %tokens = input tokens : i32[T]\n %segments = input segments : i32[S, 8]\n"
-#define EMBED(name, D)                                                                      \
-    "%w" name " = weight \"" name "\" : f32[97, " D "]\n%" name " = fused %tokens, %w" name \
-    " {kind = embed} (%.a: i32[T], %.b: f32[97, " D "])"                                    \
-    "{\n %.c = embed %.a, %.b : f32[T, " D "]\n yield %.c\n } : f32[T, " D "]\n"
-// Normalised rows of heads.
-#define HEADS(name, from, H, d, HD, scale)                                                                              \
-    "%" name " = fused %" from " {kind = rowwise} (%.x: f32[T, " HD "]) {\n %.a = reshape %.x : f32[T, " H ", " d "]\n" \
-    "%.b = l2_norm %.a {eps = 1e-06, scale = " scale "} : f32[T, " H ", " d "]\n yield %.b\n } : f32[T, " H ", " d "]\n"
-// Decays g = -A softplus(a) and strengths beta = sigmoid(b).
-#define GATES(nv, A)                                                                                                        \
-    "%g, %beta = fused %a, %b {kind = rowwise} (%.a: f32[T, " nv "], %.b: f32[T, " nv "]) {\n %.c = softplus %.a : f32[T, " \
-    nv "]\n"                                                                                                                \
-    "%.d = scale %.c {value = -" A "} : f32[T, " nv "]\n %.e = sigmoid %.b : f32[T, " nv "]\n yield %.d, %.e\n } : f32[T, " \
-    nv "], f32[T, " nv "]\n"
-#define SOURCES(nk, nv, dk, dv, KD, VD, A)                                                                                   \
-    HEAD EMBED("q0", KD) EMBED("k0", KD) EMBED("v0", VD) EMBED("a", nv) EMBED("b", nv) HEADS("q", "q0", nk, dk, KD, "0.125") \
-    HEADS("k", "k0", nk, dk, KD, "1") GATES(nv, A) "%s = state \"s\" delta : f32[" nv ", " dk ", " dv "]\n"                  \
-    "%v = fused %v0 {kind = rowwise} (%.x: f32[T, " VD "]) {\n %.a = reshape %.x : f32[T, " nv ", " dv "]\n yield %.a\n"     \
-    "} : f32[T, " nv ", " dv "]\n"
-#define DELTA(op, nk, nv, dk, dv, KD, VD, heads, A)                                                                         \
-    SOURCES(nk, nv, dk, dv, KD, VD, A)                                                                                      \
-    "%o = fused %q, %k, %v, %g, %beta, %s, %segments {kind = delta} (%.q: f32[T, " nk ", " dk "], %.k: f32[T, " nk ", " dk  \
-    "], "                                                                                                                   \
-    "%.v: f32[T, " nv ", " dv "], %.g: f32[T, " nv "], %.b: f32[T, " nv "], %.s: f32[" nv ", " dk ", " dv                   \
-    "], %.t: i32[S, 8]) {\n"                                                                                                \
-    "%.o = " op " %.q, %.k, %.v, %.g, %.b, %.s, %.t {heads = " heads "} : f32[T, " nv ", " dv "]\n yield %.o\n } : f32[T, " \
-    nv ", " dv "]\n"                                                                                                        \
-    "return o = %o\n }\n}\n"
-
-static int32_t *some_tokens(int32_t from) {
-    static int32_t tokens[MOST];
-    for (int32_t t = 0; t < MOST; t++) tokens[t] = ((t + from) * 31 + (t + from) / 7) % 97;
-    return tokens;
-}
+#include "tests/unit/delta_fixture.h"
 
 // Two calls with company; planes change from call to call.
 static void check_with(const char *text, int32_t count, double most) {
@@ -108,24 +70,6 @@ static void test_splits(void **state) {
 
 // ---- chunks ----------------------------------------------------------------------------------------------------
 
-#define CHUNKS(size, nk, nv, dk, dv, KD, VD, heads, A)                                                                        \
-    SOURCES(nk, nv, dk, dv, KD, VD, A) "dim E = " size "*S + " size "*ceil(T/" size ")\n"                                     \
-    "%U, %W, %P, %C = fused %q, %k, %v, %g, %beta, %segments {kind = delta_prep} (%.q: f32[T, " nk ", " dk "], %.k: f32[T, "  \
-    nk ", " dk "], "                                                                                                          \
-    "%.v: f32[T, " nv ", " dv "], %.g: f32[T, " nv "], %.b: f32[T, " nv "], %.t: i32[S, 8]) {\n"                              \
-    "%.1, %.2, %.3, %.4 = delta.chunk_prep %.q, %.k, %.v, %.g, %.b, %.t {heads = " heads ", chunk = " size "} : f32[E, " nv   \
-    ", " dv "], f32[E, " nv ", "                                                                                              \
-    dk "], f32[E, " nv ", " size "], f32[E, " nv "]\n yield %.1, %.2, %.3, %.4\n } : f32[E, " nv ", " dv "], f32[E, " nv ", " \
-    dk "], f32[E, " nv ", "                                                                                                   \
-    size "], f32[E, " nv "]\n"                                                                                                \
-    "%o = fused %q, %k, %U, %W, %P, %C, %s, %segments {kind = delta_chunk} (%.q: f32[T, " nk ", " dk "], %.k: f32[T, " nk     \
-    ", " dk "], "                                                                                                             \
-    "%.1: f32[E, " nv ", " dv "], %.2: f32[E, " nv ", " dk "], %.3: f32[E, " nv ", " size "], %.4: f32[E, " nv "], %.s: f32[" \
-    nv ", " dk ", " dv "], "                                                                                                  \
-    "%.t: i32[S, 8]) {\n %.o = delta.chunk_scan %.q, %.k, %.1, %.2, %.3, %.4, %.s, %.t {heads = " heads ", chunk = " size     \
-    "} : f32[T, " nv ", " dv "]\n"                                                                                            \
-    "yield %.o\n } : f32[T, " nv ", " dv "]\n return o = %o\n }\n}\n"
-
 static void test_chunks(void **state) {
     (void)state;
     check_with(CHUNKS("16", "2", "4", "32", "32", "64", "128", "mod", "0.3"), 40, 2e-13);
@@ -134,41 +78,34 @@ static void test_chunks(void **state) {
     check_with(CHUNKS("16", "1", "1", "32", "32", "32", "32", "mod", "80"), 64, 2e-13);
 }
 
-// Against the token scan, over the lengths at which chunks end; decays from weak ones to A = -16 with dt = 5.
+static void check_against_scan(Bench *chunks, Bench *scan, const Decays *decays, int32_t count) {
+    const int32_t segments[1][8] = {{0, 0, 0, count}};
+    BenchCall call = {segments, 1, some_tokens(0), NULL, 0};
+    set_decays(chunks, decays);
+    set_decays(scan, decays);
+    bench_check(chunks, &call, "o", 2e-13);
+    bench_run_interp(scan, &call);
+    uint64_t values;
+    const float *want = ir_interp_result(scan->interp, "o", &values);
+    double error = run_nmse(bench_result(chunks, "o"), want, values);
+    if (!(error <= 2e-13)) fail_msg("%s, %d tokens: NMSE %g", decays->what, count, error);
+}
+
+// Against the token scan in float64, over the lengths at which chunks end.
 static void test_chunks_and_scan(void **state) {
     (void)state;
     static const int32_t counts[] = {1, 2, 15, 16, 17, 63, 64, 65, 130};
-    static const char *const texts[][2] = {
-        {CHUNKS("64", "2", "4", "32", "32", "64", "128", "mod", "0.1"), DELTA("delta.scan", "2", "4", "32", "32", "64", "128",
-        "mod", "0.1")},
-        {CHUNKS("16", "2", "4", "32", "32", "64", "128", "mod", "16"), DELTA("delta.scan", "2", "4", "32", "32", "64", "128",
-        "mod", "16")},
-        {CHUNKS("32", "2", "4", "32", "32", "64", "128", "mod", "16"), DELTA("delta.scan", "2", "4", "32", "32", "64", "128",
-        "mod", "16")},
-    };
-    static const double most = 2e-13;
-    for (size_t form = 0; form < HD_COUNT(texts); form++) {
-        Bench chunks = bench_open(texts[form][0], 1, 1, MOST, MOST, 1), scan = bench_open(texts[form][1], 1, 1, MOST, MOST, 1);
-        uint64_t n, m;
-        float *a = bench_values(&chunks, "a", &n), *same = bench_values(&scan, "a", &m);
-        for (uint64_t i = 0; i < n && form == 1; i++) a[i] = same[i] = a[i] + 5;
-        for (uint64_t i = 0; i < n && form == 2; i++)
-            a[i] = same[i] = i % 11 == 0 ? 5 : -8 + a[i]; // few strong decays among weak ones
-        for (size_t i = 0; i < HD_COUNT(counts); i++) {
-            int32_t segments[1][8] = {{0, 0, 0, counts[i]}};
-            BenchCall call = {(const int32_t (*)[8])segments, 1, some_tokens(0), NULL, 0};
-            bench_reset(&chunks);
-            bench_reset(&scan);
-            bench_check(&chunks, &call, "o", most);
-            bench_run_interp(&scan, &call);
-            uint64_t count;
-            const float *want = ir_interp_result(scan.interp, "o", &count);
-            double error = run_nmse(bench_result(&chunks, "o"), want, count);
-            if (!(error <= most)) fail_msg("form %d, %d tokens: NMSE %g", (int)form, counts[i], error);
-        }
+    static const char *const texts[] = {CHUNKS("16", "2", "4", "32", "32", "64", "128", "mod", "16"),
+                                        CHUNKS("32", "2", "4", "32", "32", "64", "128", "mod", "16"),
+                                        CHUNKS("64", "2", "4", "32", "32", "64", "128", "mod", "16")};
+    Bench scan = bench_open(DELTA("delta.scan", "2", "4", "32", "32", "64", "128", "mod", "16"), 1, 1, MOST, MOST, 1);
+    for (size_t i = 0; i < HD_COUNT(texts); i++) {
+        Bench chunks = bench_open(texts[i], 1, 1, MOST, MOST, 1);
+        for (size_t d = 0; d < HD_COUNT(all_decays); d++)
+            for (size_t n = 0; n < HD_COUNT(counts); n++) check_against_scan(&chunks, &scan, &all_decays[d], counts[n]);
         bench_close(&chunks);
-        bench_close(&scan);
     }
+    bench_close(&scan);
 }
 
 static const struct CMUnitTest tests[] = {
