@@ -16,7 +16,6 @@
 #include "codegen/cpu/sched.h"
 
 enum { LANES = 16, MAX_CHUNK = 128, ROWS = 4, VECTORS = 2 };
-#define LOWEST -1e30f   // e^LOWEST is 0
 
 typedef struct Chunk {
     CgBuild *build;
@@ -75,14 +74,11 @@ typedef struct Prep {
     KirRef i;                    // the row being made
 } Prep;
 
-// Keys with tokens as lanes, zero beyond m.
+// Keys with tokens as lanes; lanes beyond m hold anything.
 static void transpose_keys(const Prep *x) {
     const Chunk *c = &x->chunk;
     KirFn *fn = c->fn;
     KirLoop loop, inner;
-    kir_for_begin(fn, kir_i64(fn, 0), kir_i64(fn, c->dk * c->size), kir_i64(fn, LANES), 0, NULL, &loop);
-    kir_store(fn, kir_at(fn, x->keys, loop.iv, 4, 0), kir_float(fn, KT_F32x16, 0));
-    kir_for_end(fn, &loop, NULL);
     KirRef i = cg_loop_begin(fn, kir_i64(fn, 0), c->m, &loop);
     KirRef row = key_row(c, c->k, i), column = kir_at(fn, x->keys, i, 4, 0);
     KirRef n = cg_loop_begin(fn, kir_i64(fn, 0), kir_i64(fn, c->dk), &inner);
@@ -108,7 +104,8 @@ static void row_products(const Products *p, KirRef *out_kk, KirRef *out_qk) {
     *out_qk = loop.results[1];
 }
 
-// Row i of A (in scratch) and P, 16 tokens j at a time. The running sums become those that end at token i.
+// Row i of A (in scratch) and P, 16 tokens j at a time. The running sums become those that end at token i; they are 0 from j = i
+// on, where A is not read and P is 0 beyond the diagonal.
 static void decay_row(const Prep *x, KirRef g, KirRef beta) {
     const Chunk *c = &x->chunk;
     KirFn *fn = c->fn;
@@ -121,10 +118,10 @@ static void decay_row(const Prep *x, KirRef g, KirRef beta) {
     KirRef before = kir_cmp(fn, KIR_LT, token, i), sums = kir_at(fn, x->decays, loop.iv, 4, 0);
     KirRef sum = kir_select(fn, before, kir_add(fn, kir_load(fn, KT_F32x16, sums), g), zero);
     kir_store(fn, sums, sum);
-    KirRef decay = kir_exp(fn, kir_select(fn, kir_cmp(fn, KIR_LE, token, i), sum, kir_float(fn, KT_F32x16, LOWEST)));
+    KirRef decay = kir_exp(fn, sum);
     row_products(&p, &kk, &qk);
     KirRef a = kir_mul(fn, kir_mul(fn, kk, beta), decay);
-    kir_store(fn, kir_at(fn, x->a, loop.iv, 4, 0), kir_select(fn, before, a, zero));
+    kir_store(fn, kir_at(fn, x->a, loop.iv, 4, 0), a);
     kir_store(fn, kir_at(fn, to, loop.iv, 4, 0), kir_select(fn, kir_cmp(fn, KIR_LE, token, i), kir_mul(fn, qk, decay), zero));
     kir_for_end(fn, &loop, NULL);
 }
@@ -309,7 +306,7 @@ static void corrected_values(const Walk *x) {
     KirLoop loop;
     KirRef i[ROWS], acc[2 * ROWS * VECTORS], last = kir_sub(fn, c->m, kir_i64(fn, 1));
     kir_for_begin(fn, kir_i64(fn, 0), c->m, kir_i64(fn, ROWS), 0, NULL, &loop);
-    for (int r = 0; r < ROWS; r++) i[r] = cg_min(fn, kir_add(fn, loop.iv, kir_i64(fn, r)), last);
+    for (int r = 0; r < ROWS; r++) i[r] = r ? cg_min(fn, kir_add(fn, loop.iv, kir_i64(fn, r)), last) : loop.iv;
     times_state(x, i, acc);
     for (uint32_t r = 0; r < ROWS; r++) {
         KirRef decay = number(c, x->passed, i[r]);

@@ -40,7 +40,7 @@ enum { MOST = 600 };   // tokens of a call
 
 #define CHUNKS(size, nk, nv, dk, dv, KD, VD, heads, A)                                                                        \
     SOURCES(nk, nv, dk, dv, KD, VD, A) "dim E = " size "*S + " size "*ceil(T/" size ")\n"                                     \
-    "%U, %W, %P, %C = fused %q, %k, %v, %g, %beta, %segments {kind = delta_prep} (%.q: f32[T, " nk ", " dk "], %.k: f32[T, "  \
+    "%U, %W, %P, %G = fused %q, %k, %v, %g, %beta, %segments {kind = delta_prep} (%.q: f32[T, " nk ", " dk "], %.k: f32[T, "  \
     nk ", " dk "], "                                                                                                          \
     "%.v: f32[T, " nv ", " dv "], %.g: f32[T, " nv "], %.b: f32[T, " nv "], %.t: i32[S, 8]) {\n"                              \
     "%.1, %.2, %.3, %.4 = delta.chunk_prep %.q, %.k, %.v, %.g, %.b, %.t {heads = " heads ", chunk = " size "} : f32[E, " nv   \
@@ -48,18 +48,64 @@ enum { MOST = 600 };   // tokens of a call
     dk "], f32[E, " nv ", " size "], f32[E, " nv "]\n yield %.1, %.2, %.3, %.4\n } : f32[E, " nv ", " dv "], f32[E, " nv ", " \
     dk "], f32[E, " nv ", "                                                                                                   \
     size "], f32[E, " nv "]\n"                                                                                                \
-    "%o = fused %q, %k, %U, %W, %P, %C, %s, %segments {kind = delta_chunk} (%.q: f32[T, " nk ", " dk "], %.k: f32[T, " nk     \
+    "%o = fused %q, %k, %U, %W, %P, %G, %s, %segments {kind = delta_chunk} (%.q: f32[T, " nk ", " dk "], %.k: f32[T, " nk     \
     ", " dk "], "                                                                                                             \
     "%.1: f32[E, " nv ", " dv "], %.2: f32[E, " nv ", " dk "], %.3: f32[E, " nv ", " size "], %.4: f32[E, " nv "], %.s: f32[" \
     nv ", " dk ", " dv "], "                                                                                                  \
     "%.t: i32[S, 8]) {\n %.o = delta.chunk_scan %.q, %.k, %.1, %.2, %.3, %.4, %.s, %.t {heads = " heads ", chunk = " size     \
     "} : f32[T, " nv ", " dv "]\n"                                                                                            \
-    "yield %.o\n } : f32[T, " nv ", " dv "]\n return o = %o\n }\n}\n"
+    "yield %.o\n } : f32[T, " nv ", " dv "]\n return o = %o, U = %U, W = %W, P = %P, G = %G\n }\n}\n"
 
 static inline int32_t *some_tokens(int32_t from) {
     static int32_t tokens[MOST];
     for (int32_t t = 0; t < MOST; t++) tokens[t] = ((t + from) * 31 + (t + from) / 7) % 97;
     return tokens;
+}
+
+// ---- what delta.chunk_prep has made ----------------------------------------------------------------------------
+
+// Marks the padded rows that have a token; returns how many rows there are.
+static inline int64_t rows_with_tokens(const BenchCall *call, int64_t size, bool *out_has) {
+    int64_t row = 0;
+    for (uint32_t i = 0; i < call->segment_count; i++) {
+        int64_t count = call->segments[i][3];
+        for (int64_t t = 0; t < count; t++) out_has[row + t] = true;
+        row += hd_ceil_div(count, size) * size;
+    }
+    return size * (hd_ceil_div(bench_token_count(call), size) + call->segment_count);
+}
+
+// The worst NMSE of U, W, P and G over the rows that have a token; infinite if a row without one was written.
+static inline double prepared_nmse(const Bench *bench, const BenchCall *call, int64_t size) {
+    static const char *const names[] = {"U", "W", "P", "G"};
+    bool has[2 * MOST] = {false};
+    int64_t rows = rows_with_tokens(call, size, has);
+    double worst = 0;
+    for (size_t n = 0; n < HD_COUNT(names); n++) {
+        uint64_t count;
+        const float *want = ir_interp_result(bench->interp, names[n], &count), *got = bench_result(bench, names[n]);
+        uint64_t width = count / (uint64_t)rows, used = 0;
+        float *a = malloc(count * sizeof *a), *b = malloc(count * sizeof *b);
+        for (int64_t r = 0; r < rows; r++, got += width, want += width) {
+            for (uint64_t i = 0; i < width && !has[r]; i++)
+                if (memcmp(&got[i], "\xff\xff\xff\xff", 4)) worst = INFINITY;
+            if (!has[r]) continue;
+            memcpy(a + used, got, width * sizeof *a);
+            memcpy(b + used, want, width * sizeof *b);
+            used += width;
+        }
+        double error = run_nmse(a, b, used);
+        if (!(error <= worst)) worst = error;
+        free(a);
+        free(b);
+    }
+    return worst;
+}
+
+// A sum c of decays that is rounded to float32 gives e^c, and with it W, a relative error of up to |c| 6e-8, hence the bound.
+static inline void check_prepared(const Bench *bench, const BenchCall *call, int64_t size) {
+    double error = prepared_nmse(bench, call, size);
+    if (!(error <= 1e-10)) fail_msg("delta.chunk_prep: NMSE %g", error);
 }
 
 // ---- decays ----------------------------------------------------------------------------------------------------
