@@ -13,12 +13,13 @@ import numpy as np
 import gguf
 from gguf import GGMLQuantizationType as T
 
+HEADS = dict(head=256, nk=16, dk=128)   # channels of an attention head; key heads of the delta net and their channels
 SIZES = {  # layers, hidden, feed-forward, query heads, cache heads, value heads of the delta net, tied; experts: count, used, width
-    "0.8b": dict(layers=24, D=1024, F=3584, H=8, Hkv=2, nv=16, tied=True),
-    "4b": dict(layers=32, D=2560, F=9216, H=16, Hkv=4, nv=32, tied=True),
-    "35b-a3b": dict(layers=40, D=2048, F=512, H=16, Hkv=2, nv=32, tied=False, experts=256, used=8),
+    "0.8b": dict(HEADS, layers=24, D=1024, F=3584, H=8, Hkv=2, nv=16, tied=True),
+    "4b": dict(HEADS, layers=32, D=2560, F=9216, H=16, Hkv=4, nv=32, tied=True),
+    "35b-a3b": dict(HEADS, layers=40, D=2048, F=512, H=16, Hkv=2, nv=32, tied=False, experts=256, used=8),
 }
-HEAD, NK, DK, KERNEL = 256, 16, 128, 4
+KERNEL = 4
 
 
 def more_bits(i, n):
@@ -68,13 +69,14 @@ class Model:
         w.add_name(f"random {a}")
         for key, value in dict(block_count=self.layers, context_length=262144, embedding_length=s["D"], full_attention_interval=4).items():
             w.add_uint32(f"{a}.{key}", value)
-        for key, value in {"head_count": s["H"], "head_count_kv": s["Hkv"], "key_length": HEAD, "value_length": HEAD}.items():
+        for key, value in {"head_count": s["H"], "head_count_kv": s["Hkv"], "key_length": s["head"], "value_length": s["head"]}.items():
             w.add_uint32(f"{a}.attention.{key}", value)
         w.add_float32(f"{a}.attention.layer_norm_rms_epsilon", 1e-6)
         w.add_float32(f"{a}.rope.freq_base", 1e7)
-        w.add_uint32(f"{a}.rope.dimension_count", 64)
-        w.add_array(f"{a}.rope.dimension_sections", [11, 11, 10, 0])
-        for key, value in dict(conv_kernel=KERNEL, state_size=DK, group_count=NK, time_step_rank=s["nv"], inner_size=s["nv"] * DK).items():
+        pairs = s["head"] // 8                              # a quarter of the channels turns
+        w.add_uint32(f"{a}.rope.dimension_count", 2 * pairs)
+        w.add_array(f"{a}.rope.dimension_sections", [(pairs + 2) // 3, (pairs + 1) // 3, pairs // 3, 0])
+        for key, value in dict(conv_kernel=KERNEL, state_size=s["dk"], group_count=s["nk"], time_step_rank=s["nv"], inner_size=s["nv"] * s["dk"]).items():
             w.add_uint32(f"{a}.ssm.{key}", value)
         if self.moe:
             for key, value in dict(expert_count=s["experts"], expert_used_count=s["used"], expert_feed_forward_length=s["F"], expert_shared_feed_forward_length=s["F"]).items():
@@ -120,25 +122,25 @@ class Model:
 
     def attention(self, i):
         s = self.s
-        self.matrix(i, "attn_q", s["H"] * 2 * HEAD, s["D"])
-        self.matrix(i, "attn_k", s["Hkv"] * HEAD, s["D"])
-        self.matrix(i, "attn_v", s["Hkv"] * HEAD, s["D"])
-        self.matrix(i, "attn_output", s["D"], s["H"] * HEAD)
-        self.vector(i, "attn_q_norm.weight", HEAD, 0.8, 1.2)
-        self.vector(i, "attn_k_norm.weight", HEAD, 0.8, 1.2)
+        self.matrix(i, "attn_q", s["H"] * 2 * s["head"], s["D"])
+        self.matrix(i, "attn_k", s["Hkv"] * s["head"], s["D"])
+        self.matrix(i, "attn_v", s["Hkv"] * s["head"], s["D"])
+        self.matrix(i, "attn_output", s["D"], s["H"] * s["head"])
+        self.vector(i, "attn_q_norm.weight", s["head"], 0.8, 1.2)
+        self.vector(i, "attn_k_norm.weight", s["head"], 0.8, 1.2)
 
     def delta_net(self, i):
         s = self.s
-        channels = 2 * NK * DK + s["nv"] * DK
+        channels = (2 * s["nk"] + s["nv"]) * s["dk"]
         self.matrix(i, "attn_qkv", channels, s["D"])
-        self.matrix(i, "attn_gate", s["nv"] * DK, s["D"])
+        self.matrix(i, "attn_gate", s["nv"] * s["dk"], s["D"])
         self.matrix(i, "ssm_alpha", s["nv"], s["D"])
         self.matrix(i, "ssm_beta", s["nv"], s["D"])
         self.add(f"blk.{i}.ssm_conv1d.weight", T.F32, (channels, KERNEL), 0.5)
         self.vector(i, "ssm_a", s["nv"], -8, -0.01)
         self.vector(i, "ssm_dt.bias", s["nv"], -4, 0)
-        self.vector(i, "ssm_norm.weight", DK, 0.8, 1.2)
-        self.matrix(i, "ssm_out", s["D"], s["nv"] * DK)
+        self.vector(i, "ssm_norm.weight", s["dk"], 0.8, 1.2)
+        self.matrix(i, "ssm_out", s["D"], s["nv"] * s["dk"])
 
     def feed_forward(self, i):
         s, D, F = self.s, self.s["D"], self.s["F"]

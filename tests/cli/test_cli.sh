@@ -26,8 +26,9 @@ $tiny/tiny-dense-q8_0.gguf tiny-dense-q8_0 2.1e-5
 $tiny/tiny-dense-q4_k_m.gguf tiny-dense-q4_k_m 2.6e-5
 $tiny/tiny-moe-q8_0.gguf tiny-moe-q8_0 1.50e-4
 $tiny/tiny-moe-q4_k_m.gguf tiny-moe-q4_k_m 1.56e-4
-$models/h2-gqa4.gguf h2-gqa4 1e-10 --set delta-net{form=wy,chunk=16}
-$models/h2-gqa4.gguf h2-gqa4 1e-10 --set delta-net{form=wy,chunk=64}
+$models/decay-strong.gguf decay-strong 1e-10 --set delta-net{form=wy,chunk=16}
+$models/decay-mixed.gguf decay-mixed 1e-10 --set delta-net{form=wy,chunk=32} --split 1,15,48,66
+$models/h2-gqa4.gguf h2-gqa4 1e-10 --set delta-net{form=wy,chunk=64} --set specialise{rows=512}
 $models/h1-mha-tied.gguf h1-mha-tied 1e-11 --target cpu:x86-64-v2
 LIST
 
@@ -43,6 +44,16 @@ for name in h1-mha-tied h2-gqa4 h3-head256 moe-e16-k4; do
     [ -n "$wy" ] && [ "$wy" != "$base" ]
     check $? "$name: the chunked form has bits of its own"
 done
+
+# kernels of the chunked form: in its modules, and in no others
+for form in scan wy; do
+    "$heddle" compile "$models/decay-mixed.gguf" --set "delta-net{form=$form}" -o "$work/$form.hdl" 2>/dev/null
+    "$heddle" inspect "$work/$form.hdl" --kernels >"$work/$form"
+done
+[ "$(grep -cE ' 3 x delta_(prep|chunk)_' "$work/wy")" -eq 4 ] && ! grep -q delta_scan_ "$work/wy"
+check $? "a module in chunks lists delta_prep and delta_chunk for three layers in two step classes"
+[ "$(grep -cE ' 3 x delta_scan_' "$work/scan")" -eq 2 ] && ! grep -qE 'delta_(prep|chunk)_' "$work/scan"
+check $? "a module by tokens lists delta_scan and no kernels of chunks"
 
 # equal modules: number of jobs, folder, and a header without its data
 "$heddle" compile "$models/h1-mha-tied.gguf" -o "$work/a.hdl" -j 1 2>/dev/null

@@ -162,8 +162,8 @@ static inline void kc_apply(KirFn *fn, KirOp *op, KcChange change) {
     }
 }
 
-// Applies mutation `number` of the kernel; or (number < 0) changes nothing and lists all mutations, a line for each, such as "bound
-// of cmp 3" for the third cmp of the text outside exponentials.
+// Applies mutation `number` of the kernel; or (number < 0) changes nothing and lists all mutations, a line for each, such as
+// "bound of cmp 3" for the third cmp of the text outside exponentials.
 static inline void kc_mutate(KirFn *fn, int64_t number, HdBuf *out_list) {
     uint32_t exp_length = kc_exp_length();
     int64_t count = 0, of_kind[KIR_OP_COUNT] = {0};
@@ -178,8 +178,8 @@ static inline void kc_mutate(KirFn *fn, int64_t number, HdBuf *out_list) {
             KcChange change = (KcChange)c;
             if (!kc_applies(fn, &ops, op, change)) continue;
             if (count++ == number) kc_apply(fn, op, change);
-            if (number < 0)
-                hd_buf_printf(out_list, "%s of %s %lld\n", kc_change_name(change), kir_op_name(kind), (long long)of_kind[kind]);
+            if (number >= 0) continue;
+            hd_buf_printf(out_list, "%s of %s %lld\n", kc_change_name(change), kir_op_name(kind), (long long)of_kind[kind]);
         }
         if (is_exp) i += exp_length - 1;
     }

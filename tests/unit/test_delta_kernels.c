@@ -4,8 +4,8 @@
 #include "tests/unit/delta_fixture.h"
 
 #include "tests/support/change_kernel.h"
+#include "tests/support/folder.h"
 
-#include <dirent.h>
 #include <sys/wait.h>
 
 static bool named(const KirFn *kernel, const char *prefix) { return !strncmp(kir_name(kernel), prefix, strlen(prefix)); }
@@ -23,15 +23,6 @@ static const int32_t calls[CALLS][SEGMENTS][8] = {{{2, 0, 0, 67, 0, 1}, {0, 0, 6
                                                   {{0, 3, 0, 37, 0, 1}, {2, 67, 37, 0, 1, 0}, {1, 33, 37, 64, 0, 1}}};
 
 static BenchCall call_number(int i) { return (BenchCall){calls[i], SEGMENTS, some_tokens(5 * i), NULL, 0}; }
-
-static void remove_folder(const char *path) {
-    DIR *folder = opendir(path);
-    assert_non_null(folder);
-    for (struct dirent *entry; (entry = readdir(folder));)
-        if (entry->d_name[0] != '.') unlinkat(dirfd(folder), entry->d_name, 0);
-    closedir(folder);
-    rmdir(path);
-}
 
 // ---- mutations -------------------------------------------------------------------------------------------------
 
@@ -113,7 +104,7 @@ static void test_mutants_are_noticed(void **state) {
     bench_options = (CgOptions){.jobs = 1, .cache_dir = mkdtemp(folder)};     // what is not changed is compiled once
     check_mutants("delta_prep", 50);
     check_mutants("delta_chunk", 80);
-    remove_folder(folder);
+    assert_int_equal(remove_folder(folder), 0);
 }
 
 // ---- exponentials ----------------------------------------------------------------------------------------------
@@ -173,5 +164,6 @@ static void test_exponents_are_not_positive(void **state) {
     }
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(test_exponents_are_not_positive), cmocka_unit_test(test_mutants_are_noticed)};
+static const struct CMUnitTest tests[] = {cmocka_unit_test(test_exponents_are_not_positive),
+                                          cmocka_unit_test(test_mutants_are_noticed)};
 int main(void) { return cmocka_run_group_tests(tests, NULL, NULL); }
