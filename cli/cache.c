@@ -203,7 +203,7 @@ HdStatus *cmd_cache(CliOptions *options)
     Entries entries = {0};
     bool clearing = !strcmp(options->operand, "clear");
     if (!clearing && strcmp(options->operand, "list"))
-        return hd_error(HD_USAGE, "heddle cache %s: expected list or clear", options->operand);
+        return hd_error(HD_USAGE, "%s: expected list or clear", options->operand);
     HdStatus *status = cache_folder(&folder);
     if (!status) status = read_entries(folder.data, &entries);
     if (!status && clearing) status = clear(folder.data, &entries);

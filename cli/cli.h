@@ -27,6 +27,7 @@ typedef struct CliOptions {
     CliCommand command;
     const char *operand;             // MODEL.gguf, FILE, list or clear
 #define TEXT CliText
+#define WORD CliText
 #define FLAG CliFlag
 #define NUMBER CliNumber
 #define REAL CliReal
@@ -35,6 +36,7 @@ typedef struct CliOptions {
 #include "cli/options.def"
 #undef OPTION
 #undef TEXT
+#undef WORD
 #undef FLAG
 #undef NUMBER
 #undef REAL

@@ -26,7 +26,7 @@ HdStatus *cmd_compile(CliOptions *options)
 {
     HeddleCompileOptions compile = cli_compile_options(options);
     HdBuf module = {0};
-    if (!options->output) return hd_error(HD_USAGE, "heddle compile: -o MODULE.hdl is missing");
+    if (!options->output || !options->output[0]) return hd_error(HD_USAGE, "the module's name is missing; give -o MODULE.hdl");
     HD_TRY(compiler_check(&compile));
     HD_TRY(compiler_compile(options->operand, &compile, &module));
     HdStatus *status = hd_write_file(options->output, module.data, module.len);

@@ -100,7 +100,7 @@ HdStatus *cmd_perplexity(CliOptions *options)
     uint32_t count = 0;
     HeddleTokenizer *tokenizer = NULL;
     HeddleCompileOptions compile = cli_compile_options(options);
-    if (!options->file) return hd_error(HD_USAGE, "heddle perplexity: a text is missing; give -f FILE");
+    if (!options->file) return hd_error(HD_USAGE, "a text is missing; give -f FILE");
     HD_TRY(cli_read_text(options->file, &text));
     HdStatus *status = cli_load(options, &compile, &model);
     if (!status) {

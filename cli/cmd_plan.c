@@ -142,7 +142,6 @@ HdStatus *cmd_plan(CliOptions *options)
     Plan plan = {.model = options->operand};
     HeddleCompileOptions compile = cli_compile_options(options);
     const char *format = options->format ? options->format : "text";
-    if (strcmp(format, "text") && strcmp(format, "json")) return hd_error(HD_USAGE, "-o %s: expected text or json", format);
     HD_TRY(cli_open_module(options, &compile, &module));
     HdStatus *status = make_plan(options, module, &plan);
     if (!status) (!strcmp(format, "json") ? print_json : print_text)(&plan);

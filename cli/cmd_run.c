@@ -10,10 +10,11 @@ enum { DEFAULT_PREDICT = 128 };
 static HdStatus *read_prompt(const CliOptions *options, HdBuf *out_text)
 {
     if (options->prompt && options->file)
-        return hd_error(HD_USAGE, "heddle run: -p and -f both give a prompt: leave out one of the two");
-    if (options->prompt) return hd_buf_str(out_text, options->prompt), NULL;
-    if (!options->file) return hd_error(HD_USAGE, "heddle run: a prompt is missing; give -p TEXT or -f FILE");
-    return cli_read_text(options->file, out_text);
+        return hd_error(HD_USAGE, "-p and -f both give a prompt: leave out one of the two");
+    if (!options->prompt && !options->file) return hd_error(HD_USAGE, "a prompt is missing; give -p TEXT or -f FILE");
+    if (options->prompt) hd_buf_str(out_text, options->prompt);
+    else HD_TRY(cli_read_text(options->file, out_text));
+    return out_text->len ? NULL : hd_error(HD_USAGE, "the prompt is empty; give at least one character");
 }
 
 // ---- output ----------------------------------------------------------------------------------------------------
@@ -55,6 +56,7 @@ static HdStatus *run_tokens(const CliOptions *options, Generator *generator, con
     Printer printer = {.options = options};
     GenerateStats stats;
     uint64_t limit = options->predict == CLI_UNSET ? DEFAULT_PREDICT : (uint64_t)options->predict;
+    HD_TRY(generate_check_room(generator, count));
     if (options->ids) printf("["), generator->emit_id = print_id;
     else generator->emit = print_text;
     generator->user = &printer;
@@ -80,8 +82,7 @@ static HdStatus *run_prompt(const CliOptions *options, CliModel *model, const He
     generator.vocab = info.vocab;
     HD_TRY(cli_sampling(options, model->weights, &sampling));
     HD_TRY(heddle_tokenize(tokenizer, text->data ? text->data : "", text->len, true, &ids, &count));
-    HdStatus *status = count ? NULL : hd_error(HD_USAGE, "heddle run: the prompt is empty; give at least one character");
-    if (!status) status = heddle_session_create(model->model, &how, &generator.session);
+    HdStatus *status = heddle_session_create(model->model, &how, &generator.session);
     if (!status) status = heddle_sampler_create(&sampling, info.vocab, &generator.sampler);
     if (!status) {
         cli_print_sampling(&sampling, &settings);

@@ -78,20 +78,29 @@ static HdStatus *tokenize_file(const CliOptions *options, const HeddleWeights *w
     return status;
 }
 
-static HdStatus *compute_against(const CliOptions *options, Reference *out);
-
-static HdStatus *get_reference(const CliOptions *options, const HeddleWeights *weights, Reference *out)
+// What needs neither model nor module: a wrong file is found before anything is compiled or packed.
+static HdStatus *open_reference(const CliOptions *options, Reference *out)
 {
     if (options->golden) return read_golden(options->golden, out);
-    if (options->ids_file) HD_TRY(read_tokens_file(options->ids_file, out));
-    else if (options->file) HD_TRY(tokenize_file(options, weights, out));
-    else return hd_error(HD_USAGE, "heddle verify: tokens are missing; give --golden G.gguf, -f FILE or --ids-file FILE");
+    return options->ids_file ? read_tokens_file(options->ids_file, out) : NULL;
+}
+
+static HdStatus *compute_against(const CliOptions *options, Reference *out);
+
+static HdStatus *complete_reference(const CliOptions *options, const CliModel *model, Reference *out)
+{
+    HeddleModuleInfo info;
+    heddle_module_info(model->module, &info);
+    if (options->file) HD_TRY(tokenize_file(options, model->weights, out));
+    if (out->logits && out->vocab != info.vocab)
+        return hd_error(HD_MISMATCH, "%s has %u logits per token, the model %u: they belong to different models", options->golden,
+                        out->vocab, info.vocab);
     if (!out->count) return hd_error(HD_BAD_DATA, "there are no tokens to verify with");
-    if (options->against) return compute_against(options, out);
-    if (!options->write_golden)
-        return hd_error(HD_USAGE,
-                        "heddle verify: a reference is missing; give --golden G.gguf, --against cpu or --against interpreter");
-    return NULL;
+    for (uint32_t i = 0; i < out->count; i++)
+        if (out->tokens[i] < 0 || (uint32_t)out->tokens[i] >= info.vocab)
+            return hd_error(HD_BAD_DATA, "%s: token %u is %d; the vocabulary has 0 to %u",
+                            options->golden ? options->golden : options->ids_file, i, out->tokens[i], info.vocab - 1);
+    return options->against ? compute_against(options, out) : NULL;
 }
 
 static void free_reference(Reference *reference)
@@ -151,7 +160,6 @@ typedef struct Split {
 static HdStatus *parse_split(const CliOptions *options, Split *out_split)
 {
     *out_split = (Split){.count = 0};
-    if (options->decode && options->split) return hd_error(HD_USAGE, "--decode is --split 1: leave out one of the two");
     const char *text = options->decode ? "1" : options->split;
     while (text && *text) {
         size_t len = strcspn(text, ",");
@@ -183,8 +191,6 @@ typedef struct Layers {
 static HdStatus *layers_begin(const Reference *reference, HeddleSession *session, Layers *out_layers)
 {
     char name[32];
-    if (!reference->golden)
-        return hd_error(HD_USAGE, "--per-layer compares with tensors hidden.K of a golden file: give --golden");
     while (snprintf(name, sizeof name, "hidden.%u", out_layers->count), gguf_find_tensor(reference->golden, name)) {
         HD_TRY(heddle_keep_result(session, name));
         out_layers->count++;
@@ -247,25 +253,20 @@ static HdStatus *run_calls(const CliOptions *options, HeddleSession *session, co
     return NULL;
 }
 
-static HdStatus *run_session(const CliOptions *options, CliModel *model, Score *score, uint32_t *out_calls)
+static HdStatus *run_session(const CliOptions *options, CliModel *model, const Split *split, Score *score, uint32_t *out_calls)
 {
     HeddleSession *session;
-    Split split;
     HeddleModuleInfo info;
     HeddleSessionOptions how = cli_session_options(options);
     heddle_module_info(model->module, &info);
     score->vocab = info.vocab;
-    if (score->reference->logits && score->reference->vocab != info.vocab)
-        return hd_error(HD_MISMATCH, "the reference has %u logits per token, the model %u: they belong to different models",
-                        score->reference->vocab, info.vocab);
-    HD_TRY(parse_split(options, &split));
     how.slots = score->slots;
     HD_TRY(heddle_session_create(model->model, &how, &session));
     if (options->write_golden || !score->reference->logits)
         score->kept = hd_xcalloc((uint64_t)score->reference->count * info.vocab, sizeof(float));
     score->hashers = hd_xcalloc(score->slots, sizeof *score->hashers);
     for (uint32_t s = 0; s < score->slots; s++) score->hashers[s] = hd_hasher_new();
-    HdStatus *status = run_calls(options, session, &split, score, out_calls);
+    HdStatus *status = run_calls(options, session, split, score, out_calls);
     heddle_session_free(session);
     return status;
 }
@@ -281,7 +282,7 @@ static HdStatus *against_cpu(const CliOptions *options, Reference *out)
     plain.set.count = 0, plain.decode = plain.per_layer = false, plain.act = "f32";
     HeddleCompileOptions compile = cli_compile_options(&plain);
     HD_TRY(cli_load(&plain, &compile, &model));
-    HdStatus *status = run_session(&plain, &model, &score, &calls);
+    HdStatus *status = run_session(&plain, &model, &(Split){0}, &score, &calls);
     cli_unload(&model);
     for (uint32_t s = 0; s < score.slots && score.hashers; s++) (void)hd_hasher_finish(score.hashers[s]);
     free(score.hashers);
@@ -293,8 +294,6 @@ static HdStatus *against_cpu(const CliOptions *options, Reference *out)
 static HdStatus *compute_against(const CliOptions *options, Reference *out)
 {
     if (!strcmp(options->against, "cpu")) return against_cpu(options, out);
-    if (strcmp(options->against, "interpreter"))
-        return hd_error(HD_USAGE, "--against %s: expected cpu or interpreter", options->against);
     HeddleCompileOptions compile = cli_compile_options(options);
     HD_TRY(compiler_interpret(options->operand, &compile, out->tokens, out->count, &out->owned, &out->vocab));
     out->logits = out->owned;
@@ -314,11 +313,16 @@ static double stated_bound(const HeddleModuleInfo *info)
     return 1e-11;
 }
 
+static HdStatus *parse_bound(const CliOptions *options, double *out_bound)
+{
+    if (!options->max_nmse || (hd_parse_f64(hd_str(options->max_nmse), out_bound) && *out_bound >= 0)) return NULL;
+    return hd_error(HD_USAGE, "--max-nmse %s: expected a number such as 1e-11", options->max_nmse);
+}
+
 static HdStatus *judge(const CliOptions *options, const HeddleModuleInfo *info, double nmse)
 {
     double bound = stated_bound(info);
-    if (options->max_nmse && (!hd_parse_f64(hd_str(options->max_nmse), &bound) || !(bound >= 0)))
-        return hd_error(HD_USAGE, "--max-nmse %s: expected a number such as 1e-11", options->max_nmse);
+    HD_TRY(parse_bound(options, &bound));
     if (nmse <= bound) return NULL;
     return hd_error(HD_BAD_DATA, "NMSE %.2e is above the bound %.2e", nmse, bound);
 }
@@ -369,20 +373,46 @@ static HdStatus *report(const CliOptions *options, const HeddleModuleInfo *info,
     return judge(options, info, nmse);
 }
 
+// Combinations that contradict themselves, and what is missing.
+static HdStatus *check_options(const CliOptions *options)
+{
+    const struct {
+        bool wrong;
+        const char *text;
+    } rules[] = {
+        {options->golden && options->against, "--golden and --against both give a reference: leave out one of the two"},
+        {options->golden && options->file, "--golden and -f both give tokens: leave out one of the two"},
+        {options->golden && options->ids_file, "--golden and --ids-file both give tokens: leave out one of the two"},
+        {options->file && options->ids_file, "-f and --ids-file both give tokens: leave out one of the two"},
+        {!options->golden && !options->file && !options->ids_file, "tokens are missing; give --golden G.gguf, -f FILE or --ids-file FILE"},
+        {!options->golden && !options->against && !options->write_golden,
+         "a reference is missing; give --golden G.gguf, --against cpu or --against interpreter"},
+        {options->decode && options->split, "--decode is --split 1: leave out one of the two"},
+        {options->per_layer && !options->golden, "--per-layer compares with tensors hidden.K of a golden file: give --golden"},
+        {options->per_layer && options->slots > 1, "--per-layer looks at one sequence: leave out --slots"},
+    };
+    double bound;
+    for (size_t i = 0; i < HD_COUNT(rules); i++)
+        if (rules[i].wrong) return hd_error(HD_USAGE, "%s", rules[i].text);
+    return parse_bound(options, &bound);
+}
+
 HdStatus *cmd_verify(CliOptions *options)
 {
     CliModel model = {0};
     Reference reference = {0};
     Score score = {.reference = &reference, .slots = options->slots == CLI_UNSET ? 1 : (uint32_t)options->slots};
+    Split split;
     HeddleModuleInfo info;
     uint32_t calls = 0;
     HeddleCompileOptions compile = cli_compile_options(options);
     compile.probes = options->per_layer;
-    if (options->per_layer && score.slots > 1)
-        return hd_error(HD_USAGE, "--per-layer looks at one sequence: leave out --slots %u", score.slots);
-    HdStatus *status = cli_load(options, &compile, &model);
-    if (!status) status = get_reference(options, model.weights, &reference);
-    if (!status) status = run_session(options, &model, &score, &calls);
+    HD_TRY(check_options(options));
+    HD_TRY(parse_split(options, &split));
+    HdStatus *status = open_reference(options, &reference);
+    if (!status) status = cli_load(options, &compile, &model);
+    if (!status) status = complete_reference(options, &model, &reference);
+    if (!status) status = run_session(options, &model, &split, &score, &calls);
     if (!status) {
         heddle_module_info(model.module, &info);
         status = report(options, &info, &score, calls);

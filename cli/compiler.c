@@ -217,7 +217,8 @@ static HdStatus *generate(const GgufFile *file, IrModule *module, const IrTarget
 
 static HdStatus *make_dump_dir(const char *folder)
 {
-    if (!folder || !mkdir(folder, 0777) || !access(folder, W_OK)) return NULL;
+    struct stat info;
+    if (!folder || !mkdir(folder, 0777) || (!stat(folder, &info) && S_ISDIR(info.st_mode) && !access(folder, W_OK))) return NULL;
     return hd_error(HD_IO, "--dump %s: cannot create or write this folder", folder);
 }
 
@@ -228,6 +229,7 @@ static HdStatus *compile_for(const char *path, const HeddleCompileOptions *optio
     Dump dump = {options->dump_dir, 0};
     HD_TRY(make_dump_dir(options->dump_dir));
     HD_TRY(build_model(path, options, &file, &module));
+    hd_log(options->log, HD_LOG_INFO, "compiling %s for %s", path, passes->target->name);
     if (options->dump_dir) passes->after = dump_graph, passes->user = &dump;
     HdStatus *status = pass_run(module, passes, NULL);
     if (!status) status = generate(file, module, passes->target, options, out_module);

@@ -212,8 +212,7 @@ static HdStatus *loop(Run *run, const int32_t *tokens, uint32_t count, uint64_t 
     return NULL;
 }
 
-// Before anything is computed.
-static HdStatus *check_room(const Generator *g, uint32_t count)
+HdStatus *generate_check_room(const Generator *g, uint32_t count)
 {
     uint32_t position, context = heddle_session_context(g->session);
     heddle_slot_tokens(g->session, g->slot, &position);
@@ -225,7 +224,7 @@ static HdStatus *check_room(const Generator *g, uint32_t count)
 HdStatus *generate(const Generator *generator, const int32_t *tokens, uint32_t count, uint64_t limit, GenerateStats *out_stats)
 {
     *out_stats = (GenerateStats){.prompt = count};
-    HD_TRY(check_room(generator, count));
+    HD_TRY(generate_check_room(generator, count));
     Run run = {.g = generator, .decoder = heddle_decoder_new(generator->tokenizer), .stats = out_stats, .hasher = hd_hasher_new()};
     double start = seconds();
     run.thinking = opens_thinking(generator, tokens, count);

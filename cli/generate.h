@@ -42,6 +42,8 @@ typedef struct Generator {
 // Appends `tokens` to the slot and generates up to `limit` tokens behind them. The last generated token is not evaluated unless another
 // follows it; an end token is. Interrupted by generate_interrupt. On an error the slot keeps what was evaluated.
 HD_MUST_USE HdStatus *generate(const Generator *generator, const int32_t *tokens, uint32_t count, uint64_t limit, GenerateStats *out_stats);
+// Do `count` more tokens fit? LIMIT says how many there are. generate asks this first; who prints before that asks earlier.
+HD_MUST_USE HdStatus *generate_check_room(const Generator *generator, uint32_t count);
 const char *generate_end_text(GenerateEnd end);
 // One line: tokens, speed of prompt and generation, why it ended, digest.
 void cli_print_stats(const CliOptions *options, const HeddleSession *session, const GenerateStats *stats);

@@ -199,8 +199,6 @@ static HdStatus *find_or_compile(void *user, HdBuf *out_reply)
     HD_TRY(compiler_key(work->path, work->options, &key));
     HD_TRY(cache_entry(key, out_reply));
     if (!cache_use(out_reply->data)) {
-        hd_log(work->options->log, HD_LOG_INFO, "compiling %s for %s", work->path,
-               work->options->target ? work->options->target : "cpu:native");
         HD_TRY(compile_to_file(work, out_reply->data));
         cache_trim(work->options->log);
     }

@@ -56,6 +56,14 @@ static HdStatus *check_module_options(const CliOptions *options)
     return NULL;
 }
 
+// --numerics is a demand that a compiled module meets or does not.
+static HdStatus *check_module_numerics(const CliOptions *options, const HeddleModuleInfo *info)
+{
+    if (!options->numerics || !strcmp(options->numerics, info->numerics)) return NULL;
+    return hd_error(HD_MISMATCH, "%s: its numerics are %s, %s are asked for: heddle compile %s --numerics %s -o %s", info->path,
+                    info->numerics, options->numerics, options->operand, options->numerics, info->path);
+}
+
 // What is compiled here runs here.
 static HdStatus *check_one_target(const CliOptions *options)
 {
@@ -111,6 +119,8 @@ HdStatus *cli_open_module(const CliOptions *options, const HeddleCompileOptions 
         HD_TRY(check_module_options(options));
         HD_TRY(heddle_module_open(options->module, out_module));
         heddle_module_info(*out_module, &info);
+        HdStatus *status = check_module_numerics(options, &info);
+        if (status) return heddle_module_close(*out_module), *out_module = NULL, status;
         hd_log(&options->log, HD_LOG_DEBUG, "%s: variant %u of %u, %s", info.path, info.variant, info.variants, info.target);
         return NULL;
     }

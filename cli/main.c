@@ -2,6 +2,7 @@
 // The `heddle` program: picks the command, prints an error as one line, and turns its code into the exit status.
 #include "cli/cli.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 static CliRun *const runs[CLI_COMMAND_COUNT] = {
@@ -30,19 +31,35 @@ static HdStatus *check_output(void)
     return NULL;
 }
 
-int main(int argc, char **argv)
+// Where the caller closed a standard descriptor, no file of ours may get its number. Opened the wrong way round, so that using it
+// stays an error.
+static void fill_standard_descriptors(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0) (void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+}
+
+static HdStatus *run_command(const char *name, int argc, char **argv)
 {
     CliCommand command;
     CliOptions options;
     bool help = false;
-    const char *name = argc > 1 ? argv[1] : "--help";
-    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) return cli_print_usage(), argc > 1 ? 0 : 2;
-    if (!strcmp(name, "--version")) return printf("heddle %s\n", heddle_version()), 0;
-    if (!cli_command_named(name, &command)) return fail(no_command(name));
-    HdStatus *status = cli_parse(command, argc - 1, argv + 1, &options, &help);
+    if (!cli_command_named(name, &command)) return no_command(name);
+    HdStatus *status = cli_parse(command, argc, argv, &options, &help);
     if (!status && help) cli_print_help(command);
     if (!status && !help) status = runs[command](&options);
-    if (!status) status = check_output();
     cli_options_free(&options);
-    return status ? fail(status) : 0;
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    HdStatus *status = NULL;
+    const char *name = argc > 1 ? argv[1] : "--help";
+    fill_standard_descriptors();
+    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) cli_print_usage();
+    else if (!strcmp(name, "--version")) printf("heddle %s\n", heddle_version());
+    else status = run_command(name, argc - 1, argv + 1);
+    if (!status) status = check_output();
+    return status ? fail(status) : argc > 1 ? 0 : 2;
 }

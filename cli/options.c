@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum Kind { TEXT, FLAG, NUMBER, REAL, LIST } Kind;
+typedef enum Kind { TEXT, WORD, FLAG, NUMBER, REAL, LIST } Kind;
 typedef struct Option {
     const char *name;
     char short_name;
@@ -121,11 +121,25 @@ static HdStatus *take_number(const Option *option, const char *text, void *place
     return hd_error(HD_INTERNAL, "--%s has no range", name);
 }
 
+static HdStatus *take_word(const Option *option, const char *text, CliText *out_value)
+{
+    char name[32];
+    size_t len = strlen(text);
+    for (const char *word = option->argument; word[0]; word += word[0] == '|') {
+        size_t word_len = strcspn(word, "|");
+        if (len == word_len && !memcmp(text, word, len)) return *out_value = text, NULL;
+        word += word_len;
+    }
+    long_name(option->name, name);
+    return hd_error(HD_USAGE, "--%s %s: expected %s", name, text, option->argument);
+}
+
 static HdStatus *take(const Option *option, const char *text, CliOptions *options)
 {
     void *place = (char *)options + option->offset;
     switch (option->kind) {
     case TEXT: *(CliText *)place = text; break;
+    case WORD: return take_word(option, text, place);
     case FLAG: *(CliFlag *)place = true; break;
     case NUMBER:
     case REAL: return take_number(option, text, place);

@@ -70,7 +70,7 @@ static HdStatus *choose_context(const HeddleModule *module, int64_t asked, uint3
     int64_t limit = module->info.context_length;         // a plan does not depend on C
     if (asked < HEDDLE_CONTEXT_MODEL || asked > limit)
         return hd_error(asked < 0 ? HD_USAGE : HD_LIMIT,
-                        "context of %" PRId64 " tokens: %s takes 1 to %" PRId64 " (0: the default)", asked, module->path, limit);
+                        "context of %" PRId64 " tokens: %s takes 1 to %" PRId64, asked, module->path, limit);
     *out_context = (uint32_t)(asked > 0 ? asked : asked == 0 ? HD_MIN(limit, DEFAULT) : limit);
     return NULL;
 }

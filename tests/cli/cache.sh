@@ -34,6 +34,9 @@ check $? "a cached module starts without opening LLVM"
 rm "$folder"/*.ref
 [ "$(opened)" -gt 0 ] && [ "$(opened)" -eq 0 ]
 check $? "without its shortcut LLVM is opened once"
+sed -i '/libLLVM/s/^/1/' "$folder"/*.ref
+[ "$(opened)" -gt 0 ] && [ "$(opened)" -eq 0 ]
+check $? "a shortcut through another LLVM is not followed"
 while read -r options; do
     # shellcheck disable=SC2086
     generate $options >"$work/out" && compiled && generate $options >"$work/again" && ! compiled && cmp -s "$work/out" "$work/again"
