@@ -32,17 +32,26 @@ static void add_pack(IrModule *module, const char *name, IrType native, IrLayout
     hd_vec_push(&load->results, ((IrResult){ir_intern(module, hd_str(name)), packed}));
 }
 
+// @load runs once, for calls of any size.
+static bool has_fixed_size(const IrType *type)
+{
+    bool fixed = true;
+    for (uint32_t i = 0; i < type->rank; i++) fixed = fixed && !ir_dim_is_sym(type->dims[i]);
+    return fixed;
+}
+
 static void pack_operand(IrGraph *graph, PassCtx *ctx, IrOpRef ref, uint32_t index, IrLayout layout)
 {
     IrValue weight = ir_op(graph, ref)->operands[index];
     const IrValueData *data = ir_value(graph, weight);
     if (data->type.layout != IR_LAYOUT_NATIVE) return;
-    if (layout == IR_LAYOUT_NATIVE || data->kind != IR_VALUE_WEIGHT) {
-        pass_missed(ctx, RULE_select_layout_pack, graph, ref, layout == IR_LAYOUT_NATIVE ? MISSED_option_off : MISSED_not_weight);
-        return;
-    }
-    if (!is_packed(data->type.dtype)) {
-        pass_missed(ctx, RULE_select_layout_pack, graph, ref, MISSED_no_layout);
+    PassMissed reason = MISSED_refused;
+    if (layout == IR_LAYOUT_NATIVE) reason = MISSED_option_off;
+    else if (data->kind != IR_VALUE_WEIGHT) reason = MISSED_not_weight;
+    else if (!has_fixed_size(&data->type)) reason = MISSED_other_shape;
+    else if (!is_packed(data->type.dtype)) reason = MISSED_no_layout;
+    if (reason != MISSED_refused) {
+        pass_missed(ctx, RULE_select_layout_pack, graph, ref, reason);
         return;
     }
     if (!pass_fire(ctx, RULE_select_layout_pack, graph, ref)) return;
