@@ -129,6 +129,11 @@ void hd_buf_utf8(HdBuf *buf, int32_t code);               // appends a code poin
 // `text` itself when it is well-formed, else a copy in `store` with U+FFFD for every ill-formed part.
 HdStr hd_well_formed(HdStr text, HdBuf *store);
 
+// ---- json.c --------------------------------------------------------------------------------------------------
+
+// Appends a string in quotes, as JSON has it; `ascii`: what is not ASCII is escaped. Ill-formed parts become U+FFFD.
+void hd_buf_json(HdBuf *buf, HdStr text, bool ascii);
+
 // ---- number.c ------------------------------------------------------------------------------------------------
 
 // Shortest decimal text that reads back to the same float or double, independent of the locale ("1e-06", "0.5", "nan").
