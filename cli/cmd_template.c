@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// heddle template: conversations, one JSON object per line, to what the model's chat template makes of them; or the template itself.
+// heddle template: conversations, one JSON object per line, to what the model's chat template makes of them; or the template
+// itself.
 #include "cli/cli.h"
 #include "runtime/template.h"
 

@@ -17,7 +17,7 @@ check() {   # NAME EXPECTED FOUND
 }
 needed() { objdump -p "$1" | awk '$1 == "NEEDED" {print $2}' | grep -vE '^(libc|libm|libpthread|libdl)\.so\.|^ld-linux' || true; }
 
-check "exports of libheddle" "$(declared "$source"/runtime/{heddle,tokenizer,sampler}.h)" "$(exported "$runtime")"
+check "exports of libheddle" "$(declared "$source"/runtime/{heddle,tokenizer,sampler,template}.h)" "$(exported "$runtime")"
 check "exports of libheddle-compiler" "$(declared "$source/cli/compiler.h")" "$(exported "$compiler")"
 check "libraries that libheddle needs beside libc" "" "$(needed "$runtime")"
 check "libraries that heddle needs beside libc" "" "$(needed "$program")"

@@ -9,7 +9,7 @@ jobs=$(nproc)
 
 bash .ci/setup test
 
-# gguf-py, for the tests in which it reads Heddle's files.
+# gguf-py and Jinja2, for the tests in which they judge what Heddle makes.
 venv=build/venv
 wanted=tests/tools/requirements.txt
 if ! cmp -s "$wanted" "$venv/installed.txt"; then

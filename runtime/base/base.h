@@ -122,8 +122,8 @@ void hd_buf_free(HdBuf *buf);
 
 enum { HD_ILL_FORMED = -1, HD_INCOMPLETE = -2 };
 // The code point that starts at data[0] (len > 0) and its length. HD_ILL_FORMED: it is none, and *out_used bytes are its maximal
-// well-formed beginning (at least 1); HD_INCOMPLETE: the same, but the text ends there and more bytes could complete it. Table 3-7
-// of the Unicode standard.
+// well-formed beginning (at least 1); HD_INCOMPLETE: the same, but the text ends there and more bytes could complete it. Table
+// 3-7 of the Unicode standard.
 int32_t hd_utf8_decode(const char *data, size_t len, size_t *out_used);
 void hd_buf_utf8(HdBuf *buf, int32_t code);               // appends a code point, 0 to 0x10FFFF
 // `text` itself when it is well-formed, else a copy in `store` with U+FFFD for every ill-formed part.

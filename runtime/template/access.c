@@ -115,7 +115,8 @@ HdStatus *tpl_item(TplRun *run, const TplValue *value, const TplValue *key, TplV
         HD_TRY(item_at(run, value, index, &found, out));
     }
     if (found) return NULL;
-    if (key->kind == TPL_STRING) return own_attribute(run, value, key->text, out) ? NULL : no_attribute(run, value, key->text, out);
+    if (key->kind == TPL_STRING)
+        return own_attribute(run, value, key->text, out) ? NULL : no_attribute(run, value, key->text, out);
     return undefined(run, out, "a value of type %s has no such element", tpl_kind_name(value));
 }
 
@@ -137,7 +138,8 @@ HdStatus *tpl_path(TplRun *run, const TplValue *value, const TplValue *path, Tpl
 
 typedef struct Slice { int64_t start, stop, step; } Slice;
 
-static HdStatus *bound(TplRun *run, const TplValue *value, int64_t fallback, int64_t low, int64_t high, int64_t count, int64_t *out) {
+static HdStatus *bound(TplRun *run, const TplValue *value, int64_t fallback, int64_t low, int64_t high, int64_t count,
+                       int64_t *out) {
     *out = fallback;
     if (value->kind == TPL_NONE) return NULL;
     if (!tpl_as_int(value, out)) return tpl_wrong_type(run, "the bound of a slice", value);
@@ -149,7 +151,8 @@ static HdStatus *bound(TplRun *run, const TplValue *value, int64_t fallback, int
 // Python's rules: bounds outside are moved to the end they lie beyond.
 static HdStatus *resolve(TplRun *run, const TplValue bounds[3], int64_t count, Slice *out) {
     out->step = 1;
-    if (bounds[2].kind != TPL_NONE && !tpl_as_int(&bounds[2], &out->step)) return tpl_wrong_type(run, "the step of a slice", &bounds[2]);
+    if (bounds[2].kind != TPL_NONE && !tpl_as_int(&bounds[2], &out->step))
+        return tpl_wrong_type(run, "the step of a slice", &bounds[2]);
     if (out->step == 0) return tpl_fail(run, HD_BAD_DATA, "the step of a slice is 0");
     if (out->step == INT64_MIN) out->step++;
     bool up = out->step > 0;

@@ -140,11 +140,12 @@ static HdStatus *no_such(const TplRun *run, HdStr op, const TplValue *a, const T
                     tpl_kind_name(b));
 }
 
-// A format's arguments: a tuple, or one value.
+// A format's arguments: a tuple, or one value. A list or mapping may stay unused.
 static HdStatus *format(TplRun *run, const TplValue *text, const TplValue *arg, TplValue *out) {
     TplList one = {.items = (TplValue[]){*arg}, .count = 1};
     if (text->safe) return tpl_fail(run, HD_UNSUPPORTED, "%% on a string marked as safe is not supported");
-    return tpl_format_percent(run, text->text, arg->kind == TPL_TUPLE ? arg->list : &one, out);
+    bool all = arg->kind != TPL_DICT && arg->kind != TPL_LIST;
+    return tpl_format_percent(run, text->text, arg->kind == TPL_TUPLE ? arg->list : &one, all, out);
 }
 
 static HdStatus *binary_sequence(TplRun *run, HdStr op, const TplValue *a, const TplValue *b, TplValue *out) {
@@ -168,7 +169,8 @@ HdStatus *tpl_binary(TplRun *run, HdStr operator, const TplValue *a, const TplVa
     int64_t i, j;
     double x, y;
     bool integers = tpl_as_int(a, &i) && tpl_as_int(b, &j);
-    if (integers && !hd_str_is(operator, "/") && !(hd_str_is(operator, "**") && j < 0)) return binary_int(run, operator, i, j, out);
+    if (integers && !hd_str_is(operator, "/") && !(hd_str_is(operator, "**") && j < 0))
+        return binary_int(run, operator, i, j, out);
     if (as_float(a, &x) && as_float(b, &y)) return binary_float(run, operator, x, y, out);
     return binary_sequence(run, operator, a, b, out);
 }

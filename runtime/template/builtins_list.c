@@ -126,7 +126,8 @@ HdStatus *tpl_items_of(TplRun *run, const TplValue *dict, TplList **out_pairs) {
 HdStatus *tpl_filter_items(TplRun *run, const TplCall *call, TplValue *out) {
     TplList *pairs = tpl_list_new(&run->arena, 0);
     if (call->self.kind != TPL_UNDEFINED) {
-        if (call->self.kind != TPL_DICT) return tpl_fail(run, HD_BAD_DATA, "items: expected a mapping, found a value of type %s", tpl_kind_name(&call->self));
+        if (call->self.kind != TPL_DICT)
+            return tpl_fail(run, HD_BAD_DATA, "items: expected a mapping, found a value of type %s", tpl_kind_name(&call->self));
         HD_TRY(tpl_items_of(run, &call->self, &pairs));
     }
     return *out = tpl_list_value(TPL_ITERATOR, pairs), NULL;
@@ -148,18 +149,24 @@ static HdStatus *keys_at(TplRun *run, const TplValue *item, HdStr paths, bool ex
     return *out = tpl_list_value(TPL_LIST, keys), NULL;
 }
 
+// How the filter sort compares: by lists of keys, in which two undefined ones are equal.
 static HdStatus *sort_key(TplRun *run, const TplValue *item, const TplValue *paths, bool exact, TplValue *out) {
-    bool several = paths->kind == TPL_STRING && paths->text.len && memchr(paths->text.data, ',', paths->text.len);
-    return several ? keys_at(run, item, paths->text, exact, out) : key_of(run, item, paths, exact, out);
+    if (paths->kind == TPL_STRING) return keys_at(run, item, paths->text, exact, out);
+    TplList *keys = tpl_list_new(&run->arena, 1);
+    tpl_list_push(&run->arena, keys, tpl_none());
+    *out = tpl_list_value(TPL_LIST, keys);
+    return key_of(run, item, paths, exact, &keys->items[0]);
 }
 
+typedef HdStatus *Key(TplRun *run, const TplValue *item, const TplValue *path, bool exact, TplValue *out);
+
 // Items by their keys; *out_keys in the new order too where it is wanted.
-static HdStatus *sort_items(TplRun *run, const TplList *items, const TplValue *paths, bool exact, bool reverse, TplList **out_items,
-                            TplList **out_keys) {
+static HdStatus *sort_items(TplRun *run, const TplList *items, Key *key, const TplValue *path, bool exact, bool reverse,
+                            TplList **out_items, TplList **out_keys) {
     TplList *keys, *list, *sorted_keys;
     size_t *order;
     HD_TRY(new_list(run, items->count, &keys));
-    for (size_t i = 0; i < items->count; i++) HD_TRY(sort_key(run, &items->items[i], paths, exact, &keys->items[i]));
+    for (size_t i = 0; i < items->count; i++) HD_TRY(key(run, &items->items[i], path, exact, &keys->items[i]));
     HD_TRY(tpl_sorted(run, keys->items, items->count, reverse, &order));
     HD_TRY(new_list(run, items->count, &list));
     HD_TRY(new_list(run, items->count, &sorted_keys));
@@ -175,7 +182,8 @@ static HdStatus *sort_items(TplRun *run, const TplList *items, const TplValue *p
 HdStatus *tpl_filter_sort(TplRun *run, const TplCall *call, TplValue *out) {
     TplList items, *list;
     HD_TRY(tpl_iterate(run, &call->self, &items));
-    HD_TRY(sort_items(run, &items, &call->args[2], tpl_arg_truth(&call->args[1]), tpl_arg_truth(&call->args[0]), &list, NULL));
+    bool reverse = tpl_arg_truth(&call->args[0]), exact = tpl_arg_truth(&call->args[1]);
+    HD_TRY(sort_items(run, &items, sort_key, &call->args[2], exact, reverse, &list, NULL));
     return *out = tpl_list_value(TPL_LIST, list), NULL;
 }
 
@@ -187,7 +195,8 @@ HdStatus *tpl_filter_dictsort(TplRun *run, const TplCall *call, TplValue *out) {
     TplValue place = tpl_int(hd_str_is(by, "value"));
     if (!place.integer && !hd_str_is(by, "key")) return tpl_fail(run, HD_BAD_DATA, "dictsort: by is key or value");
     HD_TRY(tpl_items_of(run, &call->self, &pairs));
-    HD_TRY(sort_items(run, pairs, &place, tpl_arg_truth(&call->args[0]), tpl_arg_truth(&call->args[2]), &list, NULL));
+    bool exact = tpl_arg_truth(&call->args[0]), reverse = tpl_arg_truth(&call->args[2]);
+    HD_TRY(sort_items(run, pairs, key_of, &place, exact, reverse, &list, NULL));
     return *out = tpl_list_value(TPL_LIST, list), NULL;
 }
 
@@ -202,7 +211,7 @@ HdStatus *tpl_filter_groupby(TplRun *run, const TplCall *call, TplValue *out) {
     TplList items, *sorted, *keys, *groups = tpl_list_new(&run->arena, 0), *members = NULL;
     if (!is_none(&call->args[1])) return tpl_fail(run, HD_UNSUPPORTED, "groupby: the argument default is not supported");
     HD_TRY(tpl_iterate(run, &call->self, &items));
-    HD_TRY(sort_items(run, &items, &call->args[0], tpl_arg_truth(&call->args[2]), false, &sorted, &keys));
+    HD_TRY(sort_items(run, &items, key_of, &call->args[0], tpl_arg_truth(&call->args[2]), false, &sorted, &keys));
     for (size_t i = 0; i < sorted->count; i++) {
         bool same = i > 0;
         TplValue grouper;
@@ -279,7 +288,7 @@ HdStatus *tpl_filter_slice(TplRun *run, const TplCall *call, TplValue *out) {
 // The arguments from `from` on.
 static TplArgs rest_of(const TplArgs *args, uint32_t from) {
     from = HD_MIN(from, args->count);
-    return (TplArgs){args->items + from, args->names + from, args->count - from};
+    return from ? (TplArgs){args->items + from, args->names + from, args->count - from} : *args;
 }
 
 static HdStatus *built_in(TplRun *run, const TplArgs *args, const char *what, const TplBuiltin *(*find)(HdStr name),
@@ -287,7 +296,9 @@ static HdStatus *built_in(TplRun *run, const TplArgs *args, const char *what, co
     if (!args->count || args->names[0].len || args->items[0].kind != TPL_STRING)
         return tpl_fail(run, HD_BAD_DATA, "the name of a %s is missing", what);
     *out = find(args->items[0].text);
-    return *out ? NULL : tpl_fail(run, HD_UNSUPPORTED, "the %s '" HD_STR_FMT "' is not supported", what, HD_STR_ARG(args->items[0].text));
+    return *out
+               ? NULL
+               : tpl_fail(run, HD_UNSUPPORTED, "the %s '" HD_STR_FMT "' is not supported", what, HD_STR_ARG(args->items[0].text));
 }
 
 static HdStatus *chosen(TplRun *run, const TplArgs *test, const TplValue *value, bool *out) {
@@ -303,7 +314,8 @@ static HdStatus *chosen(TplRun *run, const TplArgs *test, const TplValue *value,
 static HdStatus *choose(TplRun *run, const TplCall *call, bool by_attribute, bool wanted, TplValue *out) {
     TplList items, *list = tpl_list_new(&run->arena, 0);
     TplArgs test = rest_of(&call->raw, by_attribute);
-    if (by_attribute && (!call->raw.count || call->raw.names[0].len)) return tpl_fail(run, HD_BAD_DATA, "the name of an attribute is missing");
+    if (by_attribute && (!call->raw.count || call->raw.names[0].len))
+        return tpl_fail(run, HD_BAD_DATA, "the name of an attribute is missing");
     HD_TRY(tpl_iterate(run, &call->self, &items));
     for (size_t i = 0; i < items.count; i++) {
         TplValue value = items.items[i];

@@ -137,8 +137,10 @@ HdStatus *tpl_filter_round(TplRun *run, const TplCall *call, TplValue *out) {
     HD_TRY(tpl_arg_text(run, &call->args[1], "common", &method));
     bool is_int = tpl_as_int(&call->self, &integer), common = hd_str_is(method, "common"), up = hd_str_is(method, "ceil");
     if (!is_int && call->self.kind != TPL_FLOAT) return tpl_wrong_type(run, "what is rounded", &call->self);
-    if (!common && !up && !hd_str_is(method, "floor")) return tpl_fail(run, HD_BAD_DATA, "round: method is common, ceil or floor");
-    if (digits < 0 || digits > 300) return tpl_fail(run, HD_UNSUPPORTED, "round: a precision of %lld is not supported", (long long)digits);
+    if (!common && !up && !hd_str_is(method, "floor"))
+        return tpl_fail(run, HD_BAD_DATA, "round: method is common, ceil or floor");
+    if (digits < 0 || digits > 300)
+        return tpl_fail(run, HD_UNSUPPORTED, "round: a precision of %lld is not supported", (long long)digits);
     if (is_int && common) return *out = tpl_int(integer), NULL;
     double value = is_int ? (double)integer : call->self.real, scale = pow(10, (double)digits);
     if (!common && !isfinite(value)) return tpl_fail(run, HD_BAD_DATA, "round: no number");
@@ -167,7 +169,8 @@ HdStatus *tpl_filter_attr(TplRun *run, const TplCall *call, TplValue *out) {
 
 static HdStatus *put_named(TplRun *run, const TplArgs *args, uint32_t from, TplDict *dict) {
     for (uint32_t i = from; i < args->count; i++) {
-        if (!args->names[i].len) return tpl_fail(run, HD_UNSUPPORTED, "dict and namespace take one mapping and arguments by name");
+        if (!args->names[i].len)
+            return tpl_fail(run, HD_UNSUPPORTED, "dict and namespace take one mapping and arguments by name");
         tpl_dict_put(&run->arena, dict, tpl_string(args->names[i]), args->items[i]);
     }
     return NULL;

@@ -256,7 +256,7 @@ HdStatus *tpl_filter_format(TplRun *run, const TplCall *call, TplValue *out) {
     }
     HD_TRY(tpl_self_text(run, call, &text));
     if (text.safe) return tpl_fail(run, HD_UNSUPPORTED, "format: a string marked as safe is not supported");
-    return tpl_format_percent(run, text.text, &args, out);
+    return tpl_format_percent(run, text.text, &args, true, out);
 }
 
 static HdStatus *separators(TplRun *run, const TplValue *arg, TplJson *how) {

@@ -72,7 +72,8 @@ static HdStatus *bind(TplRun *run, const TplBuiltin *builtin, const TplArgs *arg
         call->args[place] = args->items[i];
     }
     while (given < builtin->required && tpl_given(&call->args[given])) given++;
-    if (given < builtin->required) return tpl_fail(run, HD_BAD_DATA, "%s needs %u more arguments", builtin->name, builtin->required - given);
+    if (given < builtin->required)
+        return tpl_fail(run, HD_BAD_DATA, "%s needs %u more arguments", builtin->name, builtin->required - given);
     return NULL;
 }
 

@@ -31,7 +31,9 @@ static HdStatus *eval_items(TplRun *run, const TplNode *node, TplKind kind, TplV
 }
 
 static HdStatus *eval_make_list(TplRun *run, const TplNode *node, TplValue *out) { return eval_items(run, node, TPL_LIST, out); }
-static HdStatus *eval_make_tuple(TplRun *run, const TplNode *node, TplValue *out) { return eval_items(run, node, TPL_TUPLE, out); }
+static HdStatus *eval_make_tuple(TplRun *run, const TplNode *node, TplValue *out) {
+    return eval_items(run, node, TPL_TUPLE, out);
+}
 
 static HdStatus *eval_make_dict(TplRun *run, const TplNode *node, TplValue *out) {
     TplDict *dict = HD_NEW(&run->arena, TplDict);

@@ -115,7 +115,8 @@ static HdStatus *parse_arguments(TplParser *parser, TplNode *node) {
         if (!first) HD_TRY(tpl_expect_operator(parser, ","));
         if (tpl_skip_operator(parser, ")")) break;
         if (tpl_at_operator(parser, "*") || tpl_at_operator(parser, "**"))
-            return tpl_fail_at(parser->name, parser->at->line, HD_UNSUPPORTED, "arguments from a list or mapping (* or **) are not supported");
+            return tpl_fail_at(parser->name, parser->at->line, HD_UNSUPPORTED,
+                               "arguments from a list or mapping (* or **) are not supported");
         if (at_keyword_argument(parser)) name = parser->at->text, parser->at += 2, named = true;
         else if (named) return tpl_unexpected(parser, "an argument with a name");
         HD_TRY(tpl_parse_expression(parser, &argument));
@@ -156,7 +157,8 @@ static HdStatus *parse_brackets(TplParser *parser, TplNode *object, TplNode **ou
     (*out)->b = bounds[0];
     if (count) (*out)->kind = TPL_NODE_SLICE;
     for (uint32_t i = 0; count && i < 3; i++) tpl_add(parser, *out, bounds[i]);
-    if (tpl_at_operator(parser, ",")) return tpl_fail_at(parser->name, parser->at->line, HD_UNSUPPORTED, "subscripts with commas are not supported");
+    if (tpl_at_operator(parser, ","))
+        return tpl_fail_at(parser->name, parser->at->line, HD_UNSUPPORTED, "subscripts with commas are not supported");
     return tpl_expect_operator(parser, "]");
 }
 
@@ -182,7 +184,8 @@ static HdStatus *parse_filter(TplParser *parser, TplNode *operand, TplNode **out
 // The one argument that a test may have without parentheses.
 static bool at_test_argument(const TplParser *parser) {
     if (parser->at->kind == TPL_LITERAL || tpl_at_operator(parser, "[") || tpl_at_operator(parser, "{")) return true;
-    return parser->at->kind == TPL_WORD && !tpl_at_word(parser, "else") && !tpl_at_word(parser, "or") && !tpl_at_word(parser, "and");
+    return parser->at->kind == TPL_WORD && !tpl_at_word(parser, "else") && !tpl_at_word(parser, "or")
+           && !tpl_at_word(parser, "and");
 }
 
 static HdStatus *parse_test(TplParser *parser, TplNode *operand, TplNode **out) {
@@ -363,7 +366,8 @@ HdStatus *tpl_parse_target(TplParser *parser, bool attributes, TplNode **out) {
     if (!tpl_at_operator(parser, ",")) return NULL;
     *out = tpl_node(parser, TPL_NODE_MAKE_TUPLE);
     tpl_add(parser, *out, first);
-    while (tpl_skip_operator(parser, ",") && !tpl_at_word(parser, "in") && !tpl_at_operator(parser, "=") && !at_tuple_end(parser)) {
+    while (tpl_skip_operator(parser, ",") && !tpl_at_word(parser, "in") && !tpl_at_operator(parser, "=")
+           && !at_tuple_end(parser)) {
         HD_TRY(parse_one_target(parser, attributes, &next));
         tpl_add(parser, *out, next);
     }

@@ -47,7 +47,8 @@ static HdStatus *put_number(TplRun *run, const Spec *spec, const TplValue *arg) 
     bool is_int = tpl_as_int(arg, &integer), fixed = spec->letter == 'f';
     if (!is_int && arg->kind != TPL_FLOAT) return tpl_wrong_type(run, "what is formatted as a number", arg);
     if ((!fixed && spec->precision >= 0) || spec->precision > 100 || spec->width > 100) return unsupported(run, spec->text);
-    if (!is_int && !fixed && !(arg->real > -0x1p63 && arg->real < 0x1p63)) return tpl_fail(run, HD_LIMIT, "an integer beyond 64 bits");
+    if (!is_int && !fixed && !(arg->real > -0x1p63 && arg->real < 0x1p63))
+        return tpl_fail(run, HD_LIMIT, "an integer beyond 64 bits");
     if (!is_int && spec->letter == 'x') return tpl_wrong_type(run, "what is formatted in hexadecimal", arg);
     int width = (int)(spec->left ? -spec->width : spec->width), precision = spec->precision < 0 ? 6 : (int)spec->precision;
     bool zero = spec->zero && !spec->left;
@@ -65,11 +66,12 @@ static HdStatus *put_conversion(TplRun *run, const Spec *spec, const TplValue *a
     if (spec->letter && strchr("dixf", spec->letter)) return put_number(run, spec, arg);
     if (spec->letter != 's') return unsupported(run, spec->text);
     HD_TRY(tpl_to_text(run, arg, &text));
-    if (spec->precision >= 0 && (size_t)spec->precision < tpl_length(text.text)) text.text = tpl_part(text.text, 0, (size_t)spec->precision);
+    if (spec->precision >= 0 && (size_t)spec->precision < tpl_length(text.text))
+        text.text = tpl_part(text.text, 0, (size_t)spec->precision);
     return put_field(run, &text, spec->width, spec->left);
 }
 
-HdStatus *tpl_format_percent(TplRun *run, HdStr format, const TplList *args, TplValue *out) {
+HdStatus *tpl_format_percent(TplRun *run, HdStr format, const TplList *args, bool all, TplValue *out) {
     size_t used = 0, mark = run->out.len;
     for (size_t at = 0, next; at < format.len; at = next) {
         HD_TRY(tpl_work(run, 1));
@@ -86,7 +88,8 @@ HdStatus *tpl_format_percent(TplRun *run, HdStr format, const TplList *args, Tpl
         if (used == args->count) return tpl_fail(run, HD_BAD_DATA, "a format wants more than %zu arguments", used);
         HD_TRY(put_conversion(run, &spec, &args->items[used++]));
     }
-    if (used < args->count) return tpl_fail(run, HD_BAD_DATA, "a format uses only %zu of %zu arguments", used, args->count);
+    if (used < args->count && all)
+        return tpl_fail(run, HD_BAD_DATA, "a format uses only %zu of %zu arguments", used, args->count);
     return tpl_take(run, mark, out);
 }
 
@@ -95,8 +98,9 @@ HdStatus *tpl_format_percent(TplRun *run, HdStr format, const TplList *args, Tpl
 // {}, {0}, {name}: the argument it stands for.
 static HdStatus *field_argument(TplRun *run, const TplArgs *args, HdStr field, size_t *next, const TplValue **out) {
     int64_t place = -1;
-    if (field.len && (memchr(field.data, ':', field.len) || memchr(field.data, '!', field.len) || memchr(field.data, '.', field.len)
-                      || memchr(field.data, '[', field.len)))
+    if (field.len
+        && (memchr(field.data, ':', field.len) || memchr(field.data, '!', field.len) || memchr(field.data, '.', field.len)
+            || memchr(field.data, '[', field.len)))
         return unsupported(run, field);
     if (!field.len) place = (int64_t)(*next)++;
     bool by_place = !field.len || hd_parse_i64(field, &place);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside of chat templates: an interpreter for the part of Jinja that chat templates use, with the meaning that Jinja2 and Hugging
-// Face's settings give it (trim_blocks, lstrip_blocks, an immutable sandbox, no escaping, loop controls).
+// Inside of chat templates: an interpreter for the part of Jinja that chat templates use, with the meaning that Jinja2 and
+// Hugging Face's settings give it (trim_blocks, lstrip_blocks, an immutable sandbox, no escaping, loop controls).
 //
 //   text ─► lexer.c (tokens) ─► parser.c, expression.c (tree) ─► run.c, evaluate.c ─► text
 //                                     JSON ─► json_read.c (values) ──┘ operate.c, print.c, json_write.c; tables: *.def
@@ -55,7 +55,7 @@ struct TplValue {
     };
 };
 
-typedef struct TplScope { TplDict names; struct TplScope *outer; } TplScope;
+typedef struct TplScope { TplDict names; struct TplScope *outer; bool kept; } TplScope;      // kept: a macro may still use it
 typedef struct TplLoop { const TplList *items; size_t at; TplValue changed; } TplLoop;   // changed: what loop.changed() saw last
 typedef struct TplMacro { const struct TplNode *node; TplScope *scope; } TplMacro;
 typedef struct TplBound { TplValue self; const struct TplBuiltin *method; } TplBound;
@@ -173,7 +173,8 @@ HD_MUST_USE HdStatus *tpl_take(TplRun *run, size_t mark, TplValue *out_text);
 HD_MUST_USE HdStatus *tpl_to_text(TplRun *run, const TplValue *value, TplValue *out_text);   // str(); a string stays as it is
 // The shortest digits that give the float back, written as Python does ("1.0", "1e-05"); nan, inf.
 void tpl_put_float(HdBuf *out, double value);
-HD_MUST_USE HdStatus *tpl_format_percent(TplRun *run, HdStr format, const TplList *args, TplValue *out);    // format % args
+// format % args; `all`: it is an error when not all arguments are used.
+HD_MUST_USE HdStatus *tpl_format_percent(TplRun *run, HdStr format, const TplList *args, bool all, TplValue *out);
 
 // ---- json_read.c, json_write.c -------------------------------------------------------------------------------
 
@@ -229,7 +230,8 @@ const TplBuiltin *tpl_filter_named(HdStr name);                         // NULL:
 const TplBuiltin *tpl_test_named(HdStr name);
 const TplBuiltin *tpl_function_named(HdStr name);
 const TplBuiltin *tpl_method_named(TplKind kind, HdStr name);
-HD_MUST_USE HdStatus *tpl_call_builtin(TplRun *run, const TplBuiltin *builtin, const TplValue *self, const TplArgs *args, TplValue *out);
+HD_MUST_USE HdStatus *tpl_call_builtin(TplRun *run, const TplBuiltin *builtin, const TplValue *self, const TplArgs *args,
+                                       TplValue *out);
 HD_MUST_USE HdStatus *tpl_call(TplRun *run, const TplValue *callee, const TplArgs *args, TplValue *out);
 
 #define FILTER(name, handler, required, params) TplHandler tpl_##handler;

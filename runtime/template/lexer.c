@@ -41,7 +41,8 @@ static void move(Lexer *lexer, size_t to) {
 
 static size_t skip_space(const Lexer *lexer, size_t at) {
     size_t used;
-    while (at < lexer->source.len && tpl_is_space(hd_utf8_decode(lexer->source.data + at, lexer->source.len - at, &used))) at += used;
+    while (at < lexer->source.len && tpl_is_space(hd_utf8_decode(lexer->source.data + at, lexer->source.len - at, &used)))
+        at += used;
     return at;
 }
 
@@ -60,7 +61,8 @@ static void lex_data(Lexer *lexer, size_t end, char sign, bool is_print) {
     const char *newline = text.len ? memrchr(text.data, '\n', text.len) : NULL;
     size_t line = newline ? (size_t)(newline - text.data) + 1 : 0;
     if (sign == '-') text = tpl_strip(text, NULL, TPL_RIGHT);
-    else if (sign != '+' && !is_print && (line || lexer->line_starts) && is_blank((HdStr){text.data + line, text.len - line})) text.len = line;
+    else if (sign != '+' && !is_print && (line || lexer->line_starts) && is_blank((HdStr){text.data + line, text.len - line}))
+        text.len = line;
     if (text.len) push(lexer, TPL_DATA, text.len);
     move(lexer, end);
 }
@@ -133,7 +135,8 @@ static HdStatus *lex_code(Lexer *lexer, HdStr text, size_t *at, size_t digits, H
         code = code << 4 | ((found - hex) & 15);
         ++*at;
     }
-    if (code > 0x10FFFF || code >> 11 == 0xD800 >> 11) return fail(lexer, HD_UNSUPPORTED, "an escape in a string is no code point");
+    if (code > 0x10FFFF || code >> 11 == 0xD800 >> 11)
+        return fail(lexer, HD_UNSUPPORTED, "an escape in a string is no code point");
     return hd_buf_utf8(out, (int32_t)code), NULL;
 }
 

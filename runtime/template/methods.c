@@ -127,7 +127,9 @@ static HdStatus *without_affix(TplRun *run, const TplCall *call, bool end, TplVa
     return *out = part_of(call, end ? 0 : cut, text.len - (end ? cut : 0)), NULL;
 }
 
-HdStatus *tpl_method_removeprefix(TplRun *run, const TplCall *call, TplValue *out) { return without_affix(run, call, false, out); }
+HdStatus *tpl_method_removeprefix(TplRun *run, const TplCall *call, TplValue *out) {
+    return without_affix(run, call, false, out);
+}
 HdStatus *tpl_method_removesuffix(TplRun *run, const TplCall *call, TplValue *out) { return without_affix(run, call, true, out); }
 
 // ---- split, join, replace ------------------------------------------------------------------------------------
@@ -322,7 +324,9 @@ static HdStatus *view(TplRun *run, const TplCall *call, TplValue *items, TplValu
 }
 
 HdStatus *tpl_method_keys(TplRun *run, const TplCall *call, TplValue *out) { return view(run, call, call->self.dict->keys, out); }
-HdStatus *tpl_method_values(TplRun *run, const TplCall *call, TplValue *out) { return view(run, call, call->self.dict->values, out); }
+HdStatus *tpl_method_values(TplRun *run, const TplCall *call, TplValue *out) {
+    return view(run, call, call->self.dict->values, out);
+}
 
 // Nothing changes a list or mapping: the copy is the thing itself.
 HdStatus *tpl_method_copy(TplRun *run, const TplCall *call, TplValue *out) { return (void)run, *out = call->self, NULL; }

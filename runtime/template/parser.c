@@ -50,8 +50,10 @@ bool tpl_skip_operator(TplParser *parser, const char *operator) {
 
 HdStatus *tpl_unexpected(const TplParser *parser, const char *wanted) {
     const TplToken *token = parser->at;
-    if (token->kind == TPL_END) return tpl_fail_at(parser->name, token->line, HD_BAD_DATA, "expected %s, found the end of the template", wanted);
-    return tpl_fail_at(parser->name, token->line, HD_BAD_DATA, "expected %s, found \"" HD_STR_FMT "\"", wanted, HD_STR_ARG(token->text));
+    if (token->kind == TPL_END)
+        return tpl_fail_at(parser->name, token->line, HD_BAD_DATA, "expected %s, found the end of the template", wanted);
+    return tpl_fail_at(parser->name, token->line, HD_BAD_DATA, "expected %s, found \"" HD_STR_FMT "\"", wanted,
+                       HD_STR_ARG(token->text));
 }
 
 HdStatus *tpl_expect_operator(TplParser *parser, const char *operator) {
@@ -106,8 +108,9 @@ static HdStatus *parse_one(TplParser *parser, TplNode **out) {
     return expect_close(parser);
 }
 
-// Up to the end of the template, or to a tag in `ends` (NULL-terminated), whose word is then next.
+// Up to the end of the template, or to a tag in `ends` (NULL-terminated, the one that must come last), whose word is then next.
 static HdStatus *parse_block(TplParser *parser, const char *const *ends, TplNode **out) {
+    const char *last = NULL;
     TplNode *node = *out = tpl_node(parser, TPL_NODE_BLOCK), *part;
     HD_TRY(tpl_deeper(parser));
     while (parser->at->kind != TPL_END && !at_end(parser, ends)) {
@@ -115,8 +118,9 @@ static HdStatus *parse_block(TplParser *parser, const char *const *ends, TplNode
         tpl_add(parser, node, part);
     }
     parser->depth--;
-    if (*ends && parser->at->kind == TPL_END) return tpl_unexpected(parser, *ends);
-    parser->at += *ends != NULL;
+    while (*ends) last = *ends++;
+    if (last && parser->at->kind == TPL_END) return tpl_unexpected(parser, last);
+    parser->at += last != NULL;
     return NULL;
 }
 
@@ -175,7 +179,7 @@ static HdStatus *parse_for(TplParser *parser, TplNode *node) {
         return tpl_fail_at(parser->name, node->line, HD_UNSUPPORTED, "recursive loops are not supported");
     HD_TRY(expect_opening(parser));
     parser->loops++;
-    HD_TRY(parse_block(parser, ENDS("endfor", "else"), &body));
+    HD_TRY(parse_block(parser, ENDS("else", "endfor"), &body));
     parser->loops--;
     if (tpl_skip_word(parser, "else")) HD_TRY(parse_body(parser, "endfor", &otherwise));
     else parser->at++;

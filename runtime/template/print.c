@@ -121,15 +121,15 @@ static HdStatus *put_list(TplRun *run, const TplValue *value) {
     return tpl_put(run, tuple ? list->count == 1 ? HD_STR(",)") : HD_STR(")") : HD_STR("]"));
 }
 
-static HdStatus *put_dict(TplRun *run, const TplDict *dict) {
-    hd_buf_str(&run->out, "{");
+static HdStatus *put_dict(TplRun *run, const TplDict *dict, HdStr open, HdStr close) {
+    HD_TRY(tpl_put(run, open));
     for (size_t i = 0; i < dict->count; i++) {
         if (i) hd_buf_str(&run->out, ", ");
         HD_TRY(put_repr(run, &dict->keys[i]));
         hd_buf_str(&run->out, ": ");
         HD_TRY(put_repr(run, &dict->values[i]));
     }
-    return tpl_put(run, HD_STR("}"));
+    return tpl_put(run, close);
 }
 
 // Scalars and containers.
@@ -144,7 +144,8 @@ static HdStatus *put_plain(TplRun *run, const TplValue *value) {
     case TPL_FLOAT: return tpl_put_float(out, value->real), NULL;
     case TPL_LIST:
     case TPL_TUPLE: return put_list(run, value);
-    case TPL_DICT: return put_dict(run, value->dict);
+    case TPL_DICT: return put_dict(run, value->dict, HD_STR("{"), HD_STR("}"));
+    case TPL_NAMESPACE: return put_dict(run, value->dict, HD_STR("<Namespace {"), HD_STR("}>"));
     default: return tpl_fail(run, HD_UNSUPPORTED, "a %s cannot be printed", tpl_kind_name(value));
     }
 }

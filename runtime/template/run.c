@@ -56,6 +56,13 @@ static TplScope *open_scope(TplRun *run, TplScope *outer) {
     return scope;
 }
 
+// Empty again for the next round of a loop: the old one, unless a macro was made in it.
+static TplScope *reopen_scope(TplRun *run, TplScope *scope) {
+    if (scope->kept || scope->names.index) return open_scope(run, scope->outer);
+    scope->names.count = 0;
+    return scope;
+}
+
 static HdStatus *assign_attribute(TplRun *run, const TplNode *target, const TplValue *value) {
     TplValue object;
     HD_TRY(tpl_eval(run, target->a, &object));
@@ -125,10 +132,10 @@ static HdStatus *exec_if(TplRun *run, const TplNode *node) {
 // Those items for which the loop's condition holds.
 static HdStatus *chosen_items(TplRun *run, const TplNode *node, TplList *items) {
     TplList *chosen = tpl_list_new(&run->arena, 0);
-    TplScope *outer = run->scope;
+    TplScope *outer = run->scope, *inner = open_scope(run, outer);
     for (size_t i = 0; i < items->count; i++) {
         TplValue keep;
-        run->scope = open_scope(run, outer);
+        run->scope = inner = reopen_scope(run, inner);
         HD_TRY(tpl_assign(run, node->a, &items->items[i]));
         HD_TRY(tpl_eval(run, node->c, &keep));
         if (tpl_truth(&keep)) tpl_list_push(&run->arena, chosen, items->items[i]);
@@ -140,11 +147,11 @@ static HdStatus *chosen_items(TplRun *run, const TplNode *node, TplList *items) 
 
 static HdStatus *run_loop(TplRun *run, const TplNode *node, const TplList *items) {
     TplLoop *loop = HD_NEW(&run->arena, TplLoop);
-    TplScope *outer = run->scope;
+    TplScope *outer = run->scope, *inner = open_scope(run, outer);
     loop->items = items;
     for (; loop->at < items->count && run->signal != TPL_BREAK; loop->at++) {
         run->signal = TPL_GO_ON;
-        run->scope = open_scope(run, outer);
+        run->scope = inner = reopen_scope(run, inner);
         tpl_set_name(run, HD_STR("loop"), (TplValue){.kind = TPL_LOOP, .loop = loop});
         HD_TRY(tpl_assign(run, node->a, &items->items[loop->at]));
         HD_TRY(tpl_exec(run, node->items[0]));
@@ -216,6 +223,7 @@ static HdStatus *exec_with(TplRun *run, const TplNode *node) {
 
 static TplValue new_macro(TplRun *run, const TplNode *node) {
     TplMacro *macro = HD_NEW(&run->arena, TplMacro);
+    for (TplScope *scope = run->scope; scope; scope = scope->outer) scope->kept = true;
     *macro = (TplMacro){node, run->scope};
     return (TplValue){.kind = TPL_MACRO, .macro = macro};
 }
@@ -250,11 +258,13 @@ static int parameter(const TplNode *macro, HdStr name) {
 
 typedef struct Extra { TplList *positional; TplDict *named; TplValue caller; } Extra;
 
-static HdStatus *take_argument(TplRun *run, const TplNode *macro, const TplArgs *args, uint32_t i, TplValue *given, Extra *extra) {
+static HdStatus *take_argument(TplRun *run, const TplNode *macro, const TplArgs *args, uint32_t i, TplValue *given,
+                               Extra *extra) {
     HdStr name = args->names[i];
     int place = name.len ? parameter(macro, name) : i < macro->count ? (int)i : -1;
     if (place >= 0) {
-        if (tpl_given(&given[place])) return tpl_fail(run, HD_BAD_DATA, "a macro got the argument '" HD_STR_FMT "' twice", HD_STR_ARG(macro->names[place]));
+        if (tpl_given(&given[place]))
+            return tpl_fail(run, HD_BAD_DATA, "a macro got the argument '" HD_STR_FMT "' twice", HD_STR_ARG(macro->names[place]));
         given[place] = args->items[i];
     } else if (!name.len && macro->takes_varargs) {
         tpl_list_push(&run->arena, extra->positional, args->items[i]);
@@ -263,9 +273,11 @@ static HdStatus *take_argument(TplRun *run, const TplNode *macro, const TplArgs 
     } else if (name.len && macro->takes_kwargs) {
         tpl_dict_put(&run->arena, extra->named, tpl_string(name), args->items[i]);
     } else if (name.len) {
-        return tpl_fail(run, HD_BAD_DATA, "macro '" HD_STR_FMT "' has no argument '" HD_STR_FMT "'", HD_STR_ARG(macro->text), HD_STR_ARG(name));
+        return tpl_fail(run, HD_BAD_DATA, "macro '" HD_STR_FMT "' has no argument '" HD_STR_FMT "'", HD_STR_ARG(macro->text),
+                        HD_STR_ARG(name));
     } else {
-        return tpl_fail(run, HD_BAD_DATA, "macro '" HD_STR_FMT "' takes at most %u arguments", HD_STR_ARG(macro->text), macro->count);
+        return tpl_fail(run, HD_BAD_DATA, "macro '" HD_STR_FMT "' takes at most %u arguments", HD_STR_ARG(macro->text),
+                        macro->count);
     }
     return NULL;
 }

@@ -77,7 +77,8 @@ const char *heddle_template_text(const HeddleTemplate *chat_template, size_t *ou
 
 static HdStatus *parse_key(const GgufFile *file, const char *key, HeddleTemplate **out_template) {
     HdStr text;
-    if (!gguf_find_key(file, key)) return hd_error(HD_NOT_FOUND, "%s: no %s in this file; give --chat-template FILE or chatml", gguf_path(file), key);
+    if (!gguf_find_key(file, key))
+        return hd_error(HD_NOT_FOUND, "%s: no %s in this file; give --chat-template FILE or chatml", gguf_path(file), key);
     HD_TRY(gguf_get_string(file, key, &text));
     return hd_annotate(heddle_template_parse("chat template", text.data, text.len, out_template), "%s", gguf_path(file));
 }
@@ -113,7 +114,8 @@ static HdStatus *name_tokens(const GgufFile *file, HeddleTemplate *chat_template
     HdStr *texts = NULL;
     uint64_t count = 0;
     HdStatus *status = NULL;
-    if (gguf_find_key(file, "tokenizer.ggml.tokens")) status = gguf_get_strings(file, "tokenizer.ggml.tokens", &arena, &texts, &count);
+    if (gguf_find_key(file, "tokenizer.ggml.tokens"))
+        status = gguf_get_strings(file, "tokenizer.ggml.tokens", &arena, &texts, &count);
     for (size_t i = 0; i < HD_COUNT(token_names) && !status; i++) {
         uint32_t id = 0;
         if (!gguf_find_key(file, token_names[i].key)) continue;
@@ -165,11 +167,11 @@ static void complete(TplRun *run, TplDict *variables) {
 static HdStatus *run_once(TplRun *run, const TplDict *variables) {
     TplScope given = {.names = *variables}, own = {.outer = &given};
     run->out.len = 0;
+    hd_buf_bytes(&run->out, "", 0);      // never NULL, whatever is rendered
     run->steps = run->depth = 0;
     run->signal = TPL_GO_ON;
     run->scope = &own;
-    HdStatus *status = tpl_exec(run, run->template->body);
-    return status ? status : tpl_put(run, HD_STR(""));
+    return tpl_exec(run, run->template->body);
 }
 
 // The arguments of a tool call that are text, as the object that the text describes.
@@ -227,7 +229,8 @@ static HdStatus *read_request(TplRun *run, HdStr json, TplDict **out_variables) 
     HD_TRY(tpl_json_read(&run->arena, json, &request));
     if (request.kind != TPL_DICT) return hd_error(HD_BAD_DATA, "expected a JSON object with messages");
     const TplValue *messages = tpl_dict_named(request.dict, HD_STR("messages"));
-    if (!messages || messages->kind != TPL_LIST) return hd_error(HD_BAD_DATA, "expected messages: a list of objects with role and content");
+    if (!messages || messages->kind != TPL_LIST)
+        return hd_error(HD_BAD_DATA, "expected messages: a list of objects with role and content");
     *out_variables = request.dict;
     return NULL;
 }
@@ -269,7 +272,8 @@ static HdStatus *make_variables(TplRun *run, const HeddleChat *chat, TplDict *va
     return NULL;
 }
 
-HeddleStatus *heddle_template_render(const HeddleTemplate *chat_template, const HeddleChat *chat, char **out_text, size_t *out_len) {
+HeddleStatus *heddle_template_render(const HeddleTemplate *chat_template, const HeddleChat *chat, char **out_text,
+                                     size_t *out_len) {
     TplRun run = {.template = chat_template, .line = 1};
     TplDict variables = {0};
     HdStatus *status = make_variables(&run, chat, &variables);

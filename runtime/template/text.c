@@ -85,7 +85,8 @@ size_t tpl_line_break(HdStr text, size_t at) {
     size_t used;
     int32_t code = hd_utf8_decode(text.data + at, text.len - at, &used);
     if (code == '\r') return at + 1 < text.len && text.data[at + 1] == '\n' ? 2 : 1;
-    bool breaks = (code >= 10 && code <= 12) || (code >= 0x1C && code <= 0x1E) || code == 0x85 || code == 0x2028 || code == 0x2029;
+    bool breaks =
+        (code >= 10 && code <= 12) || (code >= 0x1C && code <= 0x1E) || code == 0x85 || code == 0x2028 || code == 0x2029;
     return breaks ? used : 0;
 }
 

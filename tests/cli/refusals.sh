@@ -16,6 +16,7 @@ mkdir "$work/folder" && ln -s /dev/full "$work/full.pack.gguf"
 head -c 2000000 "$model" >"$work/cut.gguf"
 cp "$module" "$work/bad.hdl" && printf '\377' | dd of="$work/bad.hdl" bs=1 seek=5000 conv=notrunc 2>/dev/null
 yes "In the beginning" | head -c 60000 >"$work/long.txt"
+printf 'a\n{%% if x %%}\n' >"$work/open.jinja"
 printf '\377\377\377\177' >"$work/wrong.ids" && printf '\1\0\0\0\2' >"$work/odd.ids" && printf '\1\0\0\0\2\0\0\0' >"$work/good.ids"
 given="--module $module" run="run $model --module $module" verify="verify $model --module $module"
 
@@ -158,6 +159,11 @@ done <<'LIST'
 1 ~ full.pack.gguf: cannot write: No space left ~ compile $model -o $work/full.hdl --pack-weights
 1 ~ empty: cannot create or write this folder ~ compile $model -o $work/x.hdl --dump $work/empty
 1 ~ /dev/full: cannot write: No space left ~ $verify --ids-file $work/good.ids --write-golden /dev/full
+
+# chat templates
+1 ~ give --chat-template ~ template $model
+1 ~ none.jinja ~ template $model --chat-template none.jinja
+1 ~ open.jinja, line 2: expected endif ~ template $model --chat-template $work/open.jinja
 LIST
 
 # ---- standard streams that are full, closed or cut

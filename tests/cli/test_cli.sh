@@ -89,6 +89,19 @@ line=$(verify "$models/h3-head256.gguf" --ids-file "$work/ids" --against interpr
 echo "$line" | grep -qE '^NMSE [.0-9]*e-1[1-9] '
 check $? "against the interpreter: $line"
 
+# chat templates: what a line makes stands on a line of its own, a bad one stops nobody
+printf '%s\n' '{"messages": [{"role": "user", "content": "\u00e9"}]}' '' 'nonsense' '{"messages": [], "add_generation_prompt": true}' |
+    "$heddle" template "$tiny/tiny-dense-q8_0.gguf" --chat-template chatml --jsonl >"$work/rendered"
+cat >"$work/expected" <<'LINES'
+{"rendered": "<|im_start|>user\n\u00e9<|im_end|>\n"}
+{"error": "JSON, byte 1: expected a value"}
+{"rendered": "<|im_start|>assistant\n"}
+LINES
+cmp -s "$work/rendered" "$work/expected"
+check $? "template --jsonl: $(tr '\n' ' ' <"$work/rendered")"
+official=$source/tests/data/templates/qwen3.5.jinja
+"$heddle" template "$tiny/tiny-dense-q8_0.gguf" --chat-template "$official" | diff -q - <(cat "$official"; echo) >"$work/out"
+check $? "template prints the template"
 # text and ids
 [ "$("$heddle" run "$tiny/tiny-dense-q8_0.gguf" -p "In the beginning" -n 8 --ids 2>/dev/null | grep -cE '^\[([0-9]+, ){7}[0-9]+\]$')" -eq 1 ]
 check $? "--ids prints one JSON array"

@@ -69,5 +69,5 @@ cmake --build "$work/consumer-build" > /dev/null
 "$work/consumer-build/consumer" "$model" "In the beginning" | diff "$work/tokens.pc" -
 [ "$(awk '{bytes += $2} END {print bytes}' "$work/tokens.pc")" = 16 ] || fail "tokens: $(cat "$work/tokens.pc")"
 # shellcheck disable=SC2046
-c++ -std=c++17 -Wall -Wextra -Werror -fsyntax-only -x c++ -include heddle/tokenizer.h /dev/null $(pkg-config --cflags heddle)
+c++ -std=c++17 -Wall -Wextra -Werror -fsyntax-only -x c++ -include heddle/tokenizer.h -include heddle/template.h /dev/null $(pkg-config --cflags heddle)
 echo "ok"

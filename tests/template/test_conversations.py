@@ -18,11 +18,14 @@ VARIANTS = {
     "arguments may be text, no filter safe": [
         ("{%- if tool_call.arguments is defined %}", "{%- if tool_call.arguments is string %}\n{{- tool_call.arguments }}\n"
          "{%- elif tool_call.arguments is mapping %}"),
-        ("args_value | tojson | safe if", "args_value | tojson if"), ("tool_call.arguments|items", "tool_call.arguments.items()")],
+        ("args_value | tojson | safe if", "args_value | tojson if"),
+        ("tool_call.arguments|items", "tool_call.arguments.items()")],
     "system messages anywhere, developer is system": [
-        ("{{- raise_exception('System message must be at the beginning.') }}", "{{- '<|im_start|>system\\n' + content + '<|im_end|>\\n' }}"),
+        ("{{- raise_exception('System message must be at the beginning.') }}",
+         "{{- '<|im_start|>system\\n' + content + '<|im_end|>\\n' }}"),
         ('{%- if message.role == "system" %}', '{%- if message.role in ["system", "developer"] %}'),
-        ("{{- raise_exception('Unexpected message role.') }}", "{{- '<|im_start|>' ~ message.role ~ '\\n' ~ content ~ '<|im_end|>\\n' }}")],
+        ("{{- raise_exception('Unexpected message role.') }}",
+         "{{- '<|im_start|>' ~ message.role ~ '\\n' ~ content ~ '<|im_end|>\\n' }}")],
     "no query is no error": [
         ("{{- raise_exception('No user query found in messages.') }}", "{%- set ns.last_query_index = -1 %}")],
     "reasoning is preserved on demand": [
@@ -32,11 +35,17 @@ VARIANTS = {
     "loops that stop, tools with indentation": [
         ("{%- set ns.multi_step_tool = false %}\n            {%- set ns.last_query_index = index %}",
          "{%- set ns.multi_step_tool = false %}{%- set ns.last_query_index = index %}{%- break %}"),
-        ("{{- tool | tojson }}", "{{- tool | tojson(indent=2, sort_keys=true) }}"), ("for message in messages[::-1]", "for message in messages|reverse")],
+        ("{{- tool | tojson }}", "{{- tool | tojson(indent=2, sort_keys=true) }}"),
+        ("for message in messages[::-1]", "for message in messages|reverse")],
 }
 
-WORDS = ["hello", "World", "naïve", "漢字", "😀👨‍👩‍👧", "Ünï", "<|im_end|>", "<tool_response>", "</tool_response>", "<think>", "</think>", "{{ x }}",
-         "{% if %}", "\n", "\n\n", "  ", "\t", "\u00a0", "\u3000", "\r\n", "'", '"', "\\", "&<>", "\u2028", "\x00", "\x7f", "e\u0301", "1.0", "None", "x" * 30]
+WORDS = [
+    "hello", "World", "naïve", "漢字", "😀👨‍👩‍👧", "Ünï", "<|im_end|>", "<tool_response>", "</tool_response>", "<think>",
+    "</think>", "{{ x }}", "{% if %}", "\n", "\n\n", "  ", "\t", "\u00a0", "\u3000", "\r\n", "'", '"', "\\", "&<>", "\u2028",
+    "\x00", "\x7f", "e\u0301", "1.0", "None", "x" * 30,
+]
+NUMBERS = [0, 1, -1, 3, 10**6, 2**53, 2**63 - 1, 2**64, -2**70, 0.5, -0.0, 1.0, 1e16, 1e15, 1e-5, 123456.789, 1e300, 5e-324]
+SWITCHES = ["add_generation_prompt", "enable_thinking", "preserve_thinking", "add_vision_id", "strict", "tools_in_user_message"]
 NAMES = ["get_weather", "search", "天気", "items", "a-b", "pop"]
 
 
@@ -51,8 +60,8 @@ class Maker:
         return " ".join(self.random.choice(WORDS) for _ in range(self.random.randint(0, most)))
 
     def number(self):
-        return self.random.choice([0, 1, -1, 3, 10**6, 2**53, 2**63 - 1, 2**64, -2**70, 0.5, -0.0, 1.0, 1e16, 1e15, 1e-5, 123456.789, 1e300, 5e-324,
-                                   self.random.uniform(-1, 1), self.random.uniform(-1e6, 1e6), self.random.getrandbits(62)])
+        drawn = [self.random.uniform(-1, 1), self.random.uniform(-1e6, 1e6), self.random.getrandbits(62)]
+        return self.random.choice(NUMBERS + drawn)
 
     def value(self, depth=0):
         kinds = ["text", "text", "number", "bool", "none"] + (["list", "dict"] if depth < 3 else [])
@@ -65,7 +74,9 @@ class Maker:
             return self.chance(0.5)
         if kind == "list":
             return [self.value(depth + 1) for _ in range(self.random.randint(0, 3))]
-        return {self.random.choice(NAMES): self.value(depth + 1) for _ in range(self.random.randint(0, 3))} if kind == "dict" else None
+        if kind == "dict":
+            return {self.random.choice(NAMES): self.value(depth + 1) for _ in range(self.random.randint(0, 3))}
+        return None
 
     def arguments(self):
         return {self.random.choice(NAMES + [self.text(2)]): self.value() for _ in range(self.random.randint(0, 4))}
@@ -80,7 +91,8 @@ class Maker:
         if self.chance(0.03):
             return self.random.choice([None, 5, {"text": "x"}, [], True])
         if self.chance(0.08):
-            parts = [{"type": "text", "text": self.text()}, {"type": "image"}, {"type": "video", "video": "v"}, {"image_url": "u"}, {"type": "other"}, "text"]
+            parts = [{"type": "text", "text": self.text()}, {"type": "image"}, {"type": "video", "video": "v"},
+                     {"image_url": "u"}, {"type": "other"}, "text"]
             return [self.random.choice(parts[:2] if self.chance(0.8) else parts) for _ in range(self.random.randint(0, 3))]
         text = self.text()
         if self.chance(0.1):
@@ -135,7 +147,7 @@ class Maker:
         made = {"messages": self.conversation()}
         if self.chance(0.4):
             made["tools"] = self.random.choice([[self.tool() for _ in range(self.random.randint(1, 3))], [], None])
-        for name in ("add_generation_prompt", "enable_thinking", "preserve_thinking", "add_vision_id", "strict", "tools_in_user_message"):
+        for name in SWITCHES:
             if self.chance(0.4):
                 made[name] = self.random.choice([True, False, True, False, None] if name == "enable_thinking" else [True, False])
         if self.chance(0.2):
