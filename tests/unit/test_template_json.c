@@ -55,6 +55,7 @@ static void test_values(void **state) {
         {"1.7976931348623157e308", "1.7976931348623157e+308"},
         {"\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\\u00e9\\ud83d\\ude00\\u0000\"",
          "\"\\\"\\\\/\\b\\f\\n\\r\\tA\xC3\xA9\xF0\x9F\x98\x80\\u0000\""},
+        {"\"\\udbff\\udfff\"", "\"\xF4\x8F\xBF\xBF\""},
         {"\"\x7F \xE2\x80\xA8\"", "\"\x7F \xE2\x80\xA8\""},
     };
     for (size_t i = 0; i < HD_COUNT(cases); i++) expect_json(cases[i][0], cases[i][1]);
@@ -115,7 +116,7 @@ static void test_many_keys(void **state) {
     HdBuf text = {0};
     TplValue value;
     hd_buf_str(&text, "{");
-    for (int i = 0; i < 2000; i++) hd_buf_printf(&text, "%s\"k%d\": %d", i ? ", " : "", i % 1000, i);
+    for (int i = 0; i < 1500; i++) hd_buf_printf(&text, "%s\"k%d\": %d", i ? ", " : "", i % 1000, i);
     hd_buf_str(&text, "}");
     assert_null(tpl_json_read(&arena, (HdStr){text.data, text.len}, &value));
     assert_int_equal(value.dict->count, 1000);
@@ -123,7 +124,7 @@ static void test_many_keys(void **state) {
         char key[16];
         snprintf(key, sizeof key, "k%d", i);
         assert_string_equal(strndupa(value.dict->keys[i].text.data, value.dict->keys[i].text.len), key);
-        assert_int_equal(tpl_dict_named(value.dict, hd_str(key))->integer, 1000 + i);
+        assert_int_equal(tpl_dict_named(value.dict, hd_str(key))->integer, i < 500 ? 1000 + i : i);
     }
     assert_null(tpl_dict_named(value.dict, HD_STR("k1000")));
     hd_buf_free(&text);
