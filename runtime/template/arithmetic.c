@@ -140,11 +140,11 @@ static HdStatus *no_such(const TplRun *run, HdStr op, const TplValue *a, const T
                     tpl_kind_name(b));
 }
 
-// A format's arguments: a tuple, or one value. A list or mapping may stay unused.
+// A format's arguments: a tuple, or one value. What has items may stay unused.
 static HdStatus *format(TplRun *run, const TplValue *text, const TplValue *arg, TplValue *out) {
     TplList one = {.items = (TplValue[]){*arg}, .count = 1};
     if (text->safe) return tpl_fail(run, HD_UNSUPPORTED, "%% on a string marked as safe is not supported");
-    bool all = arg->kind != TPL_DICT && arg->kind != TPL_LIST;
+    bool all = arg->kind != TPL_DICT && arg->kind != TPL_LIST && arg->kind != TPL_RANGE && arg->kind != TPL_UNDEFINED;
     return tpl_format_percent(run, text->text, arg->kind == TPL_TUPLE ? arg->list : &one, all, out);
 }
 

@@ -187,6 +187,7 @@ HdStatus *tpl_filter_truncate(TplRun *run, const TplCall *call, TplValue *out) {
     int64_t wanted, leeway = 5;
     HdStr end;
     TplValue part = call->self, tail;
+    if (part.kind == TPL_UNDEFINED) return *out = part, NULL;
     if (part.kind != TPL_STRING) return tpl_wrong_type(run, "what is truncated", &part);
     HD_TRY(tpl_look(run, part.text.len));
     HD_TRY(tpl_arg_int(run, &call->args[0], 255, &wanted));

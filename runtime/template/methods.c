@@ -305,7 +305,7 @@ HdStatus *tpl_method_isascii(TplRun *run, const TplCall *call, TplValue *out) {
 // ---- mappings and lists --------------------------------------------------------------------------------------
 
 HdStatus *tpl_method_get(TplRun *run, const TplCall *call, TplValue *out) {
-    if (call->args[0].kind != TPL_UNDEFINED && !tpl_is_key(&call->args[0])) return tpl_wrong_type(run, "a key", &call->args[0]);
+    if (call->args[0].kind == TPL_LIST || call->args[0].kind == TPL_DICT) return tpl_wrong_type(run, "a key", &call->args[0]);
     const TplValue *found = tpl_is_key(&call->args[0]) ? tpl_dict_get(call->self.dict, &call->args[0]) : NULL;
     *out = found ? *found : tpl_given(&call->args[1]) ? call->args[1] : tpl_none();
     return NULL;

@@ -114,7 +114,7 @@ HdStatus *tpl_contains(TplRun *run, const TplValue *container, const TplValue *i
         return NULL;
     }
     if (container->kind == TPL_DICT) {
-        if (!tpl_is_key(item) && item->kind != TPL_UNDEFINED) return tpl_wrong_type(run, "what is looked for in a mapping", item);
+        if (item->kind == TPL_LIST || item->kind == TPL_DICT) return tpl_wrong_type(run, "what is looked for in a mapping", item);
         *out = tpl_is_key(item) && tpl_dict_get(container->dict, item);
         return NULL;
     }

@@ -34,7 +34,6 @@ KIND_TEST(undefined, self->kind == TPL_UNDEFINED)
 
 static HdStatus *divides(TplRun *run, const TplValue *value, const TplValue *divisor, int64_t rest, TplValue *out) {
     TplValue remainder, wanted = tpl_int(rest);
-    if (value->kind == TPL_STRING) return tpl_wrong_type(run, "what is divided", value);
     HD_TRY(tpl_binary(run, HD_STR("%"), value, divisor, &remainder));
     return *out = tpl_bool(tpl_same_scalar(&remainder, &wanted)), NULL;
 }
