@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A GGUF file of a published Qwen3.5 size with random weights: the real shapes, types and vocabulary size, none of the training.
 
-usage: make_model.py OUT.gguf [--size 0.8b|4b|35b-a3b] [--type q8_0|q4_k_m|bf16|f16|f32] [--layers N] [--vocab N] [--header-only] [--seed S]
+usage: make_model.py OUT.gguf [--size 0.8b|4b|27b|35b-a3b] [--type q8_0|q4_k_m|bf16|f16|f32] [--layers N] [--vocab N] [--header-only] [--seed S]
 
 Quantised tensors are random blocks with scales that give a standard deviation like that of a trained matrix, so files of any type are made at the speed
 of the disk. The type of each tensor follows llama-quantize (its table for these architectures). The vocabulary is 256 byte tokens and fillers.
@@ -17,6 +17,7 @@ HEADS = dict(head=256, nk=16, dk=128)   # channels of an attention head; key hea
 SIZES = {  # layers, hidden, feed-forward, query heads, cache heads, value heads of the delta net, tied; experts: count, used, width
     "0.8b": dict(HEADS, layers=24, D=1024, F=3584, H=8, Hkv=2, nv=16, tied=True),
     "4b": dict(HEADS, layers=32, D=2560, F=9216, H=16, Hkv=4, nv=32, tied=True),
+    "27b": dict(HEADS, layers=64, D=5120, F=17408, H=24, Hkv=4, nv=48, tied=False),
     "35b-a3b": dict(HEADS, layers=40, D=2048, F=512, H=16, Hkv=2, nv=32, tied=False, experts=256, used=8),
 }
 KERNEL = 4
