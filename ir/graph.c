@@ -19,8 +19,10 @@ static void graph_free(IrGraph *graph) {
         hd_vec_free(&graph->blocks.data[i].args);
         hd_vec_free(&graph->blocks.data[i].yields);
     }
+    for (size_t i = 0; i < graph->users.len; i++) hd_vec_free(&graph->users.data[i]);
     hd_vec_free(&graph->syms);
     hd_vec_free(&graph->values);
+    hd_vec_free(&graph->users);
     hd_vec_free(&graph->ops);
     hd_vec_free(&graph->blocks);
     hd_vec_free(&graph->results);
@@ -85,6 +87,7 @@ IrGraph *ir_graph_new(IrModule *module, const char *name) {
     graph->layer = -1;
     add_base_syms(graph);
     hd_vec_push(&graph->values, ((IrValueData){.offset = -1}));
+    hd_vec_push(&graph->users, ((IrOpRefs){0}));
     hd_vec_push(&graph->ops, ((IrOp){.dead = true}));
     hd_vec_push(&graph->blocks, ((IrBlockData){0}));
     hd_vec_push(&module->graphs, graph);
@@ -118,6 +121,14 @@ static void copy_blocks(IrGraph *to, const IrGraph *from) {
     }
 }
 
+static void copy_users(IrGraph *to, const IrGraph *from) {
+    for (size_t i = 1; i < from->users.len; i++) {
+        IrOpRefs copy = {0};
+        COPY_VEC(&copy, &from->users.data[i]);
+        hd_vec_push(&to->users, copy);
+    }
+}
+
 IrGraph *ir_graph_clone(const IrGraph *graph, const char *name) {
     IrGraph *clone = ir_graph_new(graph->module, name);
     COPY_VEC(&clone->syms, &graph->syms);
@@ -125,6 +136,7 @@ IrGraph *ir_graph_clone(const IrGraph *graph, const char *name) {
     COPY_VEC(&clone->ops, &graph->ops);
     COPY_VEC(&clone->results, &graph->results);
     copy_blocks(clone, graph);
+    copy_users(clone, graph);
     clone->arena_bytes = graph->arena_bytes;
     clone->layer = graph->layer;
     return clone;
@@ -145,6 +157,7 @@ void ir_graph_remove(IrModule *module, IrGraph *graph) {
 static IrValue add_value(IrGraph *graph, IrValueData data) {
     data.offset = -1;
     hd_vec_push(&graph->values, data);
+    hd_vec_push(&graph->users, ((IrOpRefs){0}));
     return (IrValue)(graph->values.len - 1);
 }
 
@@ -181,6 +194,25 @@ IrValue ir_state(IrGraph *graph, IrStateKind kind, const char *name, IrType type
 
 // ---- building ------------------------------------------------------------------------------------------------
 
+// Numbers along a block leave room between them; where it is used up, all are given anew. What is put between two neighbours
+// stays near the first, because the next one will mostly come behind it.
+#define ORDER_APPENDED (UINT64_C(1) << 40)
+#define ORDER_INSERTED (UINT64_C(1) << 20)
+
+static void renumber(IrGraph *graph, IrBlock block) {
+    uint64_t order = 0;
+    IR_FOR_OPS(graph, block, ref) ir_op(graph, ref)->order = order += ORDER_APPENDED;
+}
+
+static void give_order(IrGraph *graph, IrOpRef ref) {
+    IrOp *op = ir_op(graph, ref);
+    uint64_t low = op->prev ? ir_op(graph, op->prev)->order : 0;
+    uint64_t room = (op->next ? ir_op(graph, op->next)->order : UINT64_MAX) - low;
+    uint64_t step = op->next ? HD_MIN(room / 2, ORDER_INSERTED) : HD_MIN(room / 2, ORDER_APPENDED);
+    op->order = low + step;
+    if (!step) renumber(graph, op->block);
+}
+
 static void link_before(IrGraph *graph, IrOpRef ref, IrBlock block, IrOpRef before) {
     IrBlockData *list = &graph->blocks.data[block];
     IrOp *op = ir_op(graph, ref);
@@ -189,6 +221,7 @@ static void link_before(IrGraph *graph, IrOpRef ref, IrBlock block, IrOpRef befo
     op->prev = before ? ir_op(graph, before)->prev : list->last;
     *(op->prev ? &ir_op(graph, op->prev)->next : &list->first) = ref;
     *(before ? &ir_op(graph, before)->prev : &list->last) = ref;
+    give_order(graph, ref);
 }
 
 static void unlink_op(IrGraph *graph, IrOpRef ref) {
@@ -223,6 +256,7 @@ IrOpRef ir_build(IrGraph *graph, const IrBuild *build, HdStatus **out_status) {
                                                        .block = build->block});
     hd_vec_push(&graph->ops, op);
     link_before(graph, ref, build->block, build->before);
+    for (uint32_t i = 0; i < build->operand_count; i++) ir_add_user(graph, op.operands[i], ref);
     if (build->region) graph->blocks.data[build->region].parent = ref;
     return ref;
 }
@@ -258,35 +292,17 @@ IrValue ir_arg_source(const IrGraph *graph, IrValue arg) {
 
 // ---- changing ------------------------------------------------------------------------------------------------
 
-// Visits every place where a value is used; `to` 0 only counts.
-static uint32_t walk_uses(IrGraph *graph, IrValue from, IrValue to) {
-    uint32_t uses = 0;
-#define VISIT(place)                    \
-    if ((place) == from) {              \
-        uses++;                         \
-        if (to) (place) = to;           \
-    }
-    for (size_t i = 1; i < graph->ops.len; i++) {
-        IrOp *op = &graph->ops.data[i];
-        for (uint32_t k = 0; !op->dead && k < op->operand_count; k++) VISIT(op->operands[k])
-    }
-    for (size_t i = 0; i < graph->blocks.len; i++)
-        for (size_t k = 0; k < graph->blocks.data[i].yields.len; k++) VISIT(graph->blocks.data[i].yields.data[k])
-    for (size_t i = 0; i < graph->results.len; i++) VISIT(graph->results.data[i].value)
-#undef VISIT
-    return uses;
+static void drop_operands(IrGraph *graph, IrOpRef ref) {
+    const IrOp *op = ir_op(graph, ref);
+    for (uint32_t i = 0; i < op->operand_count; i++) ir_remove_user(graph, op->operands[i], ref);
 }
-
-void ir_replace_uses(IrGraph *graph, IrValue from, IrValue to) {
-    HD_ASSERT(from && to);
-    walk_uses(graph, from, to);
-}
-
-uint32_t ir_use_count(const IrGraph *graph, IrValue value) { return walk_uses((IrGraph *)graph, value, 0); }
 
 static void erase_region(IrGraph *graph, IrBlock block) {
     IrBlockData *region = &graph->blocks.data[block];
-    for (IrOpRef ref = region->first; ref; ref = ir_op(graph, ref)->next) ir_op(graph, ref)->dead = true;
+    IR_FOR_OPS(graph, block, ref) {
+        drop_operands(graph, ref);
+        ir_op(graph, ref)->dead = true;
+    }
     hd_vec_free(&region->args);
     hd_vec_free(&region->yields);
     region->first = region->last = region->parent = 0;
@@ -295,7 +311,10 @@ static void erase_region(IrGraph *graph, IrBlock block) {
 void ir_erase(IrGraph *graph, IrOpRef ref) {
     IrOp *op = ir_op(graph, ref);
     for (uint32_t i = 0; i < op->result_count; i++) HD_ASSERT(ir_use_count(graph, op->results[i]) == 0);
+    IrOpRef before = op->prev;
+    drop_operands(graph, ref);
     unlink_op(graph, ref);
+    op->prev = before;
     op->dead = true;
     if (op->region) erase_region(graph, op->region);
 }
@@ -314,6 +333,8 @@ void ir_move_to_block(IrGraph *graph, IrOpRef ref, IrBlock block) {
     const IrOp *op = ir_op(graph, ref);
     for (uint32_t i = 0; i < op->result_count; i++) ir_value(graph, op->results[i])->block = block;
 }
+
+bool ir_is_before(const IrGraph *graph, IrOpRef a, IrOpRef b) { return ir_op(graph, a)->order < ir_op(graph, b)->order; }
 
 IrEffect ir_op_effect(const IrGraph *graph, const IrOp *op) {
     if (op->kind != IR_OP_fused || !op->region) return ir_op_info(op->kind)->effect;

@@ -119,6 +119,7 @@ bool ir_type_eq(const IrType *a, const IrType *b);
 typedef uint32_t IrValue;    // 0 is none
 typedef uint32_t IrOpRef;    // 0 is none
 typedef uint32_t IrBlock;    // 0 is the graph's body; others are regions of fused operations
+typedef HD_VEC(IrOpRef) IrOpRefs;
 
 typedef enum IrInputKind { IR_INPUT_TOKENS, IR_INPUT_SEGMENTS, IR_INPUT_ROWS, IR_INPUT_ROPE, IR_INPUT_COUNT } IrInputKind;   // i32[T], i32[S, 8], i32[R], f32[T, n]
 typedef enum IrStateKind { IR_STATE_KV, IR_STATE_CONV, IR_STATE_DELTA, IR_STATE_COUNT } IrStateKind;   // append-only [C, ..]; recurrent, with planes
@@ -139,7 +140,8 @@ typedef union IrAttrValue { int64_t i; float f; IrDtype dtype; IrLayout layout; 
 typedef struct IrOp {
     IrOpKind kind;
     IrBlock block, region;           // region: only of `fused`
-    IrOpRef prev, next;              // in its block
+    IrOpRef prev, next;              // in its block; of an erased one, prev is the operation before it as it was erased
+    uint64_t order;                  // rises along the block
     uint32_t operand_count, result_count;
     IrValue operands[32];
     IrValue results[8];
@@ -159,6 +161,7 @@ typedef struct IrGraph {
     const char *name;                // "model", "decode", "small", "prefill", "load"
     HD_VEC(IrSymbol) syms;      // 0..3: T S C R
     HD_VEC(IrValueData) values;      // 0 unused
+    HD_VEC(IrOpRefs) users;          // by value: see ir_users
     HD_VEC(IrOp) ops;                // 0 unused
     HD_VEC(IrBlockData) blocks;      // 0: the body
     HD_VEC(IrResult) results;
@@ -222,12 +225,16 @@ IrValue ir_op1(IrGraph *graph, IrOpKind kind, uint32_t operand_count, const IrVa
 IrBlock ir_block_new(IrGraph *graph);                        // an empty region, to be given to a fused operation
 IrValue ir_block_arg(IrGraph *graph, IrBlock block, IrType type);
 
-// Changing. Uses are found by a walk: graphs are small.
+// Changing. Operands are changed by these functions only, for they keep the lists of readers.
+void ir_set_operand(IrGraph *graph, IrOpRef op, uint32_t index, IrValue value);   // index operand_count: one operand more
 void ir_replace_uses(IrGraph *graph, IrValue from, IrValue to);   // in operands, yields and results
 void ir_erase(IrGraph *graph, IrOpRef op);                   // its results must be unused
 void ir_move_before(IrGraph *graph, IrOpRef op, IrOpRef before);   // same block; before 0: to the end
 void ir_move_to_block(IrGraph *graph, IrOpRef op, IrBlock block);  // appended there
-uint32_t ir_use_count(const IrGraph *graph, IrValue value);
+uint32_t ir_use_count(const IrGraph *graph, IrValue value);  // as operand, yield and result
+// The operations that read a value, once for each operand, in no order. Valid until the graph changes.
+const IrOpRefs *ir_users(const IrGraph *graph, IrValue value);
+bool ir_is_before(const IrGraph *graph, IrOpRef a, IrOpRef b);   // of two operations in one block
 IrEffect ir_op_effect(const IrGraph *graph, const IrOp *op); // of a fused operation: of its region
 #define IR_FOR_OPS(graph, block_, ref) for (IrOpRef ref = (graph)->blocks.data[block_].first; ref; ref = ir_op(graph, ref)->next)
 

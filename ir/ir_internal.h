@@ -39,6 +39,10 @@ HD_MUST_USE HdStatus *ir_infer_in(const IrGraph *graph, IrGraph *grow, const IrB
 // As an ordinary check of a value without an operation: the type that an input or a state of this kind must have.
 HD_MUST_USE HdStatus *ir_check_source(const IrGraph *graph, const IrValueData *value);
 
+// ---- uses.c --------------------------------------------------------------------------------------------------
+void ir_add_user(IrGraph *graph, IrValue value, IrOpRef op);
+void ir_remove_user(IrGraph *graph, IrValue value, IrOpRef op);          // one entry
+
 // ---- print.c -------------------------------------------------------------------------------------------------
 extern const char *const ir_input_names[IR_INPUT_COUNT];   // "tokens", ..: as in `input tokens` and %tokens
 extern const char *const ir_state_names[IR_STATE_COUNT];   // "kv", ..

@@ -80,7 +80,8 @@ static HdStatus *check_list(Verifier *v, IrBlock block) {
         const char *name = ir_op_info(op->kind)->name;
         if (v->listed[ref]) return graph_error(graph, "operation %u (%s) stands in two places", ref, name);
         if (op->dead) return graph_error(graph, "operation %u (%s) is erased but listed", ref, name);
-        if (op->block != block || op->prev != before) return graph_error(graph, "operation %u (%s) is linked wrongly", ref, name);
+        if (op->block != block || op->prev != before || (before && !ir_is_before(graph, before, ref)))
+            return graph_error(graph, "operation %u (%s) is linked wrongly", ref, name);
         v->listed[ref] = true;
         HD_TRY(check_results_of(graph, ref));
     }
@@ -141,15 +142,21 @@ static bool sources_clash(const IrValueData *a, const IrValueData *b) {
     return a->type.layout == b->type.layout || !ir_type_eq(&a->type, &other);
 }
 
+static HdStatus *check_source(const IrGraph *graph, IrValue value) {
+    HdStatus *status = ir_check_source(graph, ir_value(graph, value));
+    if (!status) return NULL; // before the label, which takes a walk over the graph
+    HdBuf label = {0};
+    ir_print_value(graph, value, &label);
+    status = hd_annotate(status, "@%s: %s", graph->name, label.data);
+    hd_buf_free(&label);
+    return status;
+}
+
 static HdStatus *check_source_values(const IrGraph *graph, const bool *used) {
     for (IrValue value = 1; value < graph->values.len; value++) {
         const IrValueData *data = ir_value(graph, value);
         if (!used[value] || data->kind == IR_VALUE_RESULT || data->kind == IR_VALUE_ARG) continue;
-        HdBuf label = {0};
-        ir_print_value(graph, value, &label);
-        HdStatus *status = hd_annotate(ir_check_source(graph, data), "@%s: %s", graph->name, label.data);
-        hd_buf_free(&label);
-        HD_TRY(status);
+        HD_TRY(check_source(graph, value));
         for (IrValue other = 1; other < value; other++)
             if (used[other] && sources_clash(ir_value(graph, other), data))
                 return graph_error(graph, "%s is declared twice, or with two types", source_name(data));
@@ -364,11 +371,34 @@ static HdStatus *check_results(const Verifier *v) {
     return NULL;
 }
 
+static uint32_t count_reads(const IrOp *op, IrValue value) {
+    uint32_t reads = 0;
+    for (uint32_t i = 0; i < op->operand_count; i++) reads += op->operands[i] == value;
+    return reads;
+}
+
+// Do the lists of readers say what the operands say? Passes that change an operand by themselves are found here.
+static HdStatus *check_users(const Verifier *v) {
+    size_t listed = 0, read = 0;
+    for (IrValue value = 1; value < v->graph->values.len; value++) {
+        const IrOpRefs *users = ir_users(v->graph, value);
+        listed += users->len;
+        for (size_t i = 0; i < users->len; i++)
+            if (!v->listed[users->data[i]] || !count_reads(ir_op(v->graph, users->data[i]), value))
+                return graph_error(v->graph, "operation %u (%s) is in the list of readers of value %u, which it does not read",
+                                   users->data[i], ir_op_info(ir_op(v->graph, users->data[i])->kind)->name, value);
+    }
+    for (size_t ref = 1; ref < v->graph->ops.len; ref++)
+        if (v->listed[ref]) read += ir_op(v->graph, (IrOpRef)ref)->operand_count;
+    return read == listed ? NULL : graph_error(v->graph, "%zu operands, but %zu entries in the lists of readers", read, listed);
+}
+
 static HdStatus *verify_all(Verifier *v) {
     HD_TRY(check_structure(v));
     HD_TRY(check_sources(v->graph));
     HD_TRY(check_block(v, 0));
     HD_TRY(check_results(v));
+    HD_TRY(check_users(v));
     HD_TRY(check_states(v->graph));
     HD_TRY(verify_stages(v->graph));
     return verify_placements(v->graph);

@@ -48,7 +48,7 @@ static bool view_chain(IrGraph *graph, PassCtx *ctx, IrOpRef ref)
     }
     if (!pass_fire(ctx, RULE_canonicalize_view_chain, graph, ref)) return false;
     IrOp *outer = ir_op(graph, ref);
-    outer->operands[0] = inner.operands[0];
+    ir_set_operand(graph, ref, 0, inner.operands[0]);
     if (op.kind == IR_OP_slice) {
         outer->attr[IR_ATTR_BEGIN].i += inner.attr[IR_ATTR_BEGIN].i;
         outer->attr[IR_ATTR_END].i += inner.attr[IR_ATTR_BEGIN].i;

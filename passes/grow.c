@@ -2,7 +2,8 @@
 // Making groups: which operations may be taken out of a graph and put into one fused operation, and doing it.
 //
 // A group is legal when the graph with the group as one node has no cycle. Edges are operands, and the order of accesses to a
-// state of which one writes. The order of the block is then made anew: depth first in the old order, operands before users.
+// state of which one writes. The order of the block is then made anew: depth first in the old order, operands before users. Only
+// what stands between the first and the last member takes part: all before is above every member, all behind is below.
 #include "passes/internal.h"
 
 #include <stdlib.h>
@@ -71,16 +72,19 @@ IrOpRef pass_try_build(IrGraph *graph, const IrBuild *build, IrOpRef like)
 
 uint32_t pass_users(const IrGraph *graph, IrValue value, IrOpRef *out_users, uint32_t capacity)
 {
-    uint32_t count = 0;
-    IR_FOR_OPS(graph, 0, ref)
-    {
-        const IrOp *op = ir_op(graph, ref);
-        for (uint32_t i = 0; i < op->operand_count; i++) {
-            if (op->operands[i] != value) continue;
-            if (count < capacity) out_users[count] = ref;
-            count++;
-            break;
-        }
+    const IrOpRefs *users = ir_users(graph, value);
+    uint32_t count = 0, stored = 0;
+    for (size_t i = 0; i < users->len; i++) {
+        bool again = false;
+        for (size_t k = 0; k < i && !again; k++) again = users->data[k] == users->data[i];
+        if (again) continue;
+        count++;
+        uint32_t at = stored;
+        while (at && ir_is_before(graph, users->data[i], out_users[at - 1])) at--;
+        if (at == capacity) continue;
+        if (stored < capacity) stored++;
+        memmove(out_users + at + 1, out_users + at, (stored - at - 1) * sizeof *out_users);
+        out_users[at] = users->data[i];
     }
     return count;
 }
@@ -92,46 +96,51 @@ bool pass_is_result(const IrGraph *graph, IrValue value)
     return false;
 }
 
-PassWalk pass_walk_begin(const IrGraph *graph) { return (PassWalk){graph, hd_xcalloc(graph->ops.len, 1), graph->ops.len}; }
-void pass_walk_restart(PassWalk *walk) { memset(walk->seen, 0, walk->count); }
+PassWalk pass_walk_begin(const IrGraph *graph) { return (PassWalk){graph, hd_xcalloc(graph->ops.len, 1), graph->ops.len, 0}; }
 void pass_walk_end(PassWalk *walk) { free(walk->seen); }
+
+void pass_walk_restart(PassWalk *walk)
+{
+    memset(walk->seen, 0, walk->count);
+    walk->last = 0;
+}
 
 IrOpRef pass_walk_next(PassWalk *walk)
 {
-    IR_FOR_OPS(walk->graph, 0, ref)
-    {
+    const IrGraph *graph = walk->graph;
+    while (walk->last && ir_op(graph, walk->last)->dead) walk->last = ir_op(graph, walk->last)->prev;
+    for (IrOpRef ref = walk->last ? walk->last : graph->blocks.data[0].first; ref; ref = ir_op(graph, ref)->next) {
         if (ref >= walk->count || walk->seen[ref]) continue;
         walk->seen[ref] = 1;
-        return ref;
+        return walk->last = ref;
     }
     return 0;
 }
 
 // ---- order -----------------------------------------------------------------------------------------------------
 
-// The body as nodes: node[op] is its position in the old order, members of the group all share one node.
+// Operations as nodes; the members of the group share one node.
 typedef struct Order {
     const IrGraph *graph;
     const PassGroup *group;
-    IrOpRef *ops; // old order
+    IrOpRef first, last; // of the members, in the old order
     uint8_t *mark; // per op ref: 0 new, 1 being visited, 2 done
-    HD_VEC(IrOpRef) out; // new order; the group stands as its members, one after another
+    HD_VEC(IrOpRef) out; // from first to last in the new order; the group stands as its members, one after another
     bool cycle;
 } Order;
+
+enum { MAX_USERS = 64 };
 
 static void visit(Order *order, IrOpRef ref);
 
 // Accesses to a state, in program order: an access comes after every earlier one unless both only read.
 static void visit_states(Order *order, IrOpRef ref, IrValue state, IrEffect effect)
 {
-    IR_FOR_OPS(order->graph, 0, before)
-    {
-        if (before == ref) return;
-        const IrOp *op = ir_op(order->graph, before);
-        bool touches = false;
-        for (uint32_t i = 0; i < op->operand_count; i++) touches = touches || op->operands[i] == state;
-        if (touches && ((effect | ir_op_effect(order->graph, op)) & IR_EFFECT_WRITE)) visit(order, before);
-    }
+    IrOpRef users[MAX_USERS];
+    uint32_t count = pass_users(order->graph, state, users, MAX_USERS);
+    HD_ASSERT(count <= MAX_USERS); // the verifier allows one writer; a reader belongs to a layer
+    for (uint32_t i = 0; i < count && users[i] != ref; i++)
+        if ((effect | ir_op_effect(order->graph, ir_op(order->graph, users[i]))) & IR_EFFECT_WRITE) visit(order, users[i]);
 }
 
 // Does a member that reads this operation's result as its operand have a copy of its own, being a view that it reads through?
@@ -170,8 +179,8 @@ static void visit_operands(Order *order, IrOpRef ref)
 
 static void visit(Order *order, IrOpRef ref)
 {
+    if (order->mark[ref] == 2 || order->cycle || ir_is_before(order->graph, ref, order->first)) return;
     bool member = pass_contains(order->group, ref);
-    if (order->mark[ref] == 2 || order->cycle) return;
     if (order->mark[ref] == 1) {
         // Members see each other while the group is visited; anyone else has come back to himself.
         order->cycle = order->cycle || !member || order->mark[0] == 1;
@@ -199,8 +208,15 @@ static void visit(Order *order, IrOpRef ref)
 
 static bool order_make(const IrGraph *graph, const PassGroup *group, Order *out_order)
 {
-    *out_order = (Order){.graph = graph, .group = group, .mark = hd_xcalloc(graph->ops.len, 1)};
-    IR_FOR_OPS(graph, 0, ref) visit(out_order, ref);
+    IrOpRef any = group->members.data[0];
+    *out_order = (Order){.graph = graph, .group = group, .first = any, .last = any, .mark = hd_xcalloc(graph->ops.len, 1)};
+    for (size_t i = 1; i < group->members.len; i++) {
+        IrOpRef member = group->members.data[i];
+        if (ir_is_before(graph, member, out_order->first)) out_order->first = member;
+        if (ir_is_before(graph, out_order->last, member)) out_order->last = member;
+    }
+    IrOpRef end = ir_op(graph, out_order->last)->next;
+    for (IrOpRef ref = out_order->first; ref != end; ref = ir_op(graph, ref)->next) visit(out_order, ref);
     free(out_order->mark);
     return !out_order->cycle;
 }
@@ -212,14 +228,10 @@ enum { MAX_OPERANDS = 32, MAX_RESULTS = 8 };
 // Is a result of a member read outside, by an operation or as a result of the graph?
 static bool read_outside(const IrGraph *graph, const PassGroup *group, IrValue value)
 {
-    if (pass_is_result(graph, value)) return true;
-    IR_FOR_OPS(graph, 0, ref)
-    {
-        const IrOp *op = ir_op(graph, ref);
-        for (uint32_t i = 0; i < op->operand_count; i++)
-            if (op->operands[i] == value && !pass_contains(group, ref)) return true;
-    }
-    return false;
+    const IrOpRefs *users = ir_users(graph, value);
+    bool outside = pass_is_result(graph, value);
+    for (size_t i = 0; i < users->len && !outside; i++) outside = !pass_contains(group, users->data[i]);
+    return outside;
 }
 
 typedef HD_VEC(IrValue) Values;
@@ -355,19 +367,35 @@ static void clone_op(Clone *clone, IrOpRef ref)
     for (uint32_t i = 0; i < old.result_count; i++) clone_map(clone, old.results[i], ir_op(clone->graph, made)->results[i]);
 }
 
-static void erase_unread_views(IrGraph *graph)
+// Erases the views that made these values, and what they alone read, as far as nobody reads them any more.
+static void erase_unread_views(IrGraph *graph, Values *values)
 {
-    for (bool again = true; again;) {
-        again = false;
-        for (IrOpRef ref = graph->blocks.data[0].last; ref;) {
-            IrOpRef before = ir_op(graph, ref)->prev;
-            if (pass_role(graph, ref) == IR_ROLE_VIEW && !ir_use_count(graph, ir_op(graph, ref)->results[0])) {
-                ir_erase(graph, ref);
-                again = true;
-            }
-            ref = before;
-        }
+    for (size_t i = 0; i < values->len; i++) {
+        IrOpRef view = pass_producer(graph, values->data[i]);
+        if (!view || ir_op(graph, view)->dead || pass_role(graph, view) != IR_ROLE_VIEW) continue;
+        if (ir_use_count(graph, values->data[i])) continue;
+        for (uint32_t k = 0; k < ir_op(graph, view)->operand_count; k++)
+            hd_vec_push(values, ir_op(graph, view)->operands[k]);
+        ir_erase(graph, view);
     }
+}
+
+// The members are read by nobody any more; each goes after its readers among them.
+static void erase_members(IrGraph *graph, const PassGroup *group)
+{
+    Values read = {0};
+    for (size_t left = group->members.len; left;)
+        for (size_t i = 0; i < group->members.len; i++) {
+            const IrOp *op = ir_op(graph, group->members.data[i]);
+            uint32_t uses = 0;
+            for (uint32_t r = 0; r < op->result_count; r++) uses += ir_use_count(graph, op->results[r]);
+            if (op->dead || uses) continue;
+            for (uint32_t o = 0; o < op->operand_count; o++) hd_vec_push(&read, op->operands[o]);
+            ir_erase(graph, group->members.data[i]);
+            left--;
+        }
+    erase_unread_views(graph, &read);
+    hd_vec_free(&read);
 }
 
 IrOpRef pass_group_make(IrGraph *graph, const PassGroup *group, IrGroup kind)
@@ -378,13 +406,13 @@ IrOpRef pass_group_make(IrGraph *graph, const PassGroup *group, IrGroup kind)
     collect(graph, group, &operands, &yields);
     if (!yields.len) collect_unread(graph, group, &yields);
 
-    // The members in the new order, so that each is copied after its operands.
     IrBlock region = ir_block_new(graph);
     Clone clone = {.graph = graph, .region = region};
     for (size_t i = 0; i < operands.len; i++)
         clone_map(&clone, operands.data[i], ir_block_arg(graph, region, ir_value(graph, operands.data[i])->type));
-    IR_FOR_OPS(graph, 0, ref)
-    if (pass_contains(group, ref)) clone_op(&clone, ref);
+    IrOpRef behind = ir_op(graph, order.last)->next;
+    for (IrOpRef ref = order.first; ref != behind; ref = ir_op(graph, ref)->next)
+        if (pass_contains(group, ref)) clone_op(&clone, ref);
     IrType types[MAX_RESULTS];
     for (size_t i = 0; i < yields.len; i++) {
         types[i] = ir_value(graph, yields.data[i])->type;
@@ -402,26 +430,16 @@ IrOpRef pass_group_make(IrGraph *graph, const PassGroup *group, IrGroup kind)
                      .given_count = (uint32_t)yields.len};
     IrOpRef fused = pass_build(graph, &build, group->members.data[0]);
 
-    // The new order of the block, the group where its first member stands.
+    // The new order, the group where its first member stands.
     bool placed = false;
     for (size_t i = 0; i < order.out.len; i++) {
         bool member = pass_contains(group, order.out.data[i]);
-        if (!member) ir_move_before(graph, order.out.data[i], 0);
-        else if (!placed) ir_move_before(graph, fused, 0), placed = true;
+        if (!member) ir_move_before(graph, order.out.data[i], behind);
+        else if (!placed) ir_move_before(graph, fused, behind), placed = true;
     }
     for (size_t i = 0; i < yields.len; i++) ir_replace_uses(graph, yields.data[i], ir_op(graph, fused)->results[i]);
     // A yield of the region names the inner value; replacing uses above has not touched it, since inner values are new ones.
-    for (size_t left = group->members.len; left;) {
-        for (size_t i = 0; i < group->members.len; i++) {
-            IrOp *op = ir_op(graph, group->members.data[i]);
-            uint32_t uses = 0;
-            for (uint32_t r = 0; r < op->result_count; r++) uses += ir_use_count(graph, op->results[r]);
-            if (op->dead || uses) continue;
-            ir_erase(graph, group->members.data[i]);
-            left--;
-        }
-    }
-    erase_unread_views(graph);
+    erase_members(graph, group);
     hd_vec_free(&operands);
     hd_vec_free(&yields);
     hd_vec_free(&order.out);

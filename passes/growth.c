@@ -198,16 +198,33 @@ void pass_grow(PassGrowth *growth)
     grow_backward(growth, true);
 }
 
+// The first view behind `after` (0: of all) whose first operand is a member's result, no member itself; 0: none.
+static IrOpRef next_view(const PassGrowth *growth, IrOpRef after)
+{
+    const IrGraph *graph = growth->graph;
+    IrOpRef found = 0;
+    for (size_t m = 0; m < growth->group.members.len; m++) {
+        const IrOp *member = ir_op(graph, growth->group.members.data[m]);
+        for (uint32_t r = 0; r < member->result_count; r++) {
+            const IrOpRefs *users = ir_users(graph, member->results[r]);
+            for (size_t i = 0; i < users->len; i++) {
+                IrOpRef ref = users->data[i];
+                bool fits = pass_role(graph, ref) == IR_ROLE_VIEW && ir_op(graph, ref)->operands[0] == member->results[r] &&
+                            !pass_contains(&growth->group, ref) && (!after || ir_is_before(graph, after, ref));
+                if (fits && (!found || ir_is_before(graph, ref, found))) found = ref;
+            }
+        }
+    }
+    return found;
+}
+
 // Views between members become members: left outside they would make the group yield what only its own views read.
 static void absorb_views(PassGrowth *growth)
 {
-    IR_FOR_OPS(growth->graph, 0, ref)
-    {
-        const IrOp *op = ir_op(growth->graph, ref);
-        if (pass_role(growth->graph, ref) != IR_ROLE_VIEW || pass_contains(&growth->group, ref)) continue;
-        IrOpRef producer = pass_producer(growth->graph, op->operands[0]);
-        if (!producer || !pass_contains(&growth->group, producer) || !only_members_read(growth, op->results[0])) continue;
-        if (ir_use_count(growth->graph, op->results[0])) hd_vec_push(&growth->group.members, ref);
+    const IrGraph *graph = growth->graph;
+    for (IrOpRef view = 0; (view = next_view(growth, view));) {
+        IrValue value = ir_op(graph, view)->results[0];
+        if (only_members_read(growth, value) && ir_use_count(graph, value)) hd_vec_push(&growth->group.members, view);
     }
 }
 

@@ -24,8 +24,9 @@ IrType pass_type(const IrGraph *graph, IrOpRef op);
 bool pass_is_result(const IrGraph *graph, IrValue value);                // a result of the graph
 
 // Walks the operations of the body once each while groups are made and the order changes: operations that existed at the start, in the order of
-// the moment, each once per restart; erased ones are left out.
-typedef struct PassWalk { const IrGraph *graph; uint8_t *seen; size_t count; } PassWalk;
+// the moment, each once per restart; erased ones are left out. Between two steps no operation may move from behind the last one to before all
+// that stands before it.
+typedef struct PassWalk { const IrGraph *graph; uint8_t *seen; size_t count; IrOpRef last; } PassWalk;
 PassWalk pass_walk_begin(const IrGraph *graph);
 void pass_walk_restart(PassWalk *walk);
 IrOpRef pass_walk_next(PassWalk *walk);                                  // 0: all seen

@@ -38,8 +38,7 @@ static void dispatch(IrGraph *graph, PassCtx *ctx, IrOpRef ref)
     if (!plan) {
         pass_missed(ctx, RULE_moe_dispatch_dispatch, graph, ref, MISSED_other_shape);
     } else if (pass_fire(ctx, RULE_moe_dispatch_dispatch, graph, ref)) {
-        IrOp *op = ir_op(graph, ref);
-        op->operands[op->operand_count++] = ir_op(graph, plan)->results[0];
+        ir_set_operand(graph, ref, ir_op(graph, ref)->operand_count, ir_op(graph, plan)->results[0]);
     } else if (is_new) {
         ir_erase(graph, plan);
     }

@@ -48,8 +48,9 @@ static HdStatus *make_single(IrGraph *graph, PassCtx *ctx, IrOpRef ref, IrGroup 
 // (only reshapes?), what these make of it.
 static bool stops_reader(const IrGraph *graph, IrOpRef view, IrValue value, bool reshapes)
 {
-    IR_FOR_OPS(graph, 0, ref)
-    {
+    const IrOpRefs *users = ir_users(graph, value);
+    for (size_t u = 0; u < users->len; u++) {
+        IrOpRef ref = users->data[u];
         const IrOp *op = ir_op(graph, ref);
         for (uint32_t i = 0; i < op->operand_count; i++) {
             if (op->operands[i] != value) continue;

@@ -56,7 +56,7 @@ HdStatus *pass_quantise_activations(IrGraph *graph, PassCtx *ctx)
         }
         if (!pass_fire(ctx, rule, graph, ref)) continue;
         IrValue x = convert(graph, ref, op->operands[0], to);
-        ir_op(graph, ref)->operands[0] = x;
+        ir_set_operand(graph, ref, 0, x);
     }
     return NULL;
 }

@@ -59,7 +59,7 @@ static void pack_operand(IrGraph *graph, PassCtx *ctx, IrOpRef ref, uint32_t ind
     type.layout = layout;
     const char *name = data->name;
     add_pack(graph->module, name, native, layout);
-    ir_op(graph, ref)->operands[index] = ir_weight(graph, name, type);
+    ir_set_operand(graph, ref, index, ir_weight(graph, name, type));
 }
 
 HdStatus *pass_select_layout(IrGraph *graph, PassCtx *ctx)

@@ -73,7 +73,7 @@ static inline void rg_redirect(IrGraph *graph, const RgGroup *group, IrOpRef fus
         IR_FOR_OPS(graph, 0, ref) {
             IrOp *op = ir_op(graph, ref);
             for (uint32_t i = 0; i < op->operand_count; i++)
-                if (op->operands[i] == from) op->operands[i] = to;
+                if (op->operands[i] == from) ir_set_operand(graph, ref, i, to);
         }
     }
 }
@@ -89,7 +89,7 @@ static inline void rg_make_fused(IrGraph *graph, RgGroup *group, IrOpRef before,
         ir_move_to_block(graph, group->ops[m], region);
         for (uint32_t i = 0; i < op->operand_count; i++) {
             uint32_t at = rg_index_of(group->operands, group->operand_count, op->operands[i]);
-            if (at < group->operand_count) op->operands[i] = args[at];
+            if (at < group->operand_count) ir_set_operand(graph, group->ops[m], i, args[at]);
         }
     }
     for (uint32_t i = 0; i < group->yield_count; i++) hd_vec_push(&graph->blocks.data[region].yields, group->yields[i]);

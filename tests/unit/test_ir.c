@@ -255,7 +255,7 @@ static void test_fused(void **state) {
     IrOpRef members[] = {silu, neg, add};
     for (int i = 0; i < 3; i++) {
         ir_move_to_block(graph, members[i], region);
-        if (i < 2) ir_op(graph, members[i])->operands[0] = arg;
+        if (i < 2) ir_set_operand(graph, members[i], 0, arg);
     }
     hd_vec_push(&graph->blocks.data[region].yields, sum);
     HdStatus *status;

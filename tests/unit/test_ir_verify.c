@@ -172,6 +172,34 @@ static bool operand_out_of_range(Broken *b) {
     return NEEDLE(b, "operand 0 is no value") > 0;
 }
 
+// The types stay right, so that only the list of readers tells.
+static bool reads_one_twice(const IrGraph *graph, const IrOp *op) {
+    IrType types[2];
+    if ((op->kind != IR_OP_add && op->kind != IR_OP_mul) || op->block || op->operands[0] == op->operands[1]) return false;
+    for (int i = 0; i < 2; i++) types[i] = ir_value(graph, op->operands[i])->type;
+    return ir_type_eq(&types[0], &types[1]);
+}
+
+static bool operand_written_directly(Broken *b) {
+    IrOpRef ref = random_op(b, 0, reads_one_twice);
+    if (!ref) return false;
+    ir_op(b->graph, ref)->operands[1] = ir_op(b->graph, ref)->operands[0];
+    return NEEDLE(b, "(%s) is in the list of readers of value", name_of(b, ref)) > 0;
+}
+
+static bool reader_not_listed(Broken *b) {
+    IrOpRef ref = random_op(b, 0, NULL);
+    b->graph->users.data[ir_op(b->graph, ref)->operands[0]].len--;
+    return NEEDLE(b, "entries in the lists of readers") > 0;
+}
+
+static bool wrong_order(Broken *b) {
+    IrOpRef ref = random_op(b, 0, follows_launch);
+    if (!ref) return false;
+    ir_op(b->graph, ref)->order = ir_op(b->graph, ir_op(b->graph, ref)->prev)->order - rg_below(&b->g, 2);
+    return NEEDLE(b, "(%s) is linked wrongly", name_of(b, ref)) > 0;
+}
+
 static bool moved_before_its_operand(Broken *b) {
     IrOpRef ref = random_op(b, 0, follows_launch);
     if (!ref) return false;
@@ -444,7 +472,10 @@ static const BrokenKind kinds[] = {
     KIND(attribute_without_value),
     KIND(source_of_no_kind),
     FUSED(region_of_another_kind),
+    KIND(wrong_order),
     KIND(operand_out_of_range),
+    KIND(operand_written_directly),
+    FUSED(reader_not_listed),
     KIND(moved_before_its_operand),
     KIND(operand_of_erased),
     FUSED(operand_from_a_region),

@@ -162,6 +162,10 @@ static IrOp *user(IrGraph *graph, const IrOp *op) {
     return NULL;
 }
 
+static void set_operand(IrGraph *graph, const IrOp *op, uint32_t index, IrValue value) {
+    ir_set_operand(graph, ir_value(graph, op->results[0])->op, index, value);
+}
+
 static bool is_kind(const IrOp *op, IrOpKind kind) { return op && op->kind == kind; }
 
 static bool name_ends(IrGraph *graph, IrValue value, const char *end) {
@@ -255,10 +259,9 @@ static bool z_gate_to_sigmoid(IrGraph *graph, IrOp *op) {
 static int sigmoid_for_the_delta_gate(IrGraph *graph) { return each(graph, IR_OP_silu, z_gate_to_sigmoid); }
 
 static bool swap_gates(IrGraph *graph, IrOp *op) {
-    (void)graph;
     IrValue g = op->operands[3];
-    op->operands[3] = op->operands[4];
-    return op->operands[4] = g, true;
+    set_operand(graph, op, 3, op->operands[4]);
+    return set_operand(graph, op, 4, g), true;
 }
 static int decay_for_strength(IrGraph *graph) { return each(graph, IR_OP_delta_rule, swap_gates); }
 
@@ -268,10 +271,9 @@ static bool without_bias(IrGraph *graph, IrOp *op) {
 static int no_time_step_bias(IrGraph *graph) { return each(graph, IR_OP_add, without_bias); }
 
 static bool exchange_q_and_k(IrGraph *graph, IrOp *op) {
-    (void)graph;
     IrValue q = op->operands[0];
-    op->operands[0] = op->operands[1];
-    return op->operands[1] = q, true;
+    set_operand(graph, op, 0, op->operands[1]);
+    return set_operand(graph, op, 1, q), true;
 }
 static int q_for_k_in_delta_net(IrGraph *graph) { return each(graph, IR_OP_delta_rule, exchange_q_and_k); }
 
@@ -279,11 +281,11 @@ static int q_for_k_in_delta_net(IrGraph *graph) { return each(graph, IR_OP_delta
 static bool gate_first(IrGraph *graph, IrOp *op) {
     IrOp *gated = user(graph, op);
     if (!is_kind(maker(graph, op, 0), IR_OP_delta_rule) || !is_kind(gated, IR_OP_mul)) return false;
-    gated->operands[0] = op->operands[0];
+    set_operand(graph, gated, 0, op->operands[0]);
     IrOpRef norm = ir_value(graph, op->results[0])->op;
     IrValue product = gated->results[0];
     ir_replace_uses(graph, product, op->results[0]);
-    ir_op(graph, norm)->operands[0] = product;
+    ir_set_operand(graph, norm, 0, product);
     ir_move_before(graph, norm, gated->next);
     return true;
 }
@@ -303,8 +305,8 @@ static bool gate_for_up(IrGraph *graph, IrOp *op) {
     IrOp *product = user(graph, op);
     if (!is_kind(maker(graph, op, 0), IR_OP_grouped_linear) || !is_kind(product, IR_OP_mul)) return false;
     IrValue gate = op->operands[0], up = product->operands[1];
-    product->operands[1] = gate;
-    op->operands[0] = up;
+    set_operand(graph, product, 1, gate);
+    set_operand(graph, op, 0, up);
     ir_move_before(graph, ir_value(graph, op->results[0])->op, ir_value(graph, product->results[0])->op);
     return true;
 }
