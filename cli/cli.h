@@ -45,12 +45,33 @@ typedef struct CliOptions {
 } CliOptions;
 
 // ---- options.c -----------------------------------------------------------------------------------------------
+// The tables of options.def.
+typedef enum CliKind { CLI_TEXT, CLI_WORD, CLI_FLAG, CLI_NUMBER, CLI_REAL, CLI_LIST } CliKind;
+typedef struct CliOptionInfo {
+    const char *name;                // as in the table: no_cache
+    char letter;                     // 0: none
+    CliKind kind;
+    const char *argument;            // "" for a flag; alternatives stand as "f32|f16"
+    uint32_t commands;               // bit c: command c has it
+    size_t offset;                   // in CliOptions
+    const char *help;
+} CliOptionInfo;
+typedef struct CliCommandInfo { const char *name, *operands, *help; } CliCommandInfo;
+#define CLI_ALL_COMMANDS (~0u)
+size_t cli_option_count(void);
+const CliOptionInfo *cli_option_info(size_t index);
+const CliCommandInfo *cli_command_info(CliCommand command);
+void cli_long_name(const char *name, char out_text[32]);             // "no_cache" is written --no-cache
 // Parses argv after the command's name. USAGE errors name the option and what would be right. Help was asked for: *out_help is set.
 HD_MUST_USE HdStatus *cli_parse(CliCommand command, int argc, char **argv, CliOptions *out_options, bool *out_help);
 void cli_options_free(CliOptions *options);
 void cli_print_help(CliCommand command);
 void cli_print_usage(void);
 bool cli_command_named(const char *name, CliCommand *out_command);
+
+// ---- manual.c ------------------------------------------------------------------------------------------------
+void cli_print_man(void);            // the manual page, roff
+void cli_print_completion(void);     // a script for bash
 
 // ---- cache.c -------------------------------------------------------------------------------------------------
 // The cache folder ($XDG_CACHE_HOME/heddle, else ~/.cache/heddle), made when missing. IO when it cannot be.
@@ -82,6 +103,7 @@ HD_MUST_USE HdStatus *compiler_interpret(const char *path, const HeddleCompileOp
 HD_MUST_USE HdStatus *compiler_list_targets(HdBuf *out_text);
 // Where the library lies; false when only the loader's cache may know it.
 bool compiler_path(HdBuf *out_path);
+HD_MUST_USE HdStatus *compiler_version(HdBuf *out_text);
 // Runs the compiler in a process of its own, so that its memory is given back and its defects end only itself. `to`: the module is compiled to this
 // file; NULL: the cache's entry, which is only compiled when it is not there, and to which `shortcut` will lead. out_path: where the module is.
 HD_MUST_USE HdStatus *compiler_compile_apart(const char *path, const HeddleCompileOptions *options, const char *to, const char *shortcut,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // heddle compile, heddle targets
 #include "cli/cli.h"
+#include "cli/progress.h"
 
 #include <string.h>
 
@@ -14,7 +15,8 @@ static HdStatus *write_pack(const CliOptions *options)
     hd_buf_printf(&path, "%.*s.pack.gguf", (int)len, options->output);
     HdStatus *status = heddle_weights_open(options->operand, options->strict, &model.weights);
     if (!status) status = heddle_module_open(options->output, &model.module);
-    if (!status) status = heddle_model_create(model.module, model.weights, NULL, &model.model);
+    if (!status) status = heddle_model_create(model.module, model.weights, &(HeddleModelOptions){.progress = progress_packing}, &model.model);
+    progress_end();
     if (!status) status = heddle_pack_save(model.model, path.data);
     if (!status) hd_log(&options->log, HD_LOG_INFO, "wrote %s", path.data);
     cli_unload(&model);
@@ -28,8 +30,10 @@ HdStatus *cmd_compile(CliOptions *options)
     HdBuf module = {0};
     if (!options->output || !options->output[0]) return hd_error(HD_USAGE, "the module's name is missing; give -o MODULE.hdl");
     HD_TRY(compiler_check(&compile));
-    HD_TRY(compiler_compile(options->operand, &compile, &module));
-    HdStatus *status = hd_write_file(options->output, module.data, module.len);
+    HdStatus *status = compiler_compile(options->operand, &compile, &module);
+    progress_end();
+    HD_TRY(status);
+    status = hd_write_file(options->output, module.data, module.len);
     if (!status) hd_log(&options->log, HD_LOG_INFO, "wrote %s, %zu bytes", options->output, module.len);
     hd_buf_free(&module);
     if (!status && options->pack_weights) status = write_pack(options);

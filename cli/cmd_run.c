@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // heddle run: prompt in, continuation out. Stdout carries the text (or the ids) and nothing else.
-#include "cli/generate.h"
+#include "cli/conversation.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -96,16 +96,42 @@ static HdStatus *run_prompt(const CliOptions *options, CliModel *model, const He
     return status;
 }
 
+// Text that a chat model continues without its template is seldom what was wanted.
+static void hint_at_chat(const CliOptions *options, const HeddleWeights *weights)
+{
+    if (!gguf_find_key(heddle_weights_gguf(weights), "tokenizer.chat_template")) return;
+    hd_log(&options->log, HD_LOG_INFO, "this is a chat model; --chat applies its template, `heddle chat` is a conversation");
+}
+
+// Options that only mean something in a conversation.
+static HdStatus *check_chat_options(const CliOptions *options)
+{
+    const struct {
+        const char *name;
+        bool given;
+    } chat[] = {{"--system", options->system},
+                {"--think", options->think},
+                {"--no-show-thinking", options->no_show_thinking},
+                {"--think-budget", options->think_budget != CLI_UNSET},
+                {"--chat-template", options->chat_template}};
+    for (size_t i = 0; i < HD_COUNT(chat) && !options->chat; i++)
+        if (chat[i].given) return hd_error(HD_USAGE, "%s has no effect without --chat: give that too", chat[i].name);
+    if (options->chat && options->ids) return hd_error(HD_USAGE, "--ids prints what follows a plain prompt: leave out --chat");
+    return NULL;
+}
+
 HdStatus *cmd_run(CliOptions *options)
 {
     HdBuf text = {0};
     CliModel model;
     HeddleTokenizer *tokenizer;
     HeddleCompileOptions compile = cli_compile_options(options);
+    HD_TRY(check_chat_options(options));
     HD_TRY(read_prompt(options, &text));
     HD_TRY(cli_load(options, &compile, &model));
-    HdStatus *status = heddle_tokenizer_create(model.weights, &tokenizer);
-    if (!status) {
+    HdStatus *status = options->chat ? chat_once(options, &model, text.data ? text.data : "") : heddle_tokenizer_create(model.weights, &tokenizer);
+    if (!status && !options->chat) {
+        hint_at_chat(options, model.weights);
         status = run_prompt(options, &model, tokenizer, &text);
         heddle_tokenizer_free(tokenizer);
     }

@@ -202,8 +202,8 @@ static HdStatus *generate(const GgufFile *file, IrModule *module, const IrTarget
                           HdBuf *out_module)
 {
     char compiler[33];
-    CgOptions codegen = {
-        .jobs = options->jobs, .dump_dir = options->dump_dir, .cache_dir = options->cache_dir, .cache_salt = compiler};
+    CgOptions codegen = {.jobs = options->jobs, .dump_dir = options->dump_dir, .cache_dir = options->cache_dir,
+                         .cache_salt = compiler, .progress = options->progress};
     CgProgram *program;
     HD_TRY(check_numerics(module, options));
     HD_TRY(compiler_digest(compiler));
@@ -326,6 +326,8 @@ HdStatus *heddle_interpret(const char *path, const HeddleCompileOptions *options
     gguf_close(file);
     return status;
 }
+
+void heddle_compiler_version(HdBuf *out_text) { hd_buf_printf(out_text, "compiler: %s; back ends: cpu", cg_compiler_version()); }
 
 // ---- targets ---------------------------------------------------------------------------------------------------
 

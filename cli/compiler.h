@@ -18,6 +18,7 @@ typedef struct HeddleCompileOptions {
     const char *dump_dir;                // every stage as numbered files; NULL: none
     const char *cache_dir;               // of kernel objects; NULL: none
     uint32_t jobs;                       // 0: 2; the result does not depend on it
+    void (*progress)(uint64_t done, uint64_t all);   // kernels compiled, from the calling thread; NULL: nobody looks
     const HdLog *log;
 } HeddleCompileOptions;
 
@@ -30,6 +31,8 @@ HD_MUST_USE HdStatus *heddle_compile(const char *path, const HeddleCompileOption
 HD_MUST_USE HdStatus *heddle_compile_key(const char *path, const HeddleCompileOptions *options, HdDigest *out_key);
 // The reference interpreter over a model: logits of `tokens` [count] in one call, rows [count][vocab], to be freed by the caller with free().
 HD_MUST_USE HdStatus *heddle_interpret(const char *path, const HeddleCompileOptions *options, const int32_t *tokens, uint32_t count, float **out_logits, uint32_t *out_vocab);
+// What the compiler is made of: "compiler: LLVM 22.1.8; back ends: cpu".
+void heddle_compiler_version(HdBuf *out_text);
 // Names of targets, one per line, with what each means; "* " in front of those that this machine runs.
 void heddle_list_targets(HdBuf *out_text);
 

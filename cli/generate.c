@@ -154,6 +154,7 @@ static HdStatus *eval(Run *run, const int32_t *tokens, uint32_t count, bool *out
         HeddlePiece piece = {.slot = g->slot, .tokens = tokens + done, .count = step,
                              .logits = done + step == count ? HEDDLE_LOGITS_LAST : HEDDLE_LOGITS_NONE};
         HD_TRY(heddle_eval(g->session, &piece, 1));
+        run->stats->pending = -1;
         HD_TRY(heddle_sampler_accept(g->sampler, piece.tokens, step));
         if (g->progress && count > PROMPT_STEP) g->progress(g->user, done + step, count);
     }
@@ -203,7 +204,7 @@ static HdStatus *loop(Run *run, const int32_t *tokens, uint32_t count, uint64_t 
         }
         if (heddle_token_is_end(run->g->tokenizer, next)) return stats->end = GENERATE_END_TOKEN, NULL;
         if (stats->generated >= limit) return stats->end = GENERATE_COUNT, NULL;
-        take_token(run, next);
+        take_token(run, stats->pending = next);
         if (run->stopped) return stats->end = GENERATE_STOP_STRING, NULL;
         if (stats->generated >= limit) return stats->end = GENERATE_COUNT, NULL;
         if (!room(run)) return stats->end = GENERATE_CONTEXT, NULL;
@@ -223,7 +224,7 @@ HdStatus *generate_check_room(const Generator *g, uint32_t count)
 
 HdStatus *generate(const Generator *generator, const int32_t *tokens, uint32_t count, uint64_t limit, GenerateStats *out_stats)
 {
-    *out_stats = (GenerateStats){.prompt = count};
+    *out_stats = (GenerateStats){.prompt = count, .pending = -1};
     HD_TRY(generate_check_room(generator, count));
     Run run = {.g = generator, .decoder = heddle_decoder_new(generator->tokenizer), .stats = out_stats, .hasher = hd_hasher_new()};
     double start = seconds();

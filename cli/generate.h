@@ -21,6 +21,7 @@ typedef struct GenerateStats {
     uint64_t prompt, generated;              // tokens
     double prompt_seconds, generate_seconds;
     GenerateEnd end;
+    int32_t pending;                         // the last token generated, which was not evaluated; -1: all were
     HdDigest digest;                         // of the bits of every logits row that a token was chosen from
 } GenerateStats;
 
@@ -39,8 +40,9 @@ typedef struct Generator {
     void *user;
 } Generator;
 
-// Appends `tokens` to the slot and generates up to `limit` tokens behind them. The last generated token is not evaluated unless another
-// follows it; an end token is. Interrupted by generate_interrupt. On an error the slot keeps what was evaluated.
+// Appends `tokens` to the slot and generates up to `limit` tokens behind them. The last generated token is not evaluated (pending), and an
+// end token neither. Ended by Ctrl-C (generate_catch_interrupt). LIMIT, with nothing done, when the tokens do not fit the context; after
+// another error the slot keeps what was evaluated.
 HD_MUST_USE HdStatus *generate(const Generator *generator, const int32_t *tokens, uint32_t count, uint64_t limit, GenerateStats *out_stats);
 // Do `count` more tokens fit? LIMIT says how many there are. generate asks this first; who prints before that asks earlier.
 HD_MUST_USE HdStatus *generate_check_room(const Generator *generator, uint32_t count);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // libheddle-compiler by dlopen: commands that only run a module start without LLVM, and work where it is not installed.
 #include "cli/cli.h"
+#include "cli/progress.h"
 
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@ typedef struct Library {
     __typeof__(heddle_compile_key) *key;
     __typeof__(heddle_interpret) *interpret;
     __typeof__(heddle_list_targets) *list_targets;
+    __typeof__(heddle_compiler_version) *version;
 } Library;
 
 static HdStatus *find(void *handle, const char *symbol, void *out_function)
@@ -70,6 +72,7 @@ static HdStatus *open_library(Library *out_library)
     HD_TRY(find(handle, "heddle_compile", &out_library->compile));
     HD_TRY(find(handle, "heddle_compile_key", &out_library->key));
     HD_TRY(find(handle, "heddle_interpret", &out_library->interpret));
+    HD_TRY(find(handle, "heddle_compiler_version", &out_library->version));
     return find(handle, "heddle_list_targets", &out_library->list_targets);
 }
 
@@ -100,6 +103,14 @@ HdStatus *compiler_interpret(const char *path, const HeddleCompileOptions *optio
     Library library;
     HD_TRY(open_library(&library));
     return library.interpret(path, options, tokens, count, out_logits, out_vocab);
+}
+
+HdStatus *compiler_version(HdBuf *out_text)
+{
+    Library library;
+    HD_TRY(open_library(&library));
+    library.version(out_text);
+    return NULL;
 }
 
 HdStatus *compiler_list_targets(HdBuf *out_text)
@@ -178,7 +189,9 @@ typedef struct CompileWork {
 static HdStatus *compile_to_file(const CompileWork *work, const char *to)
 {
     HdBuf module = {0};
-    HD_TRY(compiler_compile(work->path, work->options, &module));
+    HdStatus *compiled = compiler_compile(work->path, work->options, &module);
+    progress_end();
+    HD_TRY(compiled);
     HdStatus *status = hd_write_file(to, module.data, module.len);
     hd_buf_free(&module);
     if (!status) return NULL;

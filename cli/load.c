@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // From options to a model that is ready to run: weights, module (given, cached, or compiled now), packed copies.
 #include "cli/cli.h"
+#include "cli/progress.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@ HeddleCompileOptions cli_compile_options(const CliOptions *options)
                                   .numerics = options->numerics,
                                   .dump_dir = options->dump,
                                   .jobs = options->jobs == CLI_UNSET ? 0 : (uint32_t)options->jobs,
+                                  .progress = progress_compiling,
                                   .log = &options->log};
 }
 
@@ -145,7 +147,7 @@ static void log_line(void *user, int level, const char *line) { hd_log(user, (Hd
 static HeddleModelOptions model_options(const CliOptions *options)
 {
     HeddleModelOptions model = {
-        .pack_path = options->pack, .device = options->device, .log = log_line, .log_user = (void *)&options->log};
+        .pack_path = options->pack, .device = options->device, .log = log_line, .progress = progress_packing, .log_user = (void *)&options->log};
     if (options->threads != CLI_UNSET) model.threads = (uint32_t)options->threads;
     if (options->layout && !strcmp(options->layout, "packed")) model.layout = HEDDLE_LAYOUT_PACKED;
     if (options->layout && !strcmp(options->layout, "native")) model.layout = HEDDLE_LAYOUT_NATIVE;
@@ -163,6 +165,7 @@ static HdStatus *create(const CliOptions *options, const HeddleCompileOptions *c
     HeddleModelOptions how = model_options(options);
     HD_TRY(cli_open_module(options, compile, &model->module));
     HdStatus *status = heddle_model_create(model->module, model->weights, &how, &model->model);
+    progress_end();
     if (!falls_back(options, status)) return status;
     hd_log(&options->log, HD_LOG_WARNING, "%s; using the rows as they are mapped (--layout native), which is slower",
            hd_status_message(status));

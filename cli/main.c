@@ -39,6 +39,16 @@ static void fill_standard_descriptors(void)
         if (fcntl(fd, F_GETFD) < 0) (void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
 }
 
+// The runtime always; the compiler when it is installed.
+static void print_version(void)
+{
+    HdBuf text = {0};
+    HdStatus *status = compiler_version(&text);
+    printf("heddle %s\n%s\n", heddle_version(), status ? "compiler: not installed (package heddle-compiler)" : text.data);
+    hd_status_free(status);
+    hd_buf_free(&text);
+}
+
 static HdStatus *run_command(const char *name, int argc, char **argv)
 {
     CliCommand command;
@@ -58,7 +68,9 @@ int main(int argc, char **argv)
     const char *name = argc > 1 ? argv[1] : "--help";
     fill_standard_descriptors();
     if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) cli_print_usage();
-    else if (!strcmp(name, "--version")) printf("heddle %s\n", heddle_version());
+    else if (!strcmp(name, "--version")) print_version();
+    else if (!strcmp(name, "--man")) cli_print_man();
+    else if (!strcmp(name, "--completion")) cli_print_completion();
     else status = run_command(name, argc - 1, argv + 1);
     if (!status) status = check_output();
     return status ? fail(status) : argc > 1 ? 0 : 2;

@@ -8,32 +8,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum Kind { TEXT, WORD, FLAG, NUMBER, REAL, LIST } Kind;
-typedef struct Option {
-    const char *name;
-    char short_name;
-    Kind kind;
-    const char *argument;
-    uint32_t commands;
-    size_t offset;
-    const char *help;
-} Option;
+typedef CliOptionInfo Option;
 
 #define C(command) (1u << CLI_##command)
-#define COMPUTE (C(run) | C(verify) | C(perplexity))
+#define COMPUTE (C(run) | C(chat) | C(bench) | C(verify) | C(perplexity))
 #define MODULE (COMPUTE | C(plan))
-#define GENERATE C(run)
-#define ALL (~0u)
+#define CHAT (C(run) | C(chat))
+#define GENERATE CHAT
+#define ALL CLI_ALL_COMMANDS
 static const Option table[] = {
 #define OPTION(name, short, kind, argument, commands, help)                                                                      \
-    {#name, short, kind, argument, commands, offsetof(CliOptions, name), help},
+    {#name, short, CLI_##kind, argument, commands, offsetof(CliOptions, name), help},
 #include "cli/options.def"
 #undef OPTION
 };
 
-static const struct {
-    const char *name, *operands, *help;
-} commands[CLI_COMMAND_COUNT] = {
+static const CliCommandInfo commands[CLI_COMMAND_COUNT] = {
 #define COMMAND(name, operands, help) {#name, operands, help},
 #include "cli/options.def"
 #undef COMMAND
@@ -52,6 +42,8 @@ static const struct {
     {offsetof(CliOptions, slots), 1, 64, "1 is the default"},
     {offsetof(CliOptions, jobs), 1, 16, "2 is the default"},
     {offsetof(CliOptions, variant), 1, 16, "leave it out for the one that runs here"},
+    {offsetof(CliOptions, think_budget), 0, 1 << 24, "0 ends the thinking at once"},
+    {offsetof(CliOptions, repetitions), 1, 10000, "5 is the default"},
     {offsetof(CliOptions, seed), -1, UINT32_MAX, "-1 takes a random one"},
 #define SAMPLING(name, kind, initial, low, high, key, help) {offsetof(CliOptions, name), low, high, help},
 #include "runtime/sampler/sampling.def"
@@ -68,8 +60,11 @@ bool cli_command_named(const char *name, CliCommand *out_command)
     return false;
 }
 
-// "no_cache" is written --no-cache.
-static void long_name(const char *name, char out_text[32])
+size_t cli_option_count(void) { return HD_COUNT(table); }
+const CliOptionInfo *cli_option_info(size_t index) { return &table[index]; }
+const CliCommandInfo *cli_command_info(CliCommand command) { return &commands[command]; }
+
+void cli_long_name(const char *name, char out_text[32])
 {
     size_t i = 0;
     for (; name[i] && i < 31; i++) out_text[i] = name[i] == '_' ? '-' : name[i];
@@ -91,8 +86,8 @@ void cli_print_help(CliCommand command)
     for (size_t i = 0; i < HD_COUNT(table); i++) {
         char name[32], left[64], letter[8] = "    ";
         if (!(table[i].commands >> command & 1)) continue;
-        long_name(table[i].name, name);
-        if (table[i].short_name) snprintf(letter, sizeof letter, "-%c, ", table[i].short_name);
+        cli_long_name(table[i].name, name);
+        if (table[i].letter) snprintf(letter, sizeof letter, "-%c, ", table[i].letter);
         snprintf(left, sizeof left, "%s--%s %s", letter, name, table[i].argument);
         printf("  %-36s %s\n", left, table[i].help);
     }
@@ -103,7 +98,7 @@ void cli_print_help(CliCommand command)
 static bool read_number(const Option *option, const char *text, void *place, double *out_value)
 {
     int64_t whole;
-    if (option->kind == REAL) return hd_parse_f64(hd_str(text), out_value) && (*(CliReal *)place = *out_value, true);
+    if (option->kind == CLI_REAL) return hd_parse_f64(hd_str(text), out_value) && (*(CliReal *)place = *out_value, true);
     return hd_parse_i64(hd_str(text), &whole) && (*out_value = (double)(*(CliNumber *)place = whole), true);
 }
 
@@ -111,11 +106,11 @@ static HdStatus *take_number(const Option *option, const char *text, void *place
 {
     char name[32];
     double value;
-    long_name(option->name, name);
+    cli_long_name(option->name, name);
     for (size_t i = 0; i < HD_COUNT(ranges); i++) {
         if (ranges[i].offset != option->offset) continue;
         if (read_number(option, text, place, &value) && value >= ranges[i].low && value <= ranges[i].high) return NULL;
-        return hd_error(HD_USAGE, "--%s %s: expected a %snumber from %.10g to %.10g; %s", name, text, option->kind == REAL ? "" : "whole ",
+        return hd_error(HD_USAGE, "--%s %s: expected a %snumber from %.10g to %.10g; %s", name, text, option->kind == CLI_REAL ? "" : "whole ",
                         ranges[i].low, ranges[i].high, ranges[i].hint);
     }
     return hd_error(HD_INTERNAL, "--%s has no range", name);
@@ -130,7 +125,7 @@ static HdStatus *take_word(const Option *option, const char *text, CliText *out_
         if (len == word_len && !memcmp(text, word, len)) return *out_value = text, NULL;
         word += word_len;
     }
-    long_name(option->name, name);
+    cli_long_name(option->name, name);
     return hd_error(HD_USAGE, "--%s %s: expected %s", name, text, option->argument);
 }
 
@@ -138,12 +133,12 @@ static HdStatus *take(const Option *option, const char *text, CliOptions *option
 {
     void *place = (char *)options + option->offset;
     switch (option->kind) {
-    case TEXT: *(CliText *)place = text; break;
-    case WORD: return take_word(option, text, place);
-    case FLAG: *(CliFlag *)place = true; break;
-    case NUMBER:
-    case REAL: return take_number(option, text, place);
-    case LIST: {
+    case CLI_TEXT: *(CliText *)place = text; break;
+    case CLI_WORD: return take_word(option, text, place);
+    case CLI_FLAG: *(CliFlag *)place = true; break;
+    case CLI_NUMBER:
+    case CLI_REAL: return take_number(option, text, place);
+    case CLI_LIST: {
         CliList *list = place;
         list->items = hd_xrealloc(list->items, (list->count + 1) * sizeof *list->items);
         list->items[list->count++] = text;
@@ -160,11 +155,11 @@ static void fill_getopt(CliCommand command, char (*names)[32], struct option *lo
     shorts[letters++] = ':';
     for (size_t i = 0; i < HD_COUNT(table); i++) {
         if (!(table[i].commands >> command & 1)) continue;
-        long_name(table[i].name, names[i]);
-        longs[count++] = (struct option){names[i], table[i].kind == FLAG ? no_argument : required_argument, NULL, (int)i + 1000};
-        if (!table[i].short_name) continue;
-        shorts[letters++] = table[i].short_name;
-        if (table[i].kind != FLAG) shorts[letters++] = ':';
+        cli_long_name(table[i].name, names[i]);
+        longs[count++] = (struct option){names[i], table[i].kind == CLI_FLAG ? no_argument : required_argument, NULL, (int)i + 1000};
+        if (!table[i].letter) continue;
+        shorts[letters++] = table[i].letter;
+        if (table[i].kind != CLI_FLAG) shorts[letters++] = ':';
     }
     longs[count] = (struct option){0};
     shorts[letters] = 0;
@@ -173,7 +168,7 @@ static void fill_getopt(CliCommand command, char (*names)[32], struct option *lo
 static const Option *by_letter(CliCommand command, int letter)
 {
     for (size_t i = 0; i < HD_COUNT(table); i++)
-        if (table[i].short_name == letter && (table[i].commands >> command & 1)) return &table[i];
+        if (table[i].letter == letter && (table[i].commands >> command & 1)) return &table[i];
     return NULL;
 }
 
@@ -205,8 +200,8 @@ HdStatus *cli_parse(CliCommand command, int argc, char **argv, CliOptions *out_o
     out_options->command = command;
     for (size_t i = 0; i < HD_COUNT(table); i++) {
         void *place = (char *)out_options + table[i].offset;
-        if (table[i].kind == NUMBER) *(CliNumber *)place = CLI_UNSET;
-        if (table[i].kind == REAL) *(CliReal *)place = NAN;
+        if (table[i].kind == CLI_NUMBER) *(CliNumber *)place = CLI_UNSET;
+        if (table[i].kind == CLI_REAL) *(CliReal *)place = NAN;
     }
     fill_getopt(command, names, longs, shorts);
     optind = 1;
@@ -226,4 +221,5 @@ void cli_options_free(CliOptions *options)
 {
     free(options->set.items);
     free(options->stop.items);
+    free(options->pg.items);
 }

@@ -39,3 +39,11 @@ void progress_end(void)
     shown = false;
     last_drawn = 0;
 }
+
+void progress_compiling(uint64_t done, uint64_t all) { progress_show("compiling", done, all); }
+
+void progress_packing(void *user, uint64_t done, uint64_t all)
+{
+    (void)user;
+    progress_show("packing", done < all ? done : all, all);
+}

@@ -8,6 +8,8 @@ set(package_of_compiler heddle-compiler)
 set(package_of_development heddle-dev)
 
 install(TARGETS heddle RUNTIME COMPONENT runtime)
+install(FILES ${CMAKE_BINARY_DIR}/man/heddle.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT runtime)
+install(FILES ${CMAKE_BINARY_DIR}/completion/heddle DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions COMPONENT runtime)
 install(TARGETS libheddle EXPORT heddle COMPONENT runtime
   LIBRARY COMPONENT runtime NAMELINK_COMPONENT development
   PUBLIC_HEADER DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/heddle COMPONENT development)

@@ -56,6 +56,7 @@ typedef struct CgOptions {
     // how tests break kernels on purpose. NULL: none.
     void (*visit)(void *user, KirFn *kernel);
     void *user;
+    void (*progress)(uint64_t done, uint64_t all);   // kernels, from the calling thread; NULL: nobody looks
 } CgOptions;
 
 // Compiles every graph of `module` (all in the partitioned, planned, scheduled form). The result does not depend on jobs,

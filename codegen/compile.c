@@ -206,13 +206,18 @@ typedef struct Worker {
     Job *job;
     CgEmitter *emitter;
     pthread_t thread;
+    bool first;                  // runs in the calling thread
 } Worker;
 
 static void *work(void *user)
 {
     Worker *worker = user;
-    for (size_t i; (i = atomic_fetch_add(&worker->job->next, 1)) < worker->job->count;)
-        worker->job->statuses[i] = compile_kernel(worker->job, worker->emitter, i);
+    Job *job = worker->job;
+    bool reports = worker->first && job->options->progress;
+    for (size_t i; (i = atomic_fetch_add(&job->next, 1)) < job->count;) {
+        if (reports) job->options->progress(i, job->count);
+        job->statuses[i] = compile_kernel(job, worker->emitter, i);
+    }
     return NULL;
 }
 
@@ -223,6 +228,7 @@ static HdStatus *run_workers(Job *job, uint32_t jobs)
     HdStatus *status = NULL;
     for (uint32_t i = 0; i < jobs && !status; i++) {
         workers[i].job = job;
+        workers[i].first = i == 0;
         status = cg_emitter_new(job->target, &workers[i].emitter);
     }
     for (uint32_t i = 1; i < jobs && !status; i++)

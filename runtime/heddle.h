@@ -131,7 +131,8 @@ typedef struct HeddleModelOptions {
     const char *pack_path;   // pack file made by heddle_pack_save: mapped instead of packing; NULL: none
     const char *device;      // "cpu", "null"; NULL: the module's. A demand, never a hint
     HeddleLogSink log;       // NULL: silence
-    void *log_user;
+    void (*progress)(void *user, uint64_t done, uint64_t all);   // bytes packed; NULL: nobody looks
+    void *log_user;          // of both
 } HeddleModelOptions;
 
 // Checks machine and weights, loads the kernels, runs the module's @load once (or maps the pack file). Source pages of a packed

@@ -25,7 +25,9 @@ static const RtTensor *source_of(const HeddleModule *module, const RtLaunch *lau
     return NULL;
 }
 
-static HdStatus *pack_launch(HeddleModel *model, RtQueue *queue, const RtClass *load, uint32_t index)
+// *packed: source bytes so far, nearly as many as are made of them.
+static HdStatus *pack_launch(HeddleModel *model, const HeddleModelOptions *options, RtQueue *queue, const RtClass *load, uint32_t index,
+                             uint64_t *packed)
 {
     const RtTensor *source = source_of(model->module, &load->launches[index]);
     const GgufTensor *tensor = source ? gguf_find_tensor(model->weights->file, source->name) : NULL;
@@ -41,24 +43,27 @@ static HdStatus *pack_launch(HeddleModel *model, RtQueue *queue, const RtClass *
         HD_TRY(model->device->type->launch(queue, load, index, begin, end));
         uint64_t done = i + 1 == pieces ? bytes : bytes / (uint64_t)pieces * (uint64_t)(i + 1);
         if (tensor) rt_release_pages(tensor->data + released, done - released);
+        if (options->progress) options->progress(options->log_user, *packed + done, model->module->info.packed_bytes);
         released = done & ~(uint64_t)0xffff;             // a page cut in two is released with the next piece
     }
+    *packed += bytes;
     return NULL;
 }
 
-static HdStatus *pack(HeddleModel *model, uint32_t threads)
+static HdStatus *pack(HeddleModel *model, const HeddleModelOptions *options)
 {
     const HeddleModule *module = model->module;
     const RtClass *load = rt_class_find(module, "load");
     if (!load) return hd_error(HD_BAD_DATA, "%s: has packed weights but no class 'load' that makes them", module->path);
-    RtBindings bindings = {.weights = model->addresses, .threads = threads};
+    RtBindings bindings = {.weights = model->addresses, .threads = options->threads ? options->threads : heddle_default_threads()};
     RtQueue *queue;
     char size[32];
     rt_size_text(module->info.packed_bytes, size);
     hd_log(&model->log, HD_LOG_INFO, "packing weights: %s", size);
     HD_TRY(model->device->type->queue_new(model->device, &bindings, load->arena_bytes, load->scratch, &queue));
     HdStatus *status = NULL;
-    for (uint32_t i = 0; i < load->launch_count && !status; i++) status = pack_launch(model, queue, load, i);
+    uint64_t packed = 0;
+    for (uint32_t i = 0; i < load->launch_count && !status; i++) status = pack_launch(model, options, queue, load, i, &packed);
     model->device->type->queue_free(queue);
     return status;
 }
@@ -117,7 +122,7 @@ static HdStatus *prepare_weights(HeddleModel *model, const HeddleModelOptions *o
     if (!model->device->type->runs_kernels) return NULL;
     if (options->layout == HEDDLE_LAYOUT_AUTO) HD_TRY(check_room(model));
     HD_TRY(place_packed(model));
-    return pack(model, options->threads ? options->threads : heddle_default_threads());
+    return pack(model, options);
 }
 
 // ---- the handle ----------------------------------------------------------------------------------------------

@@ -39,6 +39,8 @@ HEDDLE_API const char *heddle_token_bytes(const HeddleTokenizer *tokenizer, int3
 // Does a text end with this token? The end tokens are those that the metadata names (eos, eot, eom) and the control tokens that
 // end a document or turn in this family (<|endoftext|>, <|im_end|>, ...).
 HEDDLE_API bool heddle_token_is_end(const HeddleTokenizer *tokenizer, int32_t id);
+// Is it a control token ("<|im_start|>"), which only text that may give orders to the model should contain?
+HEDDLE_API bool heddle_token_is_control(const HeddleTokenizer *tokenizer, int32_t id);
 // The id of a token by its text as it stands in the vocabulary ("<|im_end|>"), -1 when there is none.
 HEDDLE_API int32_t heddle_token_named(const HeddleTokenizer *tokenizer, const char *text);
 

@@ -115,6 +115,10 @@ bool heddle_token_is_end(const HeddleTokenizer *tokenizer, int32_t id) {
     return is_id(tokenizer, id) && tokenizer->vocab.ends[id];
 }
 
+bool heddle_token_is_control(const HeddleTokenizer *tokenizer, int32_t id) {
+    return is_id(tokenizer, id) && tokenizer->vocab.types[id] == TK_CONTROL;
+}
+
 int32_t heddle_token_named(const HeddleTokenizer *tokenizer, const char *text) {
     uint32_t id;
     return hd_map_get(&tokenizer->vocab.ids, hd_str(text), &id) ? (int32_t)id : -1;

@@ -10,7 +10,7 @@ prompt="And God said unto the children of Israel, I will give you"
 
 # a seed's text does not depend on threads, steps or what is displayed
 base=$(run -p "$prompt" -n 48 -s 7 --ids)
-for options in "-s 7" "-s 7 -t 1" "-s 7 -b 3" "-s 7 -c 100" "-s 7 --device cpu"; do
+for options in "-s 7" "-s 7 -t 1" "-s 7 -b 3" "-s 7 -c 100" "-s 7 --device cpu" "-s 7 --strict"; do
     # shellcheck disable=SC2086
     [ "$(run -p "$prompt" -n 48 --ids $options)" = "$base" ]
     check $? "same ids with $options"

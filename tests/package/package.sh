@@ -64,6 +64,13 @@ export PKG_CONFIG_PATH=${pc%/*}
 # shellcheck disable=SC2046 # pkg-config prints several words
 cc -std=c11 -Wall -Wextra -Werror "$source/tests/package/consumer.c" -o "$work/consumer" $(pkg-config --cflags --libs heddle)
 LD_LIBRARY_PATH=$lib "$work/consumer" "$model" "In the beginning" > "$work/tokens.pc"
+# The example of the documentation: greedy text, the same as the program's.
+"$build/heddle" compile "$model" -o "$work/example.hdl" 2> /dev/null
+# shellcheck disable=SC2046
+cc -std=c11 -Wall -Wextra -Werror "$source/docs/example.c" -o "$work/example" $(pkg-config --cflags --libs heddle)
+LD_LIBRARY_PATH=$lib "$work/example" "$model" "$work/example.hdl" "In the beginning" 12 > "$work/example.txt"
+"$build/heddle" run "$model" --module "$work/example.hdl" -p "In the beginning" -n 12 --temp 0 --no-display-prompt 2> /dev/null | diff - "$work/example.txt"
+[ "$(wc -w < "$work/example.txt")" -gt 4 ] || fail "the example printed: $(cat "$work/example.txt")"
 cmake -S "$source/tests/package" -B "$work/consumer-build" -DCMAKE_PREFIX_PATH="$prefix" > /dev/null
 cmake --build "$work/consumer-build" > /dev/null
 "$work/consumer-build/consumer" "$model" "In the beginning" | diff "$work/tokens.pc" -

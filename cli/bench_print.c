@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// Results of `heddle bench` in llama-bench's formats.
+#include "cli/bench.h"
+
+#include <string.h>
+
+typedef enum Kind { TEXT, WHOLE, YES_NO, REAL } Kind;
+typedef struct Field {
+    Kind kind;
+    const char *name;
+    union {
+        const char *text;
+        uint64_t whole;
+        bool yes_no;
+        double real;
+    } value;
+} Field;
+
+#define MEMBER_TEXT text
+#define MEMBER_WHOLE whole
+#define MEMBER_YES_NO yes_no
+#define MEMBER_REAL real
+#define MEMBER(kind) MEMBER_##kind
+enum {
+#define BENCH_FIELD(kind, name, value) FIELD_##name,
+#include "cli/bench_fields.def"
+#undef BENCH_FIELD
+    FIELD_COUNT
+};
+
+static void fill(const Bench *b, const BenchResult *r, Field out_fields[FIELD_COUNT])
+{
+    const Field fields[FIELD_COUNT] = {
+#define BENCH_FIELD(kind, name, v) {kind, #name, {.MEMBER(kind) = v}},
+#include "cli/bench_fields.def"
+#undef BENCH_FIELD
+    };
+    memcpy(out_fields, fields, sizeof fields);
+}
+
+// ---- csv -------------------------------------------------------------------------------------------------------
+
+static void print_csv_value(const Field *field)
+{
+    putchar('"');
+    switch (field->kind) {
+    case TEXT:
+        for (const char *c = field->value.text; *c; c++) *c == '"' ? fputs("\"\"", stdout) : putchar(*c);
+        break;
+    case WHOLE: printf("%llu", (unsigned long long)field->value.whole); break;
+    case YES_NO: putchar(field->value.yes_no ? '1' : '0'); break;
+    case REAL: printf("%.6f", field->value.real); break;
+    }
+    putchar('"');
+}
+
+static void print_csv(const Bench *bench)
+{
+    Field fields[FIELD_COUNT];
+    for (size_t i = 0; i < bench->results.len; i++) {
+        fill(bench, &bench->results.data[i], fields);
+        for (size_t f = 0; i == 0 && f < FIELD_COUNT; f++) printf("%s%s", fields[f].name, f + 1 < FIELD_COUNT ? "," : "\n");
+        for (size_t f = 0; f < FIELD_COUNT; f++) {
+            print_csv_value(&fields[f]);
+            putchar(f + 1 < FIELD_COUNT ? ',' : '\n');
+        }
+    }
+}
+
+// ---- json ------------------------------------------------------------------------------------------------------
+
+static void print_json_text(const char *text)
+{
+    putchar('"');
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\') putchar('\\');
+        if ((unsigned char)*text < 32) printf("\\u%04x", *text);
+        else putchar(*text);
+    }
+    putchar('"');
+}
+
+static void print_json_value(const Field *field)
+{
+    switch (field->kind) {
+    case TEXT: print_json_text(field->value.text); break;
+    case WHOLE: printf("%llu", (unsigned long long)field->value.whole); break;
+    case YES_NO: fputs(field->value.yes_no ? "true" : "false", stdout); break;
+    case REAL: printf("%.6f", field->value.real); break;
+    }
+}
+
+static void print_samples(const BenchResult *r, const char *space)
+{
+    double tokens = r->test.prompt + r->test.generate;
+    printf("%s\"samples_ns\": [ ", space);
+    for (size_t i = 0; i < r->samples_ns.len; i++) printf("%s%.0f", i ? ", " : "", r->samples_ns.data[i]);
+    printf(" ],%s\"samples_ts\": [ ", space);
+    for (size_t i = 0; i < r->samples_ns.len; i++) printf("%s%.6g", i ? ", " : "", tokens / r->samples_ns.data[i] * 1e9);
+    printf(" ]");
+}
+
+// An object on one line, or on one line per field.
+static void print_object(const Bench *bench, const BenchResult *r, bool lines)
+{
+    const char *space = lines ? "\n    " : " ";
+    Field fields[FIELD_COUNT];
+    fill(bench, r, fields);
+    printf(lines ? "  {" : "{");
+    for (size_t f = 0; f < FIELD_COUNT; f++) {
+        printf("%s\"%s\": ", space, fields[f].name);
+        print_json_value(&fields[f]);
+        putchar(',');
+    }
+    print_samples(r, space);
+    printf(lines ? "\n  }" : " }");
+}
+
+static void print_json(const Bench *bench)
+{
+    printf("[\n");
+    for (size_t i = 0; i < bench->results.len; i++) {
+        print_object(bench, &bench->results.data[i], true);
+        printf(i + 1 < bench->results.len ? ",\n" : "\n");
+    }
+    printf("]\n");
+}
+
+static void print_jsonl(const Bench *bench)
+{
+    for (size_t i = 0; i < bench->results.len; i++) {
+        print_object(bench, &bench->results.data[i], false);
+        printf("\n");
+    }
+}
+
+// ---- markdown --------------------------------------------------------------------------------------------------
+
+static void test_name(const BenchTest *test, char out_text[64])
+{
+    int at = 0;
+    if (test->prompt && test->generate) at = snprintf(out_text, 64, "pp%u+tg%u", test->prompt, test->generate);
+    else at = snprintf(out_text, 64, test->prompt ? "pp%u" : "tg%u", test->prompt ? test->prompt : test->generate);
+    if (test->depth) snprintf(out_text + at, 64 - (size_t)at, " @ d%u", test->depth);
+}
+
+static void print_md(const Bench *b)
+{
+    printf("| %-30s | %10s | %10s | %-10s | %7s | %15s | %20s | %8s | %9s |\n", "model", "size", "params", "backend", "threads", "test",
+           "t/s", "GB/s", "of read");
+    printf("| %.30s | %.9s: | %.9s: | %.10s | %.6s: | %.14s: | %.19s: | %.7s: | %.8s: |\n", "------------------------------",
+           "---------", "---------", "----------", "------", "--------------", "-------------------", "-------", "--------");
+    for (size_t i = 0; i < b->results.len; i++) {
+        const BenchResult *r = &b->results.data[i];
+        char size[32], parameters[32], name[64], speed[64];
+        double mib = (double)b->bytes / (1 << 20);
+        snprintf(size, sizeof size, mib >= 1024 ? "%.2f GiB" : "%.2f MiB", mib >= 1024 ? mib / 1024 : mib);
+        snprintf(parameters, sizeof parameters, b->parameters >= 1000000000 ? "%.2f B" : "%.2f M",
+                 (double)b->parameters * (b->parameters >= 1000000000 ? 1e-9 : 1e-6));
+        test_name(&r->test, name);
+        snprintf(speed, sizeof speed, "%.2f ± %.2f", r->speed.mean, r->speed.deviation);
+        printf("| %-30s | %10s | %10s | %-10s | %7u | %15s | %21s | %8.2f | %7.1f %% |\n", b->type, size, parameters, "Heddle CPU",
+               b->threads, name, speed, r->gb_per_s, b->read_gb_per_s > 0 ? 100 * r->gb_per_s / b->read_gb_per_s : 0.0);
+    }
+    printf("\nread %.2f GB/s; module %.16s; numerics %s; logits", b->read_gb_per_s, b->info.digest, b->info.numerics);
+    for (size_t i = 0; i < b->results.len; i++) printf(" %.16s", b->results.data[i].digest);
+    printf("\n");
+}
+
+static const struct {
+    const char *name;
+    void (*print)(const Bench *);
+} formats[] = {{"md", print_md}, {"csv", print_csv}, {"json", print_json}, {"jsonl", print_jsonl}};
+
+void bench_print(const Bench *bench, const char *format)
+{
+    for (size_t i = 0; i < HD_COUNT(formats); i++)
+        if (!strcmp(format, formats[i].name)) formats[i].print(bench);
+}

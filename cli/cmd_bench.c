@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+// heddle bench: llama-bench's rows. pp: a prompt in one go; tg: tokens one by one; pg: both; each behind `depth` tokens that are not timed.
+// Tokenization and sampling are no part of it. Tokens are pseudo-random, the same in every run.
+#include "cli/bench.h"
+#include "cli/progress.h"
+#include "runtime/module.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { MAX_VALUES = 32, DEFAULT_REPETITIONS = 5, MAX_TYPES = 256 };   // ids of tensor types are far below
+static const uint64_t read_bytes = (uint64_t)256 << 20;   // beyond every cache
+
+// ---- which tests -------------------------------------------------------------------------------------------------
+
+typedef struct Values {
+    uint32_t data[MAX_VALUES];
+    uint32_t count;
+} Values;
+
+static HdStatus *parse_values(const char *option, const char *text, Values *out_values)
+{
+    *out_values = (Values){.count = 0};
+    for (const char *at = text; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+        int64_t value;
+        if (!hd_parse_i64((HdStr){at, strcspn(at, ",")}, &value) || value < 0 || value > 1 << 24 || out_values->count == MAX_VALUES)
+            return hd_error(HD_USAGE, "%s %s: expected up to %d whole numbers separated by commas", option, text, MAX_VALUES);
+        out_values->data[out_values->count++] = (uint32_t)value;
+    }
+    return NULL;
+}
+
+typedef HD_VEC(BenchTest) Tests;
+
+static HdStatus *add_pairs(const CliOptions *options, uint32_t depth, Tests *tests)
+{
+    for (size_t i = 0; i < options->pg.count; i++) {
+        Values pair;
+        HD_TRY(parse_values("--pg", options->pg.items[i], &pair));
+        if (pair.count != 2 || !pair.data[0] || !pair.data[1])
+            return hd_error(HD_USAGE, "--pg %s: expected two numbers above 0, such as 512,128", options->pg.items[i]);
+        hd_vec_push(tests, ((BenchTest){pair.data[0], pair.data[1], depth}));
+    }
+    return NULL;
+}
+
+// Rows in llama-bench's order: for each depth all prompts, then all generations, then the pairs. 0 means: not this kind.
+static HdStatus *list_tests(const CliOptions *options, Tests *out_tests)
+{
+    Values prompts, generations, depths;
+    HD_TRY(parse_values("-p", options->n_prompt ? options->n_prompt : "512", &prompts));
+    HD_TRY(parse_values("-n", options->n_gen ? options->n_gen : "128", &generations));
+    HD_TRY(parse_values("-d", options->n_depth ? options->n_depth : "0", &depths));
+    for (uint32_t d = 0; d < depths.count; d++) {
+        for (uint32_t i = 0; i < prompts.count; i++)
+            if (prompts.data[i]) hd_vec_push(out_tests, ((BenchTest){prompts.data[i], 0, depths.data[d]}));
+        for (uint32_t i = 0; i < generations.count; i++)
+            if (generations.data[i]) hd_vec_push(out_tests, ((BenchTest){0, generations.data[i], depths.data[d]}));
+        HD_TRY(add_pairs(options, depths.data[d], out_tests));
+    }
+    return out_tests->len ? NULL : hd_error(HD_USAGE, "heddle bench: nothing is measured; give -p or -n above 0, or --pg");
+}
+
+// ---- what a step costs -------------------------------------------------------------------------------------------
+
+typedef struct Cost {
+    double bytes, launches, barriers;
+} Cost;
+
+static const RtClass *class_for(const HeddleModule *module, uint32_t tokens)
+{
+    const RtClass *best = NULL;
+    for (uint32_t i = 0; i < module->class_count; i++) {
+        const RtClass *class = &module->classes[i];
+        if (rt_class_is_step(class) && class->bound.value[RT_T] >= tokens && (!best || class->bound.value[RT_T] < best->bound.value[RT_T]))
+            best = class;
+    }
+    return best;
+}
+
+// One step of `tokens` behind `position` others, by the launches' own records.
+static void add_step(const HeddleModule *module, uint32_t tokens, uint32_t position, Cost *cost)
+{
+    const RtClass *class = class_for(module, tokens);
+    RtBinding binding = {{tokens, 1, position + tokens, 1}};
+    for (uint32_t i = 0; class && i < class->launch_count; i++) {
+        int64_t bytes;
+        if (rt_expr_eval(&module->exprs[class->launches[i].bytes], &binding, &bytes)) cost->bytes += (double)bytes;
+        cost->launches++;
+        cost->barriers += i == 0 || class->launches[i].stage != class->launches[i - 1].stage;
+    }
+}
+
+static Cost cost_of(const HeddleModule *module, const BenchTest *test, uint32_t step)
+{
+    Cost cost = {0};
+    for (uint32_t done = 0; done < test->prompt; done += step)
+        add_step(module, HD_MIN(step, test->prompt - done), test->depth + done, &cost);
+    for (uint32_t i = 0; i < test->generate; i++) add_step(module, 1, test->depth + test->prompt + i, &cost);
+    return cost;
+}
+
+// ---- running -----------------------------------------------------------------------------------------------------
+
+static double nanoseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
+}
+
+static void fill_tokens(int32_t *tokens, uint32_t count, uint32_t vocab)
+{
+    uint64_t state = 1;
+    for (uint32_t i = 0; i < count; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        tokens[i] = (int32_t)((state >> 33) % vocab);
+    }
+}
+
+static HdStatus *eval(HeddleSession *session, const int32_t *tokens, uint32_t count, HeddleLogits logits)
+{
+    HeddlePiece piece = {.tokens = tokens, .count = count, .logits = logits};
+    return count ? heddle_eval(session, &piece, 1) : NULL;
+}
+
+// One repetition; the time is that of the prompt and the generation alone.
+static HdStatus *repeat(HeddleSession *session, const int32_t *tokens, const BenchTest *test, double *out_ns)
+{
+    HD_TRY(heddle_slot_reset(session, 0));
+    HD_TRY(eval(session, tokens, test->depth, HEDDLE_LOGITS_NONE));
+    double start = nanoseconds();
+    HD_TRY(eval(session, tokens + test->depth, test->prompt, HEDDLE_LOGITS_LAST));
+    for (uint32_t i = 0; i < test->generate; i++)
+        HD_TRY(eval(session, tokens + test->depth + test->prompt + i, 1, HEDDLE_LOGITS_LAST));
+    *out_ns = nanoseconds() - start;
+    return NULL;
+}
+
+static BenchMean mean_of(const double *values, size_t count)
+{
+    BenchMean mean = {0, 0};
+    for (size_t i = 0; i < count; i++) mean.mean += values[i] / (double)count;
+    for (size_t i = 0; i < count; i++) mean.deviation += (values[i] - mean.mean) * (values[i] - mean.mean);
+    mean.deviation = count > 1 ? sqrt(mean.deviation / (double)(count - 1)) : 0;
+    return mean;
+}
+
+static void summarise(const Bench *bench, const HeddleModule *module, BenchResult *r)
+{
+    double tokens = r->test.prompt + r->test.generate, *speeds = hd_xcalloc(r->samples_ns.len, sizeof *speeds);
+    Cost cost = cost_of(module, &r->test, bench->tokens_per_call);
+    for (size_t i = 0; i < r->samples_ns.len; i++) speeds[i] = tokens / r->samples_ns.data[i] * 1e9;
+    r->ns = mean_of(r->samples_ns.data, r->samples_ns.len);
+    r->speed = mean_of(speeds, r->samples_ns.len);
+    r->gb_per_s = cost.bytes / r->ns.mean;
+    r->launches = cost.launches / tokens;
+    r->barriers = cost.barriers / tokens;
+    free(speeds);
+}
+
+static HdStatus *take_digest(const Bench *bench, const HeddleSession *session, BenchResult *r)
+{
+    uint64_t rows;
+    char digest[33];
+    const float *logits = heddle_logits(session, &rows);
+    hd_digest_hex(hd_digest(logits, bench->info.vocab * sizeof *logits), digest);
+    if (r->digest[0] && strcmp(r->digest, digest) && !strcmp(bench->info.numerics, "ordered"))
+        return hd_error(HD_INTERNAL, "the logits of two repetitions differ (%s and %s), though numerics are ordered", r->digest, digest);
+    memcpy(r->digest, digest, sizeof digest);
+    return NULL;
+}
+
+static HdStatus *run_test(Bench *bench, const HeddleModule *module, HeddleSession *session, const int32_t *tokens, BenchResult *r)
+{
+    BenchTest warm_up = {HD_MIN(r->test.prompt, bench->tokens_per_call), HD_MIN(r->test.generate, 1), 0};
+    double ns;
+    time_t now = time(NULL);
+    struct tm utc;
+    strftime(r->time, sizeof r->time, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    HD_TRY(repeat(session, tokens, &warm_up, &ns));
+    for (uint32_t i = 0; i < bench->repetitions; i++) {
+        progress_show("bench", i, bench->repetitions);
+        HD_TRY(repeat(session, tokens, &r->test, &ns));
+        HD_TRY(take_digest(bench, session, r));
+        hd_vec_push(&r->samples_ns, ns);
+    }
+    progress_end();
+    summarise(bench, module, r);
+    return NULL;
+}
+
+// ---- the model ---------------------------------------------------------------------------------------------------
+
+static void describe_cpu(Bench *bench)
+{
+    char line[512];
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    snprintf(bench->cpu, sizeof bench->cpu, "CPU");
+    while (file && fgets(line, sizeof line, file)) {
+        char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) || !colon) continue;
+        snprintf(bench->cpu, sizeof bench->cpu, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
+        break;
+    }
+    if (file) fclose(file);
+}
+
+// Architecture, size label and the type that most of the parameters have.
+static void describe_model(Bench *bench, const GgufFile *file)
+{
+    uint64_t by_type[MAX_TYPES] = {0};
+    const char *most = "";
+    uint64_t largest = 0;
+    HdStr label = {0};
+    for (size_t i = 0; i < gguf_tensor_count(file); i++) {
+        const GgufTensor *tensor = gguf_tensor_at(file, i);
+        uint64_t count = tensor->ne[0] * tensor->ne[1] * tensor->ne[2] * tensor->ne[3];
+        bench->bytes += tensor->bytes, bench->parameters += count;
+        if (tensor->type->id >= MAX_TYPES) continue;
+        by_type[tensor->type->id] += count;
+        if (by_type[tensor->type->id] > largest) largest = by_type[tensor->type->id], most = tensor->type->name;
+    }
+    hd_status_free(gguf_get_string(file, "general.size_label", &label));
+    snprintf(bench->type, sizeof bench->type, "%s %.*s%s%s", bench->info.architecture, (int)HD_MIN(label.len, 30), label.data ? label.data : "",
+             label.len ? " " : "", most);
+}
+
+static HdStatus *run_tests(const CliOptions *options, CliModel *model, const Tests *tests, Bench *bench)
+{
+    HeddleSessionOptions how = cli_session_options(options);
+    HeddleSession *session;
+    uint32_t longest = 0;
+    for (size_t i = 0; i < tests->len; i++)
+        longest = HD_MAX(longest, tests->data[i].depth + tests->data[i].prompt + tests->data[i].generate);
+    how.context = longest;
+    HD_TRY(heddle_session_create(model->model, &how, &session));
+    int32_t *tokens = hd_xmalloc(longest * sizeof *tokens);
+    fill_tokens(tokens, longest, bench->info.vocab);
+    bench->threads = heddle_session_threads(session);
+    bench->tokens_per_call = HD_MIN(how.tokens_per_call ? how.tokens_per_call : UINT32_MAX, bench->info.tokens_per_step);
+    bench->read_gb_per_s = bench_read_bandwidth(read_bytes, bench->threads);
+    HdStatus *status = NULL;
+    for (size_t i = 0; i < tests->len && !status; i++) {
+        hd_vec_push(&bench->results, ((BenchResult){.test = tests->data[i]}));
+        status = run_test(bench, model->module, session, tokens, &bench->results.data[i]);
+    }
+    free(tokens);
+    heddle_session_free(session);
+    return status;
+}
+
+HdStatus *cmd_bench(CliOptions *options)
+{
+    CliModel model;
+    Tests tests = {0};
+    Bench bench = {.model = options->operand};
+    HeddleCompileOptions compile = cli_compile_options(options);
+    bench.repetitions = options->repetitions == CLI_UNSET ? DEFAULT_REPETITIONS : (uint32_t)options->repetitions;
+    HdStatus *status = list_tests(options, &tests);
+    if (!status) status = cli_load(options, &compile, &model);
+    if (!status) {
+        heddle_module_info(model.module, &bench.info);
+        bench.packed = bench.info.packed_bytes > 0, bench.kv = bench.info.kv_type;
+        describe_cpu(&bench);
+        describe_model(&bench, heddle_weights_gguf(model.weights));
+        status = run_tests(options, &model, &tests, &bench);
+        if (!status) bench_print(&bench, options->report ? options->report : "md");
+        cli_unload(&model);
+    }
+    for (size_t i = 0; i < bench.results.len; i++) hd_vec_free(&bench.results.data[i].samples_ns);
+    hd_vec_free(&bench.results);
+    hd_vec_free(&tests);
+    return status;
+}

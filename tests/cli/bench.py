@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`heddle bench` against a stored sample of llama-bench's output: the same keys with values of the same kind, figures that agree with each
+other, equal results in all formats. How fast anything is is no matter here.
+
+usage: bench.py HEDDLE FOLDER_OF_TINY_MODELS SAMPLE.json
+"""
+import csv
+import io
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+
+heddle, tiny, sample_path = sys.argv[1:]
+model = os.path.join(tiny, "tiny-dense-q8_0.gguf")
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()
+failed = 0
+
+
+def check(good, what):
+    global failed
+    if not good:
+        failed += 1
+        print("FAILED:", what)
+
+
+def bench(*options):
+    done = subprocess.run([heddle, "bench", model, *options], capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+code, out, err = bench("-p", "16,0", "-n", "3", "-d", "0,20", "--pg", "5,2", "-r", "3", "-t", "2", "-o", "json")
+check(code == 0, f"exit {code}: {err}")
+rows = json.loads(out)
+with open(sample_path) as file:
+    sample = json.load(file)[0]
+
+# rows: for each depth prompts, generations, pairs
+shapes = [(row["n_prompt"], row["n_gen"], row["n_depth"]) for row in rows]
+check(shapes == [(16, 0, 0), (0, 3, 0), (5, 2, 0), (16, 0, 20), (0, 3, 20), (5, 2, 20)], f"rows {shapes}")
+for row in rows:
+    for key, value in sample.items():
+        kinds = (int, float) if isinstance(value, float) else type(value)
+        check(key in row and isinstance(row[key], kinds), f"key {key}: {row.get(key)!r}, llama-bench has {value!r}")
+    check([key for key in row if key in sample] == list(sample), "keys in llama-bench's order")
+    tokens = row["n_prompt"] + row["n_gen"]
+    check(len(row["samples_ns"]) == 3, "three samples")
+    check(math.isclose(row["avg_ns"], statistics.mean(row["samples_ns"]), rel_tol=1e-6), "avg_ns")
+    check(math.isclose(row["stddev_ns"], statistics.stdev(row["samples_ns"]), rel_tol=1e-3, abs_tol=2), "stddev_ns")
+    speeds = [tokens / ns * 1e9 for ns in row["samples_ns"]]
+    check(math.isclose(row["avg_ts"], statistics.mean(speeds), rel_tol=1e-6), "avg_ts")
+    check(math.isclose(row["stddev_ts"], statistics.stdev(speeds), rel_tol=1e-3, abs_tol=1e-3), "stddev_ts")
+    check(row["model_size"] == rows[0]["model_size"] and row["n_threads"] == 2 and row["type_k"] == "f16", "the model's own")
+    check(row["gb_per_s"] > 0 and row["read_gb_per_s"] > 0 and row["launches_per_token"] > row["barriers_per_token"] > 0, "ours")
+# A step reads all matrices once: bytes of a token at least those of the file's trunk, and more of a deeper context.
+per_token = [row["gb_per_s"] * row["avg_ns"] / (row["n_prompt"] + row["n_gen"]) for row in rows]
+check(per_token[1] > 8e6, f"bytes per generated token {per_token[1]}")
+check(per_token[4] > per_token[1], "a deeper context reads more")
+check(len({row["logits_digest"] for row in rows}) == 6, "each row ends in logits of its own")
+
+# other formats: the same rows; the logits do not depend on threads
+code, out, err = bench("-p", "16,0", "-n", "3", "-d", "0,20", "--pg", "5,2", "-r", "1", "-t", "1", "-o", "csv")
+table = list(csv.DictReader(io.StringIO(out)))
+check(list(table[0])[:len(sample) - 2] == [key for key in sample if not key.startswith("samples")], "csv header")
+check([row["logits_digest"] for row in table] == [row["logits_digest"] for row in rows], "digests by one thread")
+code, out, err = bench("-p", "4", "-n", "0", "-r", "1", "-o", "jsonl")
+check(len(out.splitlines()) == 1 and json.loads(out)["n_prompt"] == 4, "jsonl")
+code, out, err = bench("-p", "4", "-n", "2", "--pg", "3,1", "-d", "8", "-r", "2")
+names = [line.split("|")[6].strip() for line in out.splitlines() if line.startswith("|")]
+check(names[0] == "test" and names[2:] == ["pp4 @ d8", "tg2 @ d8", "pp3+tg1 @ d8"], f"markdown {names}")
+check(len({len(line) for line in out.splitlines() if line.startswith("|")}) == 1, "markdown columns are aligned")
+
+for options, text in ((["-p", "x"], "whole numbers"), (["-p", "0", "-n", "0"], "nothing is measured"), (["-o", "sql"], "md|csv"),
+                      (["--pg", "5"], "two numbers"), (["-p", "5000"], "context"), (["-r", "0"], "from 1"), (["-d", "-1"], "whole numbers")):
+    code, out, err = bench(*options)
+    check(code in (1, 2) and not out and text in err and len(err.splitlines()) <= 2, f"{options}: exit {code}, {err!r}")
+print("failed:", failed)
+sys.exit(failed != 0)
