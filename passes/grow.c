@@ -70,22 +70,22 @@ IrOpRef pass_try_build(IrGraph *graph, const IrBuild *build, IrOpRef like)
     return made;
 }
 
-uint32_t pass_users(const IrGraph *graph, IrValue value, IrOpRef *out_users, uint32_t capacity)
+IrOpRef pass_next_user(const IrGraph *graph, IrValue value, IrOpRef after)
 {
     const IrOpRefs *users = ir_users(graph, value);
-    uint32_t count = 0, stored = 0;
+    IrOpRef next = 0;
     for (size_t i = 0; i < users->len; i++) {
-        bool again = false;
-        for (size_t k = 0; k < i && !again; k++) again = users->data[k] == users->data[i];
-        if (again) continue;
-        count++;
-        uint32_t at = stored;
-        while (at && ir_is_before(graph, users->data[i], out_users[at - 1])) at--;
-        if (at == capacity) continue;
-        if (stored < capacity) stored++;
-        memmove(out_users + at + 1, out_users + at, (stored - at - 1) * sizeof *out_users);
-        out_users[at] = users->data[i];
+        bool behind = !after || ir_is_before(graph, after, users->data[i]);
+        if (behind && (!next || ir_is_before(graph, users->data[i], next))) next = users->data[i];
     }
+    return next;
+}
+
+uint32_t pass_users(const IrGraph *graph, IrValue value, IrOpRef *out_users, uint32_t capacity)
+{
+    uint32_t count = 0;
+    for (IrOpRef ref = 0; (ref = pass_next_user(graph, value, ref)); count++)
+        if (count < capacity) out_users[count] = ref;
     return count;
 }
 
@@ -129,18 +129,13 @@ typedef struct Order {
     bool cycle;
 } Order;
 
-enum { MAX_USERS = 64 };
-
 static void visit(Order *order, IrOpRef ref);
 
 // Accesses to a state, in program order: an access comes after every earlier one unless both only read.
 static void visit_states(Order *order, IrOpRef ref, IrValue state, IrEffect effect)
 {
-    IrOpRef users[MAX_USERS];
-    uint32_t count = pass_users(order->graph, state, users, MAX_USERS);
-    HD_ASSERT(count <= MAX_USERS); // the verifier allows one writer; a reader belongs to a layer
-    for (uint32_t i = 0; i < count && users[i] != ref; i++)
-        if ((effect | ir_op_effect(order->graph, ir_op(order->graph, users[i]))) & IR_EFFECT_WRITE) visit(order, users[i]);
+    for (IrOpRef before = 0; (before = pass_next_user(order->graph, state, before)) && before != ref;)
+        if ((effect | ir_op_effect(order->graph, ir_op(order->graph, before))) & IR_EFFECT_WRITE) visit(order, before);
 }
 
 // Does a member that reads this operation's result as its operand have a copy of its own, being a view that it reads through?

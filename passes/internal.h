@@ -8,6 +8,8 @@
 bool pass_contains(const PassGroup *group, IrOpRef op);
 IrOpRef pass_producer(const IrGraph *graph, IrValue value);              // 0: not the result of an operation
 IrRole pass_role(const IrGraph *graph, IrOpRef op);
+// The first operation that reads `value` behind `after` (0: of all); 0: none.
+IrOpRef pass_next_user(const IrGraph *graph, IrValue value, IrOpRef after);
 // Operations of the body that read `value`, in order; returns how many there are, stores at most `capacity`.
 uint32_t pass_users(const IrGraph *graph, IrValue value, IrOpRef *out_users, uint32_t capacity);
 // Builds an operation whose types the pass knows to be right (else it aborts with the rule's text), in the layer of `like` (0: none).

@@ -153,7 +153,7 @@ static void add_noise(IrGraph *graph, uint64_t seed) {
         ir_replace_uses(graph, x, by);
         for (uint32_t i = 0; i < noise.count; i++)   // these still read x
             for (uint32_t k = 0; k < ir_op(graph, noise.made[i])->operand_count; k++)
-                if (ir_op(graph, noise.made[i])->operands[k] == by) ir_op(graph, noise.made[i])->operands[k] = x;
+                if (ir_op(graph, noise.made[i])->operands[k] == by) ir_set_operand(graph, noise.made[i], k, x);
     }
     must(ir_verify(graph));
 }
