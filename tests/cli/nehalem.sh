@@ -9,7 +9,7 @@ heddle=$1 source=$2 qemu=$3
 models=$source/tests/data/models tiny=$source/models/tiny
 nehalem=("$qemu" -cpu Nehalem "$heddle")
 # Calls of 1, 3 and more than 16 tokens: every step class runs.
-calls=(-f "$work/text" --split 1,3,40)
+calls=(--split 1,3,40)
 echo "And it came to pass in those days, that there went out a decree from the land of Egypt unto all." >"$work/text"
 
 digest() { sed 's/.*digest //'; }
@@ -17,7 +17,7 @@ digest() { sed 's/.*digest //'; }
 while read -r file options; do
     module=$work/module.hdl
     # shellcheck disable=SC2086 # several options
-    here=$("$heddle" verify "$tiny/$file.gguf" --target cpu:x86-64-v2 $options "${calls[@]}" --write-golden "$work/golden" 2>"$work/err")
+    here=$("$heddle" verify "$tiny/$file.gguf" --target cpu:x86-64-v2 $options -f "$work/text" "${calls[@]}" --write-golden "$work/golden" 2>"$work/err")
     check $? "$file $options here: $(tail -1 "$work/err")"
     mv "$XDG_CACHE_HOME"/heddle/*.hdl "$module"
     there=$("${nehalem[@]}" verify "$tiny/$file.gguf" --module "$module" "${calls[@]}" --golden "$work/golden" --max-nmse 0 2>"$work/err")
