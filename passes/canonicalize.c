@@ -21,7 +21,7 @@ static bool identity(IrGraph *graph, PassCtx *ctx, IrOpRef ref)
     case IR_OP_slice:
     case IR_OP_concat: {
         IrType in = type_of(graph, op->operands[0]), out = type_of(graph, op->results[0]);
-        same = op->operand_count == 1 && ir_type_eq(&in, &out);
+        same = ir_type_eq(&in, &out); // of a concat: there is one part
         break;
     }
     default: return false;

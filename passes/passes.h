@@ -8,7 +8,8 @@
 // Contract of every pass and rule:
 //   1. The graph verifies before and after (the manager checks).
 //   2. Values change by no more than the numerics class in passes.def (quantise-activations changes them as quant_act is defined to).
-//   3. A rule that is near to fire and does not says why: pass_missed with a reason of missed.def.
+//   3. A rule that is near to fire and does not says why: pass_missed with a reason of missed.def that a MISS row of passes.def declares for it.
+//      tests/passes shows every rule and every such reason by an example.
 //   4. A rule never increases the bytes a step moves, and is monotonic: running a pass again changes nothing.
 #ifndef HEDDLE_PASSES_H
 #define HEDDLE_PASSES_H

@@ -175,6 +175,7 @@ static bool on_event(void *user, const PassEvent *event)
 typedef struct Outcome {
     HdStatus *status;
     HdBuf before, after; // the module as text, each with the pipeline's key
+    uint32_t idle_before, idle_after;
     Counts counts;
 } Outcome;
 
@@ -193,6 +194,23 @@ static IrModule *parse(const char *path, HdStr text)
     return module;
 }
 
+// How many operations compute what nobody reads.
+static uint32_t count_idle(const IrModule *module)
+{
+    uint32_t idle = 0;
+    for (size_t i = 0; i < module->graphs.len; i++) {
+        const IrGraph *graph = module->graphs.data[i];
+        IR_FOR_OPS(graph, 0, ref)
+        {
+            const IrOp *op = ir_op(graph, ref);
+            uint32_t uses = 0;
+            for (uint32_t r = 0; r < op->result_count; r++) uses += ir_use_count(graph, op->results[r]);
+            idle += !uses && ir_op_effect(graph, op) == IR_EFFECT_PURE;
+        }
+    }
+    return idle;
+}
+
 static Outcome run(const Golden *golden, HdStr text, Watch *watch)
 {
     Outcome outcome = {0};
@@ -206,6 +224,8 @@ static Outcome run(const Golden *golden, HdStr text, Watch *watch)
     memcpy(outcome.counts.fired, counts.fired, sizeof counts.fired);
     memcpy(outcome.counts.missed, counts.missed, sizeof counts.missed);
     ir_module_set_key(untouched, "pipeline", ir_module_key(module, "pipeline"));
+    outcome.idle_before = count_idle(untouched);
+    outcome.idle_after = count_idle(module);
     ir_print_module(untouched, &outcome.before);
     ir_print_module(module, &outcome.after);
     ir_module_free(module);
@@ -380,6 +400,20 @@ static uint32_t total_fired(const Counts *counts)
     return total;
 }
 
+// Reasons but for the refusal itself.
+static uint32_t count_missed(const Counts *counts, PassRule rule)
+{
+    uint32_t total = 0;
+    for (int reason = 0; reason < MISSED_COUNT; reason++) total += reason == MISSED_refused ? 0 : counts->missed[rule][reason];
+    return total;
+}
+
+// An operation that one fusion has been refused for is tried for others, so there are more misses.
+static bool is_fusion(PassRule rule)
+{
+    return pass_table_rules[rule].pass == PASS_fuse_epilogue || pass_table_rules[rule].pass == PASS_fuse_norm;
+}
+
 // Refuses one rule; where others fire in its stead, those are refused as well.
 static void refuse(const Golden *golden, PassRule rule)
 {
@@ -389,6 +423,10 @@ static void refuse(const Golden *golden, PassRule rule)
     Outcome outcome = run(golden, golden->input, &watch);
     if (outcome.counts.fired[rule] || !outcome.counts.missed[rule][MISSED_refused])
         fail_msg("%s: %s was refused and fired %u times", golden->path, pass_table_name(rule, name), outcome.counts.fired[rule]);
+    if (outcome.idle_after > outcome.idle_before && rule != RULE_dce_unused)
+        fail_msg("%s: %s was refused and left something behind", golden->path, pass_table_name(rule, name));
+    if (!is_fusion(rule) && count_missed(&outcome.counts, rule) > count_missed(&golden->counts, rule))
+        fail_msg("%s: %s was refused and gives other reasons beside that", golden->path, pass_table_name(rule, name));
     if (!outcome.status && total_fired(&outcome.counts)) {
         outcome_free(&outcome);
         memset(watch.refuse, true, sizeof watch.refuse);
