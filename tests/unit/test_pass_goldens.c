@@ -447,6 +447,34 @@ static void a_refused_rule_changes_nothing(void **state)
     free_all(&goldens);
 }
 
+// A value and a state with more readers than any model has: 70 attentions over one cache, 70 sums of one product.
+static void many_readers_are_no_limit(void **state)
+{
+    HdBuf text = {0};
+    Watch watch = {0};
+    (void)state;
+    hd_buf_str(&text, "module \"many\" { graph @model {\n"
+                      "%tokens = input tokens : i32[T] %segments = input segments : i32[S, 8]\n"
+                      "%table = weight \"t\" : f32[8, 32] %w = weight \"w\" : f32[32, 32]\n"
+                      "%k = state \"k\" kv : f32[C, 2, 16] %v = state \"v\" kv : f32[C, 2, 16]\n"
+                      "%x = embed %tokens, %table : f32[T, 32]\n%y0 = linear %x, %w : f32[T, 32]\n"
+                      "%q = reshape %x : f32[T, 2, 16]\nkv_append %q, %k, %segments\n");
+    for (int i = 0; i < 70; i++)
+        hd_buf_printf(&text,
+                      "%%o%d = attention %%q, %%k, %%v, %%segments {scale = %d} : f32[T, 2, 16]\n"
+                      "%%f%d = reshape %%o%d : f32[T, 32]\n%%z%d = add %%y0, %%f%d : f32[T, 32]\n",
+                      i, i + 1, i, i, i, i);
+    hd_buf_str(&text, "return ");
+    for (int i = 0; i < 70; i++) hd_buf_printf(&text, "%sz%d = %%z%d", i ? ", " : "", i, i);
+    hd_buf_str(&text, "\n} }\n");
+    Golden many = {.path = "many readers", .passes = "default"};
+    Outcome outcome = run(&many, view_of(&text), &watch);
+    must(outcome.status);
+    assert_int_equal(watch.undeclared, 0);
+    outcome_free(&outcome);
+    hd_buf_free(&text);
+}
+
 // The models give only declared reasons, whatever the target and the options.
 static void models_give_declared_reasons(void **state)
 {
@@ -479,6 +507,7 @@ int main(void)
         cmocka_unit_test(goldens_hold),
         cmocka_unit_test(every_rule_and_reason_has_a_golden),
         cmocka_unit_test(a_refused_rule_changes_nothing),
+        cmocka_unit_test(many_readers_are_no_limit),
         cmocka_unit_test(models_give_declared_reasons),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
