@@ -4,7 +4,8 @@
 // apply_chat_template gives.
 //
 // A template does not change after it was made: any number of threads may share it. Templates are untrusted input: rendering is
-// bounded in steps, depth, memory and text, and reads nothing but what it is given and the clock.
+// bounded in steps (about a second), depth (half a MiB of stack), memory and text, and reads nothing but what it is given and the
+// clock.
 #ifndef HEDDLE_TEMPLATE_H
 #define HEDDLE_TEMPLATE_H
 
