@@ -27,7 +27,7 @@ for command in $commands; do
     check $? "heddle $command --help"
     grep -q "^.SS heddle $command " "$work/heddle.1"
     check $? "$command is in the manual page"
-    for option in $(sed -n 's/^ .* \(--[a-z0-9-]*\) .*/\1/p' "$work/help"); do
+    for option in $(sed -nE 's/^  (-., |    )(--[a-z0-9-]+).*/\2/p' "$work/help"); do
         grep -q -e "$option" "$work/plain"
         check $? "$command $option is in the manual page"
         words "$command" "$option" | grep -qx -e "$option"
