@@ -14,6 +14,7 @@ enum { MAX_TEXT_TOKENS = 256 }; // enough to tell, and the reference interpreter
 
 typedef struct Reference {
     GgufFile *golden; // NULL: computed here
+    HdBuf text; // of -f
     int32_t *tokens;
     uint32_t count;
     const float *logits; // [count][vocab]; NULL: there is none (only --write-golden)
@@ -62,15 +63,12 @@ static HdStatus *read_golden(const char *path, Reference *out)
     return NULL;
 }
 
-static HdStatus *tokenize_file(const CliOptions *options, const HeddleWeights *weights, Reference *out)
+static HdStatus *tokenize(const CliOptions *options, const HeddleWeights *weights, Reference *out)
 {
-    HdBuf text = {0};
     HeddleTokenizer *tokenizer;
-    HD_TRY(hd_read_file(options->file, &text));
     HD_TRY(heddle_tokenizer_create(weights, &tokenizer));
-    HdStatus *status = heddle_tokenize(tokenizer, text.data, text.len, true, &out->tokens, &out->count);
+    HdStatus *status = heddle_tokenize(tokenizer, out->text.data ? out->text.data : "", out->text.len, true, &out->tokens, &out->count);
     heddle_tokenizer_free(tokenizer);
-    hd_buf_free(&text);
     if (!status && out->count > MAX_TEXT_TOKENS) {
         hd_log(&options->log, HD_LOG_INFO, "%s: the first %d of %u tokens are used", options->file, MAX_TEXT_TOKENS, out->count);
         out->count = MAX_TEXT_TOKENS;
@@ -82,7 +80,7 @@ static HdStatus *tokenize_file(const CliOptions *options, const HeddleWeights *w
 static HdStatus *open_reference(const CliOptions *options, Reference *out)
 {
     if (options->golden) return read_golden(options->golden, out);
-    return options->ids_file ? read_tokens_file(options->ids_file, out) : NULL;
+    return options->ids_file ? read_tokens_file(options->ids_file, out) : cli_read_text(options->file, &out->text);
 }
 
 static HdStatus *compute_against(const CliOptions *options, Reference *out);
@@ -91,7 +89,7 @@ static HdStatus *complete_reference(const CliOptions *options, const CliModel *m
 {
     HeddleModuleInfo info;
     heddle_module_info(model->module, &info);
-    if (options->file) HD_TRY(tokenize_file(options, model->weights, out));
+    if (options->file) HD_TRY(tokenize(options, model->weights, out));
     if (out->logits && out->vocab != info.vocab)
         return hd_error(HD_MISMATCH, "%s has %u logits per token, the model %u: they belong to different models", options->golden,
                         out->vocab, info.vocab);
@@ -105,6 +103,7 @@ static HdStatus *complete_reference(const CliOptions *options, const CliModel *m
 
 static void free_reference(Reference *reference)
 {
+    hd_buf_free(&reference->text);
     free(reference->tokens);
     free(reference->owned);
     gguf_close(reference->golden);

@@ -217,6 +217,7 @@ HdStatus *generate_check_room(const Generator *g, uint32_t count)
 {
     uint32_t position, context = heddle_session_context(g->session);
     heddle_slot_tokens(g->session, g->slot, &position);
+    if (!count) return hd_error(HD_USAGE, "the prompt has no tokens; give at least one character");
     if (count <= context - position) return NULL;
     return hd_error(HD_LIMIT, "the prompt's %u tokens behind %u others do not fit the context of %u; give a larger one (-c)", count,
                     position, context);

@@ -44,7 +44,7 @@ typedef struct Generator {
 // end token neither. Ended by Ctrl-C (generate_catch_interrupt). LIMIT, with nothing done, when the tokens do not fit the context; after
 // another error the slot keeps what was evaluated.
 HD_MUST_USE HdStatus *generate(const Generator *generator, const int32_t *tokens, uint32_t count, uint64_t limit, GenerateStats *out_stats);
-// Do `count` more tokens fit? LIMIT says how many there are. generate asks this first; who prints before that asks earlier.
+// Are there tokens, and do `count` more fit? LIMIT says how many there are. generate asks this first; who prints before that asks earlier.
 HD_MUST_USE HdStatus *generate_check_room(const Generator *generator, uint32_t count);
 const char *generate_end_text(GenerateEnd end);
 // One line: tokens, speed of prompt and generation, why it ended, digest.

@@ -40,6 +40,8 @@ done <<'LIST'
 2 ~ usage: heddle verify MODEL.gguf ~ verify
 2 ~ usage: heddle inspect FILE ~ inspect
 2 ~ usage: heddle cache list ~ cache
+2 ~ usage: heddle chat MODEL.gguf ~ chat
+2 ~ usage: heddle bench MODEL.gguf ~ bench -p 1
 2 ~ expected list or clear ~ cache prune
 2 ~ one operand is enough ~ cache list more
 2 ~ one operand is enough ~ run $model more -p a
@@ -109,6 +111,9 @@ done <<'LIST'
 2 ~ --predict -1: .*give the context size ~ $run -p a -n -1
 2 ~ --temp -1 ~ $run -p a --temp -1
 2 ~ --slots 65 ~ $verify --golden $golden --slots 65
+2 ~ --repetitions 0 ~ bench $model $given -r 0
+2 ~ -p x: expected ~ bench $model $given -p x
+2 ~ -n -1: expected ~ bench $model $given -n -1
 2 ~ --jobs 0 ~ compile $model -o $work/x.hdl -j 0
 
 # words, and options that contradict each other
@@ -123,6 +128,9 @@ done <<'LIST'
 2 ~ --layout z: expected native|packed|auto ~ $run -p a --layout z
 2 ~ --act z: expected auto|f32 ~ compile $model -o $work/x.hdl --act z
 2 ~ --numerics z: expected ordered|bounded ~ $run -p a --numerics z
+2 ~ --report xml: expected md|csv|json|jsonl ~ bench $model $given -o xml
+2 ~ --think maybe: expected on|off ~ chat $model $given --think maybe
+1 ~ nope: cannot open ~ chat $model $given --chat-template $work/nope
 2 ~ --device cuda: expected cpu|null ~ $run -p a --device cuda
 1 ~ its numerics are ordered, bounded are asked for ~ $run -p a --numerics bounded
 1 ~ native layout is asked for ~ $run -p a --layout native
@@ -190,6 +198,11 @@ LIST
 "$heddle" run "$model" --module "$module" -f - -n 1 <&- >"$work/out" 2>"$work/err"
 [ $? -eq 1 ] && grep -q '^heddle: standard input could not be read$' "$work/err"
 check $? "-f - with stdin closed: $(tail -1 "$work/err")"
+echo "In the beginning" | "$heddle" verify "$model" --module "$module" -f - --against cpu --max-nmse 0 >"$work/out" 2>"$work/err"
+check $? "verify reads a text from stdin: $(tail -1 "$work/err")"
+timeout 60 "$heddle" chat "$model" --module "$module" --chat-template chatml -n 1 <&- >"$work/out" 2>"$work/err"
+[ $? -eq 0 ] && [ ! -s "$work/out" ]
+check $? "chat with stdin closed does not read the weights for it: $(wc -c <"$work/out") bytes on stdout"
 "$heddle" compile "$model" -o "$work/closed.hdl" <&- >&- 2>&-
 check $? "compile with no standard stream"
 cmp -s "$module" "$work/closed.hdl"
