@@ -12,9 +12,9 @@ folder=$XDG_CACHE_HOME/heddle
 # generate [OPTIONS]: the ids of three tokens; what the program says is in $work/err
 generate() { "$heddle" run "$model" -p In -n 3 --temp 0 --ids "$@" 2>"$work/err"; }
 compiled() { grep -q '^compiling' "$work/err"; }
-# wanted [OPTIONS]: the right ids, without compiling (hit) or after it (miss)
-hit() { [ "$(generate "$@")" = "$wanted" ] && ! compiled; }
-miss() { [ "$(generate "$@")" = "$wanted" ] && compiled; }
+# The right ids, without compiling (hit) or after it (miss).
+hit() { [ "$(generate)" = "$wanted" ] && ! compiled; }
+miss() { [ "$(generate)" = "$wanted" ] && compiled; }
 count() { find "$folder" -name "*.$1" | wc -l; }
 
 # ---- two processes, one empty cache: both work, and one entry is left that a third uses
@@ -28,7 +28,7 @@ check $? "two processes with an empty cache generate the same: $wanted"
 check $? "they leave one entry, which a third process uses: $(ls "$folder")"
 
 # ---- what hits and what does not
-opened() { LD_DEBUG=files "$heddle" run "$model" -p In -n 1 "$@" 2>&1 >/dev/null | grep -c 'calling init:.*libLLVM'; }
+opened() { LD_DEBUG=files "$heddle" run "$model" -p In -n 1 2>&1 >/dev/null | grep -c 'calling init:.*libLLVM'; }
 [ "$(opened)" -eq 0 ]
 check $? "a cached module starts without opening LLVM"
 rm "$folder"/*.ref
