@@ -27,7 +27,7 @@ check $? "the root holds libc and libheddle only: $inside"
 # How to enter: root may; others may in a namespace of their own.
 enter=()
 for way in "chroot" "unshare -r chroot"; do
-    # shellcheck disable=SC2086 # two words
+    # shellcheck disable=SC2086,SC2206 # two words
     if $way "$root" /heddle --version >/dev/null 2>&1; then enter=($way "$root"); break; fi
 done
 if [ ${#enter[@]} -gt 0 ]; then

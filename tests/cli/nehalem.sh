@@ -9,7 +9,7 @@ heddle=$1 source=$2 qemu=$3
 models=$source/tests/data/models tiny=$source/models/tiny
 nehalem=("$qemu" -cpu Nehalem "$heddle")
 # Calls of 1, 3 and more than 16 tokens: every step class runs.
-calls=(--split 1,3,40)
+calls=(--split "1,3,40")
 echo "And it came to pass in those days, that there went out a decree from the land of Egypt unto all." >"$work/text"
 
 digest() { sed 's/.*digest //'; }

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What a user gets wrong: one clear line, exit 2 for wrong usage and 1 for bad data or failure, and nothing on stdout.
 # usage: refusals.sh HEDDLE SOURCE_DIR
+# shellcheck disable=SC2034 # the table uses the variables
 heddle=$1 source=$2
 # shellcheck source=tests/cli/common.sh
 . "$(dirname "$0")/common.sh"
