@@ -62,7 +62,10 @@ float dsl_hp_f32(Model *m, const char *key);                                  //
 // Optional ones; integers may be 0.
 int64_t dsl_hp_int_or(Model *m, const char *key, int64_t fallback);
 float dsl_hp_f32_or(Model *m, const char *key, float fallback);
+bool dsl_hp_bool_or(Model *m, const char *key, bool fallback);
 const char *dsl_hp_text_or(Model *m, const char *key, const char *fallback);
+// `key`, or `other` when the file has only that one.
+const char *dsl_hp_either(Model *m, const char *key, const char *other);
 // A required array of at most `capacity` integers that are not negative; gives their count.
 int64_t dsl_hp_list(Model *m, const char *key, int64_t capacity, int64_t *out_values);
 // One number per block: an array of `blocks` entries (0 allowed), or one number (>= 1) for all. `fallback` (same length) is taken
@@ -148,7 +151,9 @@ Tensor dsl_delta_rule(Model *m, Tensor q, Tensor k, Tensor v, Tensor g, Tensor b
 #define hp_f32 dsl_hp_f32
 #define hp_int_or dsl_hp_int_or
 #define hp_f32_or dsl_hp_f32_or
+#define hp_bool_or dsl_hp_bool_or
 #define hp_text_or dsl_hp_text_or
+#define hp_either dsl_hp_either
 #define hp_list dsl_hp_list
 #define hp_per_block dsl_hp_per_block
 #define hp_flags dsl_hp_flags

@@ -75,12 +75,24 @@ float dsl_hp_f32_or(Model *m, const char *key, float fallback) {
     return full ? read_f32(m, key, full) : fallback;
 }
 
+bool dsl_hp_bool_or(Model *m, const char *key, bool fallback) {
+    const char *full = find(m, key);
+    bool value;
+    if (!full || !keep(m, gguf_get_bool(m->file, full, &value))) return fallback;
+    note_int(m, key, value);
+    return value;
+}
+
 const char *dsl_hp_text_or(Model *m, const char *key, const char *fallback) {
     const char *full = find(m, key);
     HdStr value;
     if (!full || !keep(m, gguf_get_string(m->file, full, &value))) return fallback;
     hd_buf_printf(&m->identity, "%s " HD_STR_FMT "\n", key, HD_STR_ARG(value));
     return hd_arena_strndup(&m->arena, value.data, value.len);
+}
+
+const char *dsl_hp_either(Model *m, const char *key, const char *other) {
+    return !gguf_find_key(m->file, full_key(m, key)) && gguf_find_key(m->file, full_key(m, other)) ? other : key;
 }
 
 // ---- arrays --------------------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@
 //     logits = norm(x) W'
 //
 // GGUF files have been prepared by their converter: norm weights include Qwen's "+ 1", ssm_a is -exp(A_log), and value
-// heads are in tiled order (value head j belongs to key head j mod nk). Nothing of that is repeated here.
+// heads are in tiled order (value head j belongs to key head j mod nk), unless the file says otherwise. Nothing of that is
+// repeated here.
 #include "models/models.h"
 
 #include <math.h>
@@ -33,6 +34,7 @@ typedef struct Hyper {
     float theta, scale;               // base frequency; factor of the scores
     // Gated DeltaNet
     int64_t nk, nv, dk, dv;           // key and value heads, channels of each
+    const char *pairing;              // value head j belongs to key head j mod nk, or j div nv / nk
     int64_t K;                        // width of the convolution
     // feed-forward
     int64_t F;                        // dense: width
@@ -84,7 +86,7 @@ static Tensor gated_delta_net(Model *m, const Hyper *hp, Tensor h) {
 
     Tensor dt = softplus(m, add(m, a, vector(m, either(m, "ssm_dt.bias", "ssm_dt"), nv)));
     Tensor g = mul(m, dt, vector(m, "ssm_a", nv));                             // [T, nv], <= 0
-    Tensor o = delta_rule(m, q, k, v, g, sigmoid(m, b), "mod");                // [T, nv, dv]
+    Tensor o = delta_rule(m, q, k, v, g, sigmoid(m, b), hp->pairing);                // [T, nv, dv]
     o = rms_norm(m, o, "ssm_norm", hp->eps);
     o = mul(m, o, silu(m, heads(m, z, nv, dv)));
     return linear(m, flat(m, o), "ssm_out", hp->D);                            // [T, D]
@@ -176,8 +178,9 @@ static void read_rope(Model *m, Hyper *hp) {
     hp->theta = hp_f32(m, "rope.freq_base");
     hp->rotated = hp_int(m, "rope.dimension_count");
     require(m, hp->rotated % 2 == 0 && hp->rotated <= hp->d, "rope.dimension_count", "even and at most {attention.key_length}");
-    int64_t sections[4] = {0}, count = hp_list(m, "rope.dimension_sections", 4, sections);
-    require(m, count >= 3 && sections[0] + sections[1] + sections[2] == hp->rotated / 2, "rope.dimension_sections",
+    const char *key = hp_either(m, "rope.dimension_sections", hp_either(m, "rope.mrope_section", "mrope_sections"));
+    int64_t sections[4] = {0}, count = hp_list(m, key, 4, sections);
+    require(m, count >= 3 && sections[0] + sections[1] + sections[2] == hp->rotated / 2, key,
             "three or four numbers of which the first three add up to half of {rope.dimension_count}");
 }
 
@@ -188,6 +191,7 @@ static void read_delta_net(Model *m, Hyper *hp) {
     hp->nk = hp_int(m, "ssm.group_count");
     hp->nv = hp_int(m, "ssm.time_step_rank");
     int64_t inner = hp_int(m, "ssm.inner_size");
+    hp->pairing = hp_bool_or(m, "ssm.v_head_reordered", true) ? "mod" : "div";   // by other writers, which may leave heads in order
     require(m, hp->nv % hp->nk == 0, "ssm.time_step_rank", "a multiple of {ssm.group_count}");
     require(m, inner % hp->nv == 0, "ssm.inner_size", "a multiple of {ssm.time_step_rank}");
     hp->dv = inner / hp->nv;

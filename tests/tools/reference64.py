@@ -35,6 +35,8 @@ class Model:
             t = self.t[name]; f32 = gguf.GGMLQuantizationType.F32
             d = np.array(t.data) if t.tensor_type == f32 else gguf.quants.dequantize(t.data, t.tensor_type)
             self.cache[name] = d.astype(np.float64).reshape([int(x) for x in reversed(t.shape)])
+            scale = self.t.get(name.removesuffix("weight") + "scale") if name.endswith(".weight") else None   # NVFP4: one number, or one per expert
+            if scale is not None: self.cache[name] *= np.array(scale.data, np.float64).reshape([-1] + [1] * (len(t.shape) - 1))
         return self.cache[name]
     def rms(self, x, weight): return x / np.sqrt((x * x).mean(-1, keepdims=True) + self.eps) * weight
 
