@@ -122,8 +122,7 @@ class Model:
     def sections(self):
         """How many frequencies time, height and width of an image share; text has only one position."""
         pairs = self.s["head"] // 8
-        third = (pairs + 2) // 3
-        return [third, third, pairs - 2 * third]
+        return [(pairs + 2) // 3, (pairs + 1) // 3, pairs // 3]
 
     def dialect_keys(self):
         """What other writers write in another way."""

@@ -9,7 +9,7 @@ usage: make_decay_models.py OUTDIR
 Reference logits: reference64.py MODEL OUT --tokens 130.
 Needs: pip install numpy gguf
 """
-import argparse, os, sys
+import os, sys
 import numpy as np
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "benchmarks"))
@@ -23,7 +23,7 @@ MIXED = [(-16, 5, 1), (-0.001, -4, 1), (-1, -2, 4), (-16, -8, 6)]
 
 class Decays(make_model.Model):
     def __init__(self, out, heads):
-        super().__init__(argparse.Namespace(out=out, size="decay", type="f32", layers=None, vocab=260, header_only=False, seed=0))
+        super().__init__(out, "decay", lambda block, name: make_model.T.F32, vocab=260)
         self.heads = heads
 
     def delta_net(self, i):
