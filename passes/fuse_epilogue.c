@@ -199,6 +199,7 @@ static void fuse_at(IrGraph *graph, PassCtx *ctx, const Anchor *anchor, IrOpRef 
 // chain.
 HdStatus *pass_fuse_epilogue(IrGraph *graph, PassCtx *ctx)
 {
+    pass_erase_unread_views(graph);
     PassWalk walk = pass_walk_begin(graph);
     for (size_t a = 0; a < HD_COUNT(anchors); a++) {
         pass_walk_restart(&walk);

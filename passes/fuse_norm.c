@@ -17,6 +17,7 @@ static bool is_anchor(const IrGraph *graph, IrOpRef ref)
 
 HdStatus *pass_fuse_norm(IrGraph *graph, PassCtx *ctx)
 {
+    pass_erase_unread_views(graph);
     PassWalk walk = pass_walk_begin(graph);
     for (IrOpRef ref; (ref = pass_walk_next(&walk));) {
         if (!is_anchor(graph, ref)) continue;

@@ -34,6 +34,9 @@ void pass_walk_restart(PassWalk *walk);
 IrOpRef pass_walk_next(PassWalk *walk);                                  // 0: all seen
 void pass_walk_end(PassWalk *walk);
 
+// Where dce did not run, or was refused, views are left that no group takes with it, and that look like readers of a group.
+void pass_erase_unread_views(IrGraph *graph);                            // partition.c
+
 // ---- growth.c: how a group grows from an anchor ----------------------------------------------------------------
 
 // Views through which members of a group may read each other. A kernel computes a group piece by piece (a panel of columns, a head, a row), so what

@@ -72,8 +72,7 @@ static bool needs_copy(const IrGraph *graph, IrOpRef view)
     return pass_is_result(graph, value) || stops_reader(graph, view, value, true);
 }
 
-// Where dce did not run, or was refused, views are left that no group takes with it.
-static void erase_unread_views(IrGraph *graph)
+void pass_erase_unread_views(IrGraph *graph)
 {
     IrOpRef before;
     for (IrOpRef ref = graph->blocks.data[0].last; ref; ref = before) {
@@ -84,7 +83,7 @@ static void erase_unread_views(IrGraph *graph)
 
 HdStatus *pass_partition(IrGraph *graph, PassCtx *ctx)
 {
-    erase_unread_views(graph);
+    pass_erase_unread_views(graph);
     PassWalk walk = pass_walk_begin(graph);
     HdStatus *status = NULL;
     for (IrOpRef ref; !status && (ref = pass_walk_next(&walk));)
