@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who reads a value. The lists are kept by all functions that build and change graphs, so that nobody walks a graph to find readers.
+// Who reads a value. The lists are kept by all functions that build and change graphs, so that nobody walks a graph to find
+// readers.
 #include "ir/ir_internal.h"
 
 void ir_add_user(IrGraph *graph, IrValue value, IrOpRef op) { hd_vec_push(&graph->users.data[value], op); }

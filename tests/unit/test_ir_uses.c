@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the graph keeps about itself while it changes, against a walk over it: the readers of every value, and the order of a block.
+// What the graph keeps about itself while it changes, against a walk over it: the readers of every value, and the order of a
+// block.
 #include "tests/support/random_plan.h"
 
 #include <setjmp.h>
@@ -155,7 +156,8 @@ static IrModule *one_value(IrValue *out_value)
 static IrOpRef neg_before(IrGraph *graph, IrValue value, IrOpRef before)
 {
     HdStatus *status;
-    IrOpRef ref = ir_build(graph, &(IrBuild){.kind = IR_OP_neg, .operands = &value, .operand_count = 1, .before = before}, &status);
+    IrBuild build = {.kind = IR_OP_neg, .operands = &value, .operand_count = 1, .before = before};
+    IrOpRef ref = ir_build(graph, &build, &status);
     assert_null(status);
     return ref;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which operations may become a group, against a plain search for a cycle over the whole graph; and that making the group leaves a
-// graph in order, with everything before and behind the group where it was.
+// Which operations may become a group, against a plain search for a cycle over the whole graph; and that making the group leaves
+// a graph in order, with everything before and behind the group where it was.
 #include "passes/internal.h"
 #include "tests/support/random_plan.h"
 
