@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`heddle tokenize` against ids by Hugging Face's tokenizers: each line alone and all as JSON lines, and back to text.
 
-usage: tokenize.py HEDDLE MODEL.gguf GOLDEN.jsonl
+usage: tokenize_ids.py HEDDLE MODEL.gguf GOLDEN.jsonl
 """
 import json
 import subprocess
