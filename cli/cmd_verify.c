@@ -396,9 +396,29 @@ static HdStatus *check_options(const CliOptions *options)
     return parse_bound(options, &bound);
 }
 
+// A step gives at most specialise{rows} rows of logits (32), so wanting them all would cut every step to that and never run a large
+// one. Where all 512 rows of a step take little memory, the module is compiled for them; what the user sets counts more.
+static void want_all_rows(const CliOptions *options, CliList *sets, HeddleCompileOptions *compile)
+{
+    static const uint64_t most_bytes = (uint64_t)128 << 20;
+    GgufFile *file;
+    GgufOptions header_only = {.header_only = true};
+    HdStatus *status = gguf_open(options->operand, &header_only, &file);
+    if (status) return hd_status_free(status);   // who opens it in earnest says what is wrong
+    const GgufTensor *embedding = gguf_find_tensor(file, "token_embd.weight");
+    bool small = embedding && embedding->ne[1] * 512 * sizeof(float) <= most_bytes;
+    gguf_close(file);
+    if (!small) return;
+    sets->items = hd_xcalloc(options->set.count + 1, sizeof *sets->items);
+    sets->items[sets->count++] = "specialise{rows=512}";
+    for (size_t i = 0; i < options->set.count; i++) sets->items[sets->count++] = options->set.items[i];
+    compile->sets = sets->items, compile->set_count = sets->count;
+}
+
 HdStatus *cmd_verify(CliOptions *options)
 {
     CliModel model = {0};
+    CliList sets = {0};
     Reference reference = {0};
     Score score = {.reference = &reference, .slots = options->slots == CLI_UNSET ? 1 : (uint32_t)options->slots};
     Split split;
@@ -409,6 +429,7 @@ HdStatus *cmd_verify(CliOptions *options)
     HD_TRY(check_options(options));
     HD_TRY(parse_split(options, &split));
     HdStatus *status = open_reference(options, &reference);
+    want_all_rows(options, &sets, &compile);
     if (!status) status = cli_load(options, &compile, &model);
     if (!status) status = complete_reference(options, &model, &reference);
     if (!status) status = run_session(options, &model, &split, &score, &calls);
@@ -417,6 +438,7 @@ HdStatus *cmd_verify(CliOptions *options)
         status = report(options, &info, &score, calls);
     }
     free(score.kept);
+    free(sets.items);
     cli_unload(&model);
     free_reference(&reference);
     return status;

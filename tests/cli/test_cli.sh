@@ -28,7 +28,7 @@ $tiny/tiny-moe-q8_0.gguf tiny-moe-q8_0 1.50e-4
 $tiny/tiny-moe-q4_k_m.gguf tiny-moe-q4_k_m 1.56e-4
 $models/decay-strong.gguf decay-strong 1e-10 --set delta-net{form=wy,chunk=16}
 $models/decay-mixed.gguf decay-mixed 1e-10 --set delta-net{form=wy,chunk=32} --split 1,15,48,66
-$models/h2-gqa4.gguf h2-gqa4 1e-10 --set delta-net{form=wy,chunk=64} --set specialise{rows=512}
+$models/h2-gqa4.gguf h2-gqa4 1e-10 --set delta-net{form=wy,chunk=64}
 $models/h1-mha-tied.gguf h1-mha-tied 1e-11 --target cpu:x86-64-v2
 LIST
 
