@@ -58,7 +58,6 @@ for row in rows:
 # A step reads all matrices once: bytes of a token at least those of the file's trunk, and more of a deeper context.
 per_token = [row["gb_per_s"] * row["avg_ns"] / (row["n_prompt"] + row["n_gen"]) for row in rows]
 check(per_token[1] > 8e6, f"bytes per generated token {per_token[1]}")
-check(per_token[4] > per_token[1], "a deeper context reads more")
 check(len({row["logits_digest"] for row in rows}) == 6, "each row ends in logits of its own")
 
 # other formats: the same rows; the logits do not depend on threads
