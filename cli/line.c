@@ -78,6 +78,7 @@ static LineEnd read_plain(HdBuf *out_line)
 LineEnd line_read(const char *prompt, HdBuf *out_line)
 {
     hd_buf_bytes(out_line, "", 0);
+    (void)generate_interrupted(); // one that came when the answer had just ended means nothing any more
     bool terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 #ifdef HEDDLE_LIBEDIT
     static bool tried;
