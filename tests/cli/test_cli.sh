@@ -103,7 +103,7 @@ official=$source/tests/data/templates/qwen3.5.jinja
 "$heddle" template "$tiny/tiny-dense-q8_0.gguf" --chat-template "$official" | diff -q - <(cat "$official"; echo) >"$work/out"
 check $? "template prints the template"
 # text and ids
-[ "$("$heddle" run "$tiny/tiny-dense-q8_0.gguf" -p "In the beginning" -n 8 --ids 2>/dev/null | grep -cE '^\[([0-9]+, ){7}[0-9]+\]$')" -eq 1 ]
+[ "$("$heddle" run "$tiny/tiny-dense-q8_0.gguf" -p "In the beginning" -n 8 --temp 0 --ids 2>/dev/null | grep -cE '^\[([0-9]+, ){7}[0-9]+\]$')" -eq 1 ]
 check $? "--ids prints one JSON array"
 "$heddle" run "$tiny/tiny-dense-q8_0.gguf" -p "In the beginning" -n 8 2>/dev/null | grep -q "^In the beginning"
 check $? "run prints the prompt, then its continuation"
