@@ -190,13 +190,11 @@ void cg_region_store(CgRegion *region, uint32_t count, const IrValue *values, co
 // Prepares `value`, the result of rms_norm, l2_norm, softmax or sum, at a row. An operand that takes work is first written to
 // thread scratch.
 void cg_region_reduce(CgRegion *region, IrValue value, const CgIndex *row);
+
+// ---- region_quantise.c -----------------------------------------------------------------------------------------
+
 // Writes the q8a row of `value`, the result of quant_act, to `to`.
 void cg_region_quantise(CgRegion *region, IrValue value, const CgIndex *row, KirRef to);
-// Numbers as the sum of two: a + b = hi + lo exactly, and a * b = hi + lo exactly where the target has fma (else lo is 0).
-// Lane by lane.
-typedef struct CgPair { KirRef hi, lo; } CgPair;
-CgPair cg_exact_sum(KirFn *fn, KirRef a, KirRef b);
-CgPair cg_exact_product(KirFn *fn, KirRef a, KirRef b);
 
 // ---- region_unit.c: all that a work unit of a row-wise group does ----------------------------------------------
 

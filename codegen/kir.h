@@ -68,6 +68,7 @@ KIR_BINARY(add) KIR_BINARY(sub) KIR_BINARY(mul) KIR_BINARY(min) KIR_BINARY(max)
 KIR_BINARY(sdiv) KIR_BINARY(srem) KIR_BINARY(and) KIR_BINARY(or) KIR_BINARY(xor) KIR_BINARY(shl) KIR_BINARY(lshr) KIR_BINARY(ashr)
 KIR_BINARY(div) KIR_UNARY(neg) KIR_UNARY(abs) KIR_UNARY(sqrt) KIR_UNARY(rint) KIR_UNARY(floor)
 KirRef kir_fma(KirFn *fn, KirRef a, KirRef b, KirRef c);
+KirRef kir_fma_exact(KirFn *fn, KirRef a, KirRef b, KirRef c);
 KirRef kir_cmp(KirFn *fn, KirPred pred, KirRef a, KirRef b);
 KirRef kir_select(KirFn *fn, KirRef mask, KirRef a, KirRef b);
 // Conversions keep the lanes and take the scalar type wanted.
@@ -106,6 +107,15 @@ typedef struct KirIf { KirRef op; uint32_t count; KirRef then_yield[KIR_MAX_CARR
 void kir_if_begin(KirFn *fn, KirRef cond, KirIf *out_if);
 void kir_if_else(KirFn *fn, KirIf *branch, uint32_t count, const KirRef *yields);
 void kir_if_end(KirFn *fn, KirIf *branch, const KirRef *yields);        // fills branch->results; without kir_if_else: no results
+
+// ---- numbers in two parts (kir_math.c); f32, lane by lane --------------------------------------------------------
+// hi is the rounded result, lo what rounding took from it.
+typedef struct KirPair { KirRef hi, lo; } KirPair;
+KirPair kir_exact_sum(KirFn *fn, KirRef a, KirRef b);         // a + b = hi + lo
+KirPair kir_exact_product(KirFn *fn, KirRef a, KirRef b);     // a * b = hi + lo
+// A sum of many numbers whose error does not grow with their number (W. Kahan, 1965): sum += x, and *rest becomes what the
+// addition has lost, which is to be part of the next x. In the end the result is sum + rest. Both begin at 0.
+void kir_accumulate(KirFn *fn, KirRef *sum, KirRef *rest, KirRef x);
 
 // ---- math (kir_math.c): polynomials of ours, the same on all targets; scalar or any lanes of f32 ----------------
 // Sources and error bounds (in ulp against float64, tested) stand in kir_math.c.

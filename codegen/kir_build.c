@@ -250,6 +250,7 @@ UNARY(neg) UNARY(abs) UNARY(sqrt) UNARY(rint) UNARY(floor)
 #undef UNARY
 
 KirRef kir_fma(KirFn *fn, KirRef a, KirRef b, KirRef c) { return op_lanes(fn, KIR_OP_fma, 3, (KirRef[]){a, b, c}); }
+KirRef kir_fma_exact(KirFn *fn, KirRef a, KirRef b, KirRef c) { return op_lanes(fn, KIR_OP_fma_exact, 3, (KirRef[]){a, b, c}); }
 
 KirRef kir_cmp(KirFn *fn, KirPred pred, KirRef a, KirRef b) {
     KirRef refs[2] = {a, b};

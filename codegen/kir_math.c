@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Elementary functions in single precision, as sequences of kernel operations: the same algorithm on every target and in every
-// lane count.
+// Numbers in two parts and elementary functions in single precision, as sequences of kernel operations: the same algorithm on
+// every target and in every lane count.
 //
 // Sources: the reductions are the classical ones (W. J. Cody, W. Waite, Software Manual for the Elementary Functions, 1980; P. T.
 // P. Tang, ACM TOMS 15, 1989). The polynomials are minimax polynomials in the relative error of the result, found for this
@@ -9,8 +9,36 @@
 // Largest error against float64 in ulp of the result, with and without fma, over dense samples of the ranges in
 // tests/unit/test_kir_math.c (results below the smallest normal float are counted in units of the smallest subnormal):
 //
-//   exp 0.94    log1p 0.78    sigmoid 1.98    silu 2.57 (x >= -87: below, exp x is subnormal)    softplus 1.42
+//   exp 0.94    log1p 0.78    sigmoid 0.95    softplus 1.42
+//   silu 0.97 (x >= -80; to 1.5 at -87, below which exp x is subnormal)
 #include "codegen/kir.h"
+
+// ---- numbers in two parts --------------------------------------------------------------------------------------
+// D. E. Knuth, The Art of Computer Programming 2, 4.2.2; T. J. Dekker, Numer. Math. 18, 1971.
+
+KirPair kir_exact_sum(KirFn *fn, KirRef a, KirRef b) {
+    KirRef sum = kir_add(fn, a, b), from_b = kir_sub(fn, sum, a), from_a = kir_sub(fn, sum, from_b);
+    return (KirPair){sum, kir_add(fn, kir_sub(fn, a, from_a), kir_sub(fn, b, from_b))};
+}
+
+KirPair kir_exact_product(KirFn *fn, KirRef a, KirRef b) {
+    KirRef product = kir_mul(fn, a, b);
+    return (KirPair){product, kir_fma_exact(fn, a, b, kir_neg(fn, product))};
+}
+
+// The same where |a| >= |b|.
+static KirPair exact_sum_of_larger(KirFn *fn, KirRef a, KirRef b) {
+    KirRef sum = kir_add(fn, a, b);
+    return (KirPair){sum, kir_sub(fn, b, kir_sub(fn, sum, a))};
+}
+
+// While the sum is smaller than x, what it reports as lost may be off, but by no more than an addition without it would lose.
+void kir_accumulate(KirFn *fn, KirRef *sum, KirRef *rest, KirRef x) {
+    KirPair both = exact_sum_of_larger(fn, *sum, x);
+    *sum = both.hi, *rest = both.lo;
+}
+
+// ---- exp, log1p ------------------------------------------------------------------------------------------------
 
 static KirType words_like(KirType type) { return KIR_T(KIR_I32, type.lanes); }
 
@@ -33,25 +61,29 @@ static KirRef power_of_two(KirFn *fn, KirRef words) {
 }
 
 // exp x = 2^n exp r, n = round(x / ln 2), |r| <= ln 2 / 2; exp r = 1 + r + r^2 p(r), |error of p's part| < 2^-34. n comes out of
-// the low bits of x / ln 2 + 1.5 * 2^23: no conversion, whose result is undefined for a NaN. The scale is applied as two factors,
-// because n reaches -152 (result subnormal or 0, rounded once) and 129 (result infinite).
-KirRef kir_exp(KirFn *fn, KirRef x) {
+// the low bits of x / ln 2 + 1.5 * 2^23: no conversion, whose result is undefined for a NaN.
+static KirPair exp_fraction(KirFn *fn, KirRef x, KirRef *out_n) {
     static const float p[] = {0x1p-1f, 0x1.555554p-3f, 0x1.55548cp-5f, 0x1.111274p-7f, 0x1.6d8f2ap-10f, 0x1.9f06d6p-13f};
     KirType type = kir_type(fn, x), words = words_like(type);
-    KirRef low = kir_float(fn, type, -105.0f), high = kir_float(fn, type, 89.0f), magic = kir_float(fn, type, 0x1.8p+23f);
-    x = kir_select(fn, kir_cmp(fn, KIR_LT, x, low), low, x);     // a NaN passes both
-    x = kir_select(fn, kir_cmp(fn, KIR_GT, x, high), high, x);
-    KirRef shifted = kir_fma(fn, x, kir_float(fn, type, log2_e), magic);
+    KirRef magic = kir_float(fn, type, 0x1.8p+23f), shifted = kir_fma(fn, x, kir_float(fn, type, log2_e), magic);
     KirRef n = kir_sub(fn, shifted, magic);
-    KirRef k = kir_sub(fn, kir_bitcast(fn, shifted, words), kir_int(fn, words, 0x4b400000));
+    *out_n = kir_sub(fn, kir_bitcast(fn, shifted, words), kir_int(fn, words, 0x4b400000));
     KirRef r = kir_fma(fn, n, kir_float(fn, type, -ln2_high), x);
     r = kir_fma(fn, n, kir_float(fn, type, -ln2_low), r);
     KirRef square = kir_mul(fn, r, r);
     KirRef tail = kir_fma(fn, square, polynomial(fn, r, p, HD_COUNT(p)), r);
-    KirRef result = kir_add(fn, tail, kir_float(fn, type, 1.0f));
-    KirRef half = kir_ashr(fn, k, kir_int(fn, words, 1));
+    return exact_sum_of_larger(fn, kir_float(fn, type, 1.0f), tail);
+}
+
+// The scale is applied as two factors, because n reaches -152 (result subnormal or 0, rounded once) and 129 (result infinite).
+KirRef kir_exp(KirFn *fn, KirRef x) {
+    KirType type = kir_type(fn, x), words = words_like(type);
+    KirRef n, low = kir_float(fn, type, -105.0f), high = kir_float(fn, type, 89.0f);
+    x = kir_select(fn, kir_cmp(fn, KIR_LT, x, low), low, x);     // a NaN passes both
+    x = kir_select(fn, kir_cmp(fn, KIR_GT, x, high), high, x);
+    KirRef result = exp_fraction(fn, x, &n).hi, half = kir_ashr(fn, n, kir_int(fn, words, 1));
     result = kir_mul(fn, result, power_of_two(fn, half));
-    return kir_mul(fn, result, power_of_two(fn, kir_sub(fn, k, half)));
+    return kir_mul(fn, result, power_of_two(fn, kir_sub(fn, n, half)));
 }
 
 // log(1 + x) = e ln 2 + log(1 + f), 1 + f = (1 + x) / 2^e in [3/4, 3/2). f is formed as x / 2^e + (1 / 2^e - 1): exactly x for e
@@ -80,19 +112,43 @@ KirRef kir_log1p(KirFn *fn, KirRef x) {
     return kir_select(fn, kir_cmp(fn, KIR_LT, x, minus_one), kir_float(fn, type, __builtin_nanf("")), result);
 }
 
-// With z = exp(-|x|) <= 1: numerator / (1 + z), where the numerator is `high` for x >= 0 and high * z below. Nothing overflows.
-static KirRef logistic(KirFn *fn, KirRef x, KirRef high) {
+// ---- sigmoid and what is made of it ----------------------------------------------------------------------------
+
+// exp x for x <= 0, in two parts. 2^n is 2^(n + 64) 2^-64: n is -152..0.
+static KirPair exp_of_negative(KirFn *fn, KirRef x) {
+    KirType type = kir_type(fn, x), words = words_like(type);
+    KirRef n, low = kir_float(fn, type, -105.0f), unit = kir_float(fn, type, 0x1p-64f);
+    KirPair y = exp_fraction(fn, kir_select(fn, kir_cmp(fn, KIR_LT, x, low), low, x), &n);
+    KirRef scale = power_of_two(fn, kir_add(fn, n, kir_int(fn, words, 64)));
+    return (KirPair){kir_mul(fn, kir_mul(fn, y.hi, scale), unit), kir_mul(fn, kir_mul(fn, y.lo, scale), unit)};
+}
+
+// With z = exp(-|x|) <= 1, so that nothing overflows: 1 / (1 + z) for x >= 0, z / (1 + z) below. What the quotient lacks is the
+// remainder over 1 + z; that is so small that 1 / (1 + z) need be known to a twentieth only.
+static KirPair sigmoid_pair(KirFn *fn, KirRef x) {
     KirType type = kir_type(fn, x);
-    KirRef z = kir_exp(fn, kir_neg(fn, kir_abs(fn, x)));
-    KirRef negative = kir_cmp(fn, KIR_LT, x, kir_float(fn, type, 0.0f));
-    return kir_div(fn, kir_select(fn, negative, kir_mul(fn, high, z), high), kir_add(fn, z, kir_float(fn, type, 1.0f)));
+    KirRef zero = kir_float(fn, type, 0.0f), one = kir_float(fn, type, 1.0f), negative = kir_cmp(fn, KIR_LT, x, zero);
+    KirPair z = exp_of_negative(fn, kir_neg(fn, kir_abs(fn, x))), below = exact_sum_of_larger(fn, one, z.hi);
+    KirPair above = {kir_select(fn, negative, z.hi, one), kir_select(fn, negative, z.lo, zero)};
+    KirRef quotient = kir_div(fn, above.hi, below.hi), minus = kir_neg(fn, quotient);
+    KirRef rest = kir_fma(fn, minus, kir_add(fn, below.lo, z.lo), above.lo);
+    KirRef remainder = kir_add(fn, kir_fma_exact(fn, minus, below.hi, above.hi), rest);
+    KirRef inverse = kir_fma(fn, below.hi, kir_float(fn, type, -0.5f), kir_float(fn, type, 1.457f));
+    return (KirPair){quotient, kir_mul(fn, remainder, inverse)};
 }
 
 // 1 / (1 + exp(-x))
-KirRef kir_sigmoid(KirFn *fn, KirRef x) { return logistic(fn, x, kir_float(fn, kir_type(fn, x), 1.0f)); }
+KirRef kir_sigmoid(KirFn *fn, KirRef x) {
+    KirPair s = sigmoid_pair(fn, x);
+    return kir_add(fn, s.hi, s.lo);
+}
 
 // x / (1 + exp(-x)); NaN for minus infinity, as IEEE arithmetic gives.
-KirRef kir_silu(KirFn *fn, KirRef x) { return logistic(fn, x, x); }
+KirRef kir_silu(KirFn *fn, KirRef x) {
+    KirPair s = sigmoid_pair(fn, x);
+    KirRef result = kir_fma_exact(fn, x, s.hi, kir_mul(fn, x, s.lo)), infinity = kir_float(fn, kir_type(fn, x), __builtin_inff());
+    return kir_select(fn, kir_cmp(fn, KIR_LT, x, infinity), result, x);   // infinity times a rest of 0
+}
 
 // log(1 + exp x), and x itself above 20, where the two agree to float precision: the definition that the models are trained with
 // (PyTorch's threshold). For very negative x it is exp x to full relative accuracy.

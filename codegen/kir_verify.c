@@ -252,6 +252,7 @@ static const struct { uint16_t scalars; bool same; Rule *rule; } rules[KIR_OP_CO
     [KIR_OP_ashr] = {S_INT, true, NULL},
     [KIR_OP_div] = {S_F32, true, NULL},
     [KIR_OP_fma] = {S_F32, true, NULL},
+    [KIR_OP_fma_exact] = {S_F32, true, NULL},
     [KIR_OP_neg] = {S_F32, true, NULL},
     [KIR_OP_abs] = {S_F32, true, NULL},
     [KIR_OP_sqrt] = {S_F32, true, NULL},

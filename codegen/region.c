@@ -252,23 +252,23 @@ static KirRef eval_moe_sum(CgRegion *r, const IrOp *op, const CgPlace *place, La
 
 // ---- operations along a row, after cg_region_reduce --------------------------------------------------------------
 
-static CgPair prepared_factor(const CgRegion *r, const IrOp *op) {
+static KirPair prepared_factor(const CgRegion *r, const IrOp *op) {
     for (size_t i = 0; i < r->prepared.len; i++)
         if (r->prepared.data[i].value == op->results[0]) return r->prepared.data[i].factor;
     HD_ASSERT(!"a reduction is prepared before its elements are asked for");
-    return (CgPair){0};
+    return (KirPair){0};
 }
 
 // Norms round once: x w (hi + lo), where x w is exact.
 static KirRef eval_reduced(CgRegion *r, const IrOp *op, const CgPlace *place, Lanes lanes) {
     KirFn *fn = r->fn;
-    CgPair f = prepared_factor(r, op);
+    KirPair f = prepared_factor(r, op);
     if (op->kind == IR_OP_sum) return f.hi;
     KirRef x = eval(r, op->operands[0], place, lanes);
-    if (op->kind == IR_OP_l2_norm) return kir_fma(fn, x, f.hi, kir_mul(fn, x, f.lo));
+    if (op->kind == IR_OP_l2_norm) return kir_fma_exact(fn, x, f.hi, kir_mul(fn, x, f.lo));
     KirRef w = eval_broadcast(r, op->operands[1], type_of(r, op->operands[0]), place, lanes);
-    CgPair xw = cg_exact_product(fn, x, w);
-    return kir_fma(fn, xw.hi, f.hi, kir_fma(fn, xw.hi, f.lo, kir_mul(fn, xw.lo, f.hi)));
+    KirPair xw = kir_exact_product(fn, x, w);
+    return kir_fma_exact(fn, xw.hi, f.hi, kir_fma(fn, xw.hi, f.lo, kir_mul(fn, xw.lo, f.hi)));
 }
 
 // ---- dispatch --------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ bool cg_split_dims(uint32_t rank_a, const IrDim *a, uint32_t rank_b, const IrDim
 typedef struct CgBinding { IrValue value; bool in_memory, natural; KirRef base, lanes, stride[3]; } CgBinding;
 // What the elements of a normed row are multiplied with, as the sum of two f32: rounded once, a row's factor would be an
 // error that all its elements share and no later sum averages out. For `sum`, hi is the sum.
-typedef struct CgPrepared { IrValue value; CgPair factor; } CgPrepared;
+typedef struct CgPrepared { IrValue value; KirPair factor; } CgPrepared;
 typedef struct CgMemo { IrValue value; CgPlace place; uint32_t lanes; KirRef valid, result; } CgMemo;
 
 struct CgRegion {
@@ -53,6 +53,10 @@ void cg_region_store_as(CgRegion *region, IrValue value, KirRef to, const CgInde
 typedef struct CgScope { size_t bindings, prepared; CgBinding *binding; CgPrepared *factor; } CgScope;
 CgScope cg_region_enter(CgRegion *region);
 void cg_region_leave(CgRegion *region, CgScope *scope);
+// The row of a value as an address per dimension, ending at column 0.
+void cg_row_start(const CgIndex *row, uint32_t rank, CgIndex out_at[4]);
+// Makes sure that 16 lanes of `value` cost a load: writes its row to scratch if they do not.
+void cg_region_keep_row(CgRegion *region, IrValue value, const CgIndex *row);
 // Scratch for a row or rows of f32, and its address.
 KirRef cg_region_scratch(CgRegion *region, int64_t elements);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whole rows of region values: stored, reduced, quantised. Reductions read 16 lanes at a time into four accumulators in turn,
+// Whole rows of region values: stored and reduced. Reductions read 16 lanes at a time into four accumulators in turn,
 // so that element i of a row always adds to partial sum i mod 64, and then halve: the bits of a row's result depend on
 // nothing but the row.
 #include "codegen/region_internal.h"
@@ -114,8 +114,7 @@ KirRef cg_region_scratch(CgRegion *region, int64_t elements) {
     return kir_offset_const(region->fn, kir_scratch(region->fn), at);
 }
 
-// The row of a value as an address per dimension, ending at column 0.
-static void row_start(const CgIndex *row, uint32_t rank, CgIndex out_at[4]) {
+void cg_row_start(const CgIndex *row, uint32_t rank, CgIndex out_at[4]) {
     for (uint32_t i = 0; i + 1 < rank; i++) out_at[i] = row[i];
     out_at[rank - 1] = cg_index_number(0);
 }
@@ -123,13 +122,12 @@ static void row_start(const CgIndex *row, uint32_t rank, CgIndex out_at[4]) {
 // Says that the row being worked on lies at `base`.
 static void bind_row(CgRegion *r, IrValue value, KirRef base) { cg_region_bind_memory(r, value, base, (KirRef[3]){0, 0, 0}); }
 
-// Makes sure that 16 lanes of `value` cost a load: writes its row to scratch if they do not.
-static void keep_row(CgRegion *r, IrValue value, const CgIndex *row) {
+void cg_region_keep_row(CgRegion *r, IrValue value, const CgIndex *row) {
     if (cg_region_is_stored(r, value) && cg_region_lanes(r, value) == LANES) return;
     CgIndex at[4];
     int64_t n = ir_type_last(type_of(r, value));
     KirRef base = cg_region_scratch(r, n);
-    row_start(row, type_of(r, value)->rank, at);
+    cg_row_start(row, type_of(r, value)->rank, at);
     cg_region_store(r, 1, &value, &base, at, n, 0);
     bind_row(r, value, base);
 }
@@ -178,7 +176,7 @@ static void fold_loop(const Fold *f, int64_t end, KirRef acc[FOLD_WAYS]) {
 static KirRef fold_lanes(CgRegion *r, FoldKind kind, IrValue value, const CgIndex *row) {
     KirFn *fn = r->fn;
     Fold f = {.r = r, .kind = kind, .value = value, .last = type_of(r, value)->rank - 1};
-    row_start(row, f.last + 1, f.at);
+    cg_row_start(row, f.last + 1, f.at);
     int64_t n = ir_type_last(type_of(r, value)), round = FOLD_WAYS * LANES, looped = n < 4 * round ? 0 : n / round * round;
     KirRef acc[FOLD_WAYS];
     for (int i = 0; i < FOLD_WAYS; i++) acc[i] = kir_float(fn, KT_F32x16, kind == FOLD_MAX ? -INFINITY : 0);
@@ -195,27 +193,17 @@ static KirRef fold_row(CgRegion *r, FoldKind kind, IrValue value, const CgIndex 
     return kind == FOLD_MAX ? kir_reduce_max(r->fn, all) : kir_reduce_add(r->fn, all);
 }
 
-CgPair cg_exact_sum(KirFn *fn, KirRef a, KirRef b) {
-    KirRef sum = kir_add(fn, a, b), from_b = kir_sub(fn, sum, a), from_a = kir_sub(fn, sum, from_b);
-    return (CgPair){sum, kir_add(fn, kir_sub(fn, a, from_a), kir_sub(fn, b, from_b))};
-}
-
-CgPair cg_exact_product(KirFn *fn, KirRef a, KirRef b) {
-    KirRef product = kir_mul(fn, a, b);
-    return (CgPair){product, kir_fma(fn, a, b, kir_neg(fn, product))};
-}
-
 // The sum of 16 lanes: halves are added, and what the additions lose is added up beside them.
-static CgPair sum_lanes(KirFn *fn, KirRef lanes) {
+static KirPair sum_lanes(KirFn *fn, KirRef lanes) {
     static const uint8_t number[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    CgPair sum = {lanes, kir_float(fn, KT_F32x16, 0)};
+    KirPair sum = {lanes, kir_float(fn, KT_F32x16, 0)};
     for (uint32_t half = LANES / 2; half; half /= 2) {
         KirRef a = half == 1 ? kir_extract(fn, sum.hi, 0) : kir_shuffle(fn, sum.hi, sum.hi, number, half);
         KirRef b = half == 1 ? kir_extract(fn, sum.hi, 1) : kir_shuffle(fn, sum.hi, sum.hi, number + half, half);
         KirRef lost_a = half == 1 ? kir_extract(fn, sum.lo, 0) : kir_shuffle(fn, sum.lo, sum.lo, number, half);
         KirRef lost_b = half == 1 ? kir_extract(fn, sum.lo, 1) : kir_shuffle(fn, sum.lo, sum.lo, number + half, half);
-        CgPair both = cg_exact_sum(fn, a, b);
-        sum = (CgPair){both.hi, kir_add(fn, both.lo, kir_add(fn, lost_a, lost_b))};
+        KirPair both = kir_exact_sum(fn, a, b);
+        sum = (KirPair){both.hi, kir_add(fn, both.lo, kir_add(fn, lost_a, lost_b))};
     }
     return sum;
 }
@@ -238,36 +226,36 @@ static void report_not_finite(CgRegion *r, KirRef sum, int32_t layer, const CgIn
 }
 
 // 1 / sqrt(v) as a sum of two numbers: a Newton step gives what the first lacks. Zero where that is no number.
-static CgPair inverse_root(KirFn *fn, CgPair v) {
+static KirPair inverse_root(KirFn *fn, KirPair v) {
     KirRef one = kir_float(fn, KT_F32, 1), zero = kir_float(fn, KT_F32, 0);
     KirRef f = kir_div(fn, one, kir_sqrt(fn, v.hi));
-    CgPair vf = cg_exact_product(fn, v.hi, f);
+    KirPair vf = kir_exact_product(fn, v.hi, f);
     KirRef lo = kir_fma(fn, v.lo, f, vf.lo);
-    KirRef rest = kir_fma(fn, kir_neg(fn, lo), f, kir_fma(fn, kir_neg(fn, vf.hi), f, one));   // 1 - v f^2
+    KirRef rest = kir_fma(fn, kir_neg(fn, lo), f, kir_fma_exact(fn, kir_neg(fn, vf.hi), f, one));   // 1 - v f^2
     KirRef step = kir_mul(fn, kir_mul(fn, f, kir_float(fn, KT_F32, 0.5f)), rest);
-    return (CgPair){f, kir_select(fn, kir_cmp(fn, KIR_LT, kir_abs(fn, step), f), step, zero)};
+    return (KirPair){f, kir_select(fn, kir_cmp(fn, KIR_LT, kir_abs(fn, step), f), step, zero)};
 }
 
 // sum / n + eps as a sum of two numbers.
-static CgPair mean_and_eps(KirFn *fn, CgPair sum, int64_t n, float eps) {
+static KirPair mean_and_eps(KirFn *fn, KirPair sum, int64_t n, float eps) {
     KirRef count = kir_float(fn, KT_F32, (float)n), mean = kir_div(fn, sum.hi, count);
-    KirRef rest = kir_div(fn, kir_add(fn, kir_fma(fn, kir_neg(fn, mean), count, sum.hi), sum.lo), count);
-    CgPair both = cg_exact_sum(fn, mean, kir_float(fn, KT_F32, eps));
-    return (CgPair){both.hi, kir_add(fn, both.lo, rest)};
+    KirRef rest = kir_div(fn, kir_add(fn, kir_fma_exact(fn, kir_neg(fn, mean), count, sum.hi), sum.lo), count);
+    KirPair both = kir_exact_sum(fn, mean, kir_float(fn, KT_F32, eps));
+    return (KirPair){both.hi, kir_add(fn, both.lo, rest)};
 }
 
-static CgPair norm_factor(CgRegion *r, const IrOp *op, const CgIndex *row) {
+static KirPair norm_factor(CgRegion *r, const IrOp *op, const CgIndex *row) {
     KirFn *fn = r->fn;
     const IrType *type = type_of(r, op->operands[0]);
     bool rms = op->kind == IR_OP_rms_norm;
-    CgPair sum = sum_lanes(fn, fold_lanes(r, FOLD_SQUARES, op->operands[0], row));
+    KirPair sum = sum_lanes(fn, fold_lanes(r, FOLD_SQUARES, op->operands[0], row));
     int32_t layer = op->layer >= 0 ? op->layer : ir_op(r->graph, r->build->group)->layer;
     if (rms && layer >= 0 && type->rank > 1) report_not_finite(r, sum.hi, layer, row);
-    CgPair factor = inverse_root(fn, mean_and_eps(fn, sum, rms ? ir_type_last(type) : 1, op->attr[IR_ATTR_EPS].f));
+    KirPair factor = inverse_root(fn, mean_and_eps(fn, sum, rms ? ir_type_last(type) : 1, op->attr[IR_ATTR_EPS].f));
     if (rms || op->attr[IR_ATTR_SCALE].f == 1) return factor;
     KirRef scale = kir_float(fn, KT_F32, op->attr[IR_ATTR_SCALE].f);
-    CgPair scaled = cg_exact_product(fn, factor.hi, scale);
-    return (CgPair){scaled.hi, kir_fma(fn, factor.lo, scale, scaled.lo)};
+    KirPair scaled = kir_exact_product(fn, factor.hi, scale);
+    return (KirPair){scaled.hi, kir_fma(fn, factor.lo, scale, scaled.lo)};
 }
 
 typedef struct Map { CgRegion *r; IrValue from, to; CgIndex at[4]; uint32_t last; KirRef base, operand; } Map;
@@ -297,7 +285,7 @@ static void share_chunk(void *user, const CgIndex *offset, KirRef valid) {
 static void softmax_row(CgRegion *r, const IrOp *op, const CgIndex *row) {
     int64_t n = ir_type_last(type_of(r, op->operands[0]));
     Map map = {.r = r, .from = op->operands[0], .to = op->results[0], .last = type_of(r, op->operands[0])->rank - 1};
-    row_start(row, map.last + 1, map.at);
+    cg_row_start(row, map.last + 1, map.at);
     map.base = cg_region_scratch(r, n);
     map.operand = fold_row(r, FOLD_MAX, op->operands[0], row);
     each_chunk(r->fn, n, 0, LANES, exp_chunk, &map);
@@ -306,7 +294,7 @@ static void softmax_row(CgRegion *r, const IrOp *op, const CgIndex *row) {
     each_chunk(r->fn, n, 0, LANES, share_chunk, &map);
 }
 
-static void prepare(CgRegion *r, IrValue value, CgPair factor) {
+static void prepare(CgRegion *r, IrValue value, KirPair factor) {
     for (size_t i = 0; i < r->prepared.len; i++)
         if (r->prepared.data[i].value == value) {
             r->prepared.data[i].factor = factor;
@@ -317,53 +305,11 @@ static void prepare(CgRegion *r, IrValue value, CgPair factor) {
 
 void cg_region_reduce(CgRegion *region, IrValue value, const CgIndex *row) {
     const IrOp *op = cg_region_op(region->graph, value);
-    keep_row(region, op->operands[0], row);
+    cg_region_keep_row(region, op->operands[0], row);
     switch (op->kind) {
     case IR_OP_softmax: softmax_row(region, op, row); break;
-    case IR_OP_sum: prepare(region, value, (CgPair){fold_row(region, FOLD_SUM, op->operands[0], row), 0}); break;
+    case IR_OP_sum: prepare(region, value, (KirPair){fold_row(region, FOLD_SUM, op->operands[0], row), 0}); break;
     case IR_OP_rms_norm: case IR_OP_l2_norm: prepare(region, value, norm_factor(region, op, row)); break;
     default: HD_ASSERT(!"an operation along a row");
     }
-}
-
-// ---- quantised rows --------------------------------------------------------------------------------------------
-
-// One group of 32 as in IR_Q8A_TINY's contract; a group that holds a number that is not finite gets such a scale.
-static void quantise_group(CgRegion *r, KirRef a, KirRef b, KirRef values, KirRef scale_at, KirRef sum_at) {
-    KirFn *fn = r->fn;
-    KirRef zero = kir_float(fn, KT_F32, 0), top = kir_float(fn, KT_F32, 127);
-    KirRef most = kir_reduce_max(fn, kir_max(fn, kir_abs(fn, a), kir_abs(fn, b)));
-    KirRef probe = kir_reduce_add(fn, kir_add(fn, kir_sub(fn, a, a), kir_sub(fn, b, b)));   // 0, or NaN
-    KirRef usable = kir_cmp(fn, KIR_GE, most, kir_float(fn, KT_F32, IR_Q8A_TINY)), finite = kir_cmp(fn, KIR_EQ, probe, zero);
-    KirRef scale = kir_select(fn, usable, kir_div(fn, most, top), zero),
-           inverse = kir_select(fn, usable, kir_div(fn, top, most), zero);
-    KirRef sum = 0, halves[2] = {a, b};
-    for (int i = 0; i < 2; i++) {
-        KirRef rounded = kir_rint(fn, kir_mul(fn, halves[i], inverse));
-        KirRef number = kir_ftoi(fn, kir_select(fn, finite, rounded, kir_float(fn, KT_F32x16, 0)), KIR_I32);
-        kir_store(fn, kir_offset_const(fn, values, i * LANES), kir_trunc(fn, number, KIR_I8));
-        sum = sum ? kir_add(fn, sum, number) : number;
-    }
-    kir_store(fn, scale_at, kir_add(fn, scale, probe));
-    kir_store(fn, sum_at, kir_reduce_add(fn, sum));
-}
-
-void cg_region_quantise(CgRegion *region, IrValue value, const CgIndex *row, KirRef to) {
-    KirFn *fn = region->fn;
-    IrValue x = cg_region_op(region->graph, value)->operands[0];
-    if (cg_region_lanes(region, x) < LANES) keep_row(region, x, row);
-    int64_t K = ir_type_last(type_of(region, x)), group = ir_dtype_info(IR_Q8A)->block;
-    uint32_t last = type_of(region, x)->rank - 1;
-    CgIndex at[4];
-    row_start(row, last + 1, at);
-    KirLoop loop;
-    kir_for_begin(fn, kir_i64(fn, 0), kir_i64(fn, K / group), kir_i64(fn, 1), 0, NULL, &loop);
-    KirRef half[2];
-    for (int i = 0; i < 2; i++) {
-        at[last] = cg_index_sum(fn, cg_index_number(i * LANES), cg_index(loop.iv, K / group), group);
-        half[i] = kir_splat(fn, cg_region_eval_at(region, x, at, LANES, 0), LANES);
-    }
-    quantise_group(region, half[0], half[1], kir_at(fn, to, loop.iv, group, 0), kir_at(fn, to, loop.iv, 4, K),
-                   kir_at(fn, to, loop.iv, 4, K + K / group * 4));
-    kir_for_end(fn, &loop, NULL);
 }

@@ -249,21 +249,45 @@ HdStatus *ir_run_sum(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTens
 }
 
 // See IR_Q8A_TINY for the contract.
-static void quantise_group(const float *x, int64_t n, double *out) {
+enum { GROUP = 32 };
+
+static float squared_error(const float *x, float inverse) {
+    float squares[GROUP];
+    for (int i = 0; i < GROUP; i++) {
+        float y = x[i] * inverse, lost = y - rintf(y);
+        squares[i] = lost * lost;
+    }
+    for (int half = GROUP / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) squares[i] += squares[i + half];
+    return squares[0];
+}
+
+static int best_top(const float *x, float reciprocal) {
+    int best = IR_Q8A_TOP;
+    float least = INFINITY;
+    for (int top = IR_Q8A_TOP; top > IR_Q8A_TOP - IR_Q8A_TRIES; top--) {
+        float error = squared_error(x, reciprocal * (float)top) * IR_Q8A_STEP(top);
+        if (error < least) best = top, least = error;
+    }
+    return best;
+}
+
+static void quantise_group(const float *x, double *out) {
     float amax = 0;
     bool finite = true;
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < GROUP; i++) {
         finite = finite && isfinite(x[i]);
         amax = HD_MAX(amax, fabsf(x[i]));
     }
     bool tiny = !(amax >= IR_Q8A_TINY);
-    float scale = tiny ? 0 : amax / 127.0f, inverse = tiny ? 0 : 127.0f / amax;
-    for (int64_t i = 0; i < n; i++) out[i] = finite ? (double)rintf(x[i] * inverse) * scale : NAN;
+    float reciprocal = tiny ? 0 : 1 / amax, top = finite && !tiny ? (float)best_top(x, reciprocal) : IR_Q8A_TOP;
+    float scale = tiny ? 0 : amax / top, inverse = reciprocal * top;
+    for (int64_t i = 0; i < GROUP; i++) out[i] = finite ? (double)rintf(x[i] * inverse) * scale : NAN;
 }
 
 HdStatus *ir_run_quant_act(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTensor **out) {
     (void)frame, (void)op;
-    int64_t group = ir_dtype_info(IR_Q8A)->block;
-    for (int64_t at = 0; at < in[0]->count; at += group) quantise_group(in[0]->f + at, group, out[0]->d + at);
+    HD_ASSERT(ir_dtype_info(IR_Q8A)->block == GROUP);
+    for (int64_t at = 0; at < in[0]->count; at += GROUP) quantise_group(in[0]->f + at, out[0]->d + at);
     return NULL;
 }

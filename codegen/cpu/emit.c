@@ -57,6 +57,18 @@ static MlirValue emit_fma(Emit *e, const KirOp *op) {
     return mb_op(e, "math.fma", mlirValueGetType(a), 3, (MlirValue[]){a, b, c}, 0, NULL);
 }
 
+// The product of two floats has at most 48 bits.
+static MlirValue emit_fma_exact(Emit *e, const KirOp *op) {
+    if (ir_target_has(e->target, IR_FEATURE_FMA)) return emit_fma(e, op);
+    KirType type = emit_type(e, op->result);
+    int64_t lanes = type.lanes;
+    MlirType wide = lanes == 1 ? mlirF64TypeGet(e->context) : mlirVectorTypeGet(1, &lanes, mlirF64TypeGet(e->context));
+    MlirValue x[3];
+    for (uint32_t i = 0; i < 3; i++) x[i] = mb_unary(e, "arith.extf", wide, emit_operand(e, op, i));
+    MlirValue sum = mb_binary(e, "arith.addf", mb_binary(e, "arith.mulf", x[0], x[1]), x[2]);
+    return mb_unary(e, "arith.truncf", mb_type(e, type), sum);
+}
+
 static MlirValue emit_cmp(Emit *e, const KirOp *op) {
     static const int64_t ints[] = {[KIR_EQ] = 0, [KIR_NE] = 1, [KIR_LT] = 2, [KIR_LE] = 3, [KIR_GT] = 4, [KIR_GE] = 5};
     static const int64_t floats[] = {[KIR_EQ] = 1, [KIR_NE] = 13, [KIR_LT] = 4, [KIR_LE] = 5, [KIR_GT] = 2, [KIR_GE] = 3};
@@ -188,6 +200,7 @@ static const struct Row { const char *on_ints, *on_floats; EmitOp *function; } r
     [KIR_OP_ashr] = {.on_ints = "arith.shrsi"},
     [KIR_OP_div] = {.on_floats = "arith.divf"},
     [KIR_OP_fma] = {.function = emit_fma},
+    [KIR_OP_fma_exact] = {.function = emit_fma_exact},
     [KIR_OP_neg] = {.on_floats = "arith.negf"},
     [KIR_OP_abs] = {.on_floats = "math.absf"},
     [KIR_OP_sqrt] = {.on_floats = "math.sqrt"},

@@ -3,9 +3,9 @@
 //
 // Numerics (class ordered). Lanes are weight rows; every output element has an accumulator of its own that takes the columns in
 // rising order, by a structure that depends on nothing but K: a fresh sum per part (16 columns in float32, 32 in bf16, one scale
-// group in int8, exact in integers), parts into a sum per 256 columns, these into the total. The instructions for one token are
-// the same whatever the number of tokens in the tile, so the bits of an output depend on its row of weights and its row of
-// activations only.
+// group in int8, exact in integers), parts into the total: in float32 by compensated additions, else by way of a sum per 256
+// columns. The instructions for one token are the same whatever the number of tokens in the tile, so the bits of an output depend
+// on its row of weights and its row of activations only.
 //
 // mm_tile.c generates this; mm_format.c knows the panels (layout.h); mm_pack.c and mm_decode.c make them from native rows;
 // mm_group.c builds the launches of a group around it.

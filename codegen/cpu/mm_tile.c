@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // The micro-kernel (mm.h): one generator for every number of tokens, so that the arithmetic of a token cannot depend on it.
 //
-//   total = 0
-//   for each 256 columns:   sum = 0;  for each part:  sum += product of the part;   total += sum
-//   plain numbers, K not whole parts:   tail = 0;  for the columns left:  tail += product;   total += tail
+//   bf16, int8:   total = 0
+//                 for each 256 columns:  sum = 0;  for each part:  sum += product of the part;   total += sum
+//   float32:      total = rest = 0
+//                 for each 16 columns:   x = product of the first 8 + (rest + product of the others)
+//                                        total += x;  rest = what that has lost
+//   plain numbers, K not whole parts:    tail = rest or 0;  for the columns left:  tail += product
+//   the result is total + rest or tail
 //
-// Sums of parts are short chains of their own: the processor overlaps them, and rounding errors grow with the square root of 16 +
-// 16 + K/256 rather than of K.
+// Sums of parts are short chains of their own: the processor overlaps them. In float32 the error does not grow with K, at no more
+// additions than sums in three steps (8, 16 and 256 columns) would have; where activations were rounded to bf16 or int8, that
+// rounding is what counts.
 #include "codegen/cpu/mm.h"
 
 enum { SUPER = 256 };
@@ -15,6 +20,7 @@ typedef struct Tile {
     const MmProduct *product;
     const MmFormat *format;
     uint32_t tokens, panels, lanes, part;   // lanes = panels * tokens: sums at [panel * tokens + token]
+    uint32_t carried;                       // numbers that a loop carries: sums, in float32 followed by as many rests
     const KirRef *rows;
     MmCursor cursor[MM_MAX_PANELS];
 } Tile;
@@ -30,21 +36,19 @@ static KirRef broadcast_word(KirFn *fn, KirRef ptr, int64_t bytes, KirType as) {
 
 // ---- float32 activations -------------------------------------------------------------------------------------------
 
-// Products by fused multiply-add, added up in a fixed tree: SHORT columns, then the 16 columns of a part, then the sums. A chain of 16 rounds
-// four times as often on the way.
-enum { SHORT = 4 };
+// sums: the totals, then the rests. Chains of 4 would lose a tenth less and take a fifteenth longer.
 static void part_f32(const Tile *t, KirRef column, KirRef *sums) {
     KirFn *fn = t->fn;
-    KirRef x[MM_MAX_TOKENS], w[MM_MAX_PANELS], acc[MM_MAX_LANES], group[MM_MAX_LANES];
+    KirRef x[MM_MAX_TOKENS], w[MM_MAX_PANELS], first[MM_MAX_LANES], second[MM_MAX_LANES], *rests = sums + t->lanes;
     for (uint32_t i = 0; i < t->tokens; i++) x[i] = kir_at(fn, t->rows[i], column, 4, 0);
     for (uint32_t k = 0; k < t->part; k++) {
+        KirRef *chain = k % 16 < 8 ? first : second, *before = k % 16 == 8 ? rests : chain;
         for (uint32_t p = 0; p < t->panels; p++) w[p] = mm_numbers(&t->cursor[p], k);
         for (uint32_t i = 0; i < t->tokens; i++) {
             KirRef a = broadcast(fn, KT_F32, x[i], 4 * k, 16);
             for (uint32_t p = 0, at = i; p < t->panels; p++, at += t->tokens) {
-                acc[at] = k % SHORT ? kir_fma(fn, a, w[p], acc[at]) : kir_mul(fn, a, w[p]);
-                if (k % SHORT == SHORT - 1) group[at] = k % 16 < SHORT ? acc[at] : kir_add(fn, group[at], acc[at]);
-                if (k % 16 == 15) sums[at] = kir_add(fn, sums[at], group[at]);
+                chain[at] = k % 16 ? kir_fma(fn, a, w[p], before[at]) : kir_mul(fn, a, w[p]);
+                if (k % 16 == 15) kir_accumulate(fn, &sums[at], &rests[at], kir_add(fn, first[at], second[at]));
             }
         }
     }
@@ -161,30 +165,41 @@ static void part(const Tile *t, KirRef column, KirRef *sums) {
     }
 }
 
-// Columns of one superblock; `left` (i64) of them at most.
-static void super(Tile *t, KirRef k0, KirRef left, KirRef *out_sums) {
+// Sums (and rests) of `count` columns from k0 on (i64) added to `init`.
+static void sum_parts(Tile *t, KirRef k0, KirRef count, const KirRef *init, KirRef *out_sums) {
     KirFn *fn = t->fn;
-    KirRef init[MM_MAX_LANES], sums[MM_MAX_LANES];
+    KirRef sums[2 * MM_MAX_LANES];
     KirLoop loop;
-    for (uint32_t p = 0; p < t->panels; p++) mm_super_open(&t->cursor[p], k0);
-    for (uint32_t i = 0; i < t->lanes; i++) init[i] = zero(fn);
-    KirRef count = t->format->has_super ? kir_i64(fn, SUPER) : kir_min(fn, left, kir_i64(fn, SUPER));
-    kir_for_begin(fn, kir_i64(fn, 0), count, kir_i64(fn, t->part), t->lanes, init, &loop);
-    for (uint32_t i = 0; i < t->lanes; i++) sums[i] = loop.carried[i];
+    kir_for_begin(fn, kir_i64(fn, 0), count, kir_i64(fn, t->part), t->carried, init, &loop);
+    for (uint32_t i = 0; i < t->carried; i++) sums[i] = loop.carried[i];
     for (uint32_t p = 0; p < t->panels; p++) mm_part_open(&t->cursor[p], k0, loop.iv);
     part(t, kir_add(fn, k0, loop.iv), sums);
     kir_for_end(fn, &loop, sums);
-    for (uint32_t i = 0; i < t->lanes; i++) out_sums[i] = loop.results[i];
+    for (uint32_t i = 0; i < t->carried; i++) out_sums[i] = loop.results[i];
 }
 
-// The last columns of plain numbers, `whole`..K-1, one (bf16 activations: two) at a time.
-static void tail(Tile *t, KirRef whole, KirRef *totals) {
+// Those of columns 0..whole-1, superblock by superblock.
+static void sum_supers(Tile *t, KirRef whole, const KirRef *zeros, KirRef *out_sums) {
     KirFn *fn = t->fn;
-    KirRef next[MM_MAX_LANES], init[MM_MAX_LANES];
+    KirRef sums[2 * MM_MAX_LANES];
+    KirLoop loop;
+    bool rests = t->carried > t->lanes;
+    kir_for_begin(fn, kir_i64(fn, 0), whole, kir_i64(fn, SUPER), t->carried, zeros, &loop);
+    for (uint32_t p = 0; p < t->panels; p++) mm_super_open(&t->cursor[p], loop.iv);
+    KirRef count = t->format->has_super ? kir_i64(fn, SUPER) : kir_min(fn, kir_sub(fn, whole, loop.iv), kir_i64(fn, SUPER));
+    sum_parts(t, loop.iv, count, rests ? loop.carried : zeros, sums);
+    for (uint32_t i = 0; i < t->carried && !rests; i++) sums[i] = kir_add(fn, loop.carried[i], sums[i]);
+    kir_for_end(fn, &loop, sums);
+    for (uint32_t i = 0; i < t->carried; i++) out_sums[i] = loop.results[i];
+}
+
+// The last columns of plain numbers, `whole`..K-1, one (bf16 activations: two) at a time, added to `sums`.
+static void tail(Tile *t, KirRef whole, KirRef *sums) {
+    KirFn *fn = t->fn;
+    KirRef next[MM_MAX_LANES];
     KirLoop loop;
     bool pairs = t->product->activation == IR_BF16;
-    for (uint32_t i = 0; i < t->lanes; i++) init[i] = zero(fn);
-    kir_for_begin(fn, whole, t->product->k, kir_i64(fn, pairs ? 2 : 1), t->lanes, init, &loop);
+    kir_for_begin(fn, whole, t->product->k, kir_i64(fn, pairs ? 2 : 1), t->lanes, sums, &loop);
     for (uint32_t at = 0; at < t->lanes; at++) {
         MmCursor *c = &t->cursor[at / t->tokens];
         KirRef x = kir_at(fn, t->rows[at % t->tokens], loop.iv, pairs ? 2 : 4, 0);
@@ -194,25 +209,24 @@ static void tail(Tile *t, KirRef whole, KirRef *totals) {
         else next[at] = kir_fma(fn, broadcast(fn, KT_F32, x, 0, 16), mm_plain_column(c, loop.iv), loop.carried[at]);
     }
     kir_for_end(fn, &loop, next);
-    for (uint32_t i = 0; i < t->lanes; i++) totals[i] = kir_add(fn, totals[i], loop.results[i]);
+    for (uint32_t i = 0; i < t->lanes; i++) sums[i] = loop.results[i];
 }
 
 void mm_tile(KirFn *fn, const MmProduct *product, const KirRef *rows, uint32_t tokens, KirRef *out_sums) {
     const MmFormat *format = mm_format(product->weight);
     HD_ASSERT(tokens && tokens <= MM_MAX_TOKENS && product->panel_count && product->panel_count <= MM_MAX_PANELS);
-    Tile t = {fn, product, format, tokens, product->panel_count, tokens * product->panel_count, format->part, rows, {{0}}};
+    Tile t = {fn, product, format, tokens, product->panel_count, tokens * product->panel_count, format->part, 0, rows, {{0}}};
     for (uint32_t p = 0; p < t.panels; p++)
         t.cursor[p] = (MmCursor){.fn = fn, .dtype = product->weight, .panel = product->panel[p], .prefetch = product->prefetch};
     if (product->weight == IR_BF16 && product->activation == IR_F32) t.part = 16;
-    KirRef init[MM_MAX_LANES], sums[MM_MAX_LANES];
-    bool whole_parts = product->columns % t.part == 0;
+    bool f32 = product->activation == IR_F32, whole_parts = product->columns % t.part == 0;
+    KirRef zeros[2 * MM_MAX_LANES], sums[2 * MM_MAX_LANES];
     KirRef whole = whole_parts ? product->k : kir_and(fn, product->k, kir_i64(fn, -(int64_t)t.part));
-    KirLoop loop;
-    for (uint32_t i = 0; i < t.lanes; i++) init[i] = zero(fn);
-    kir_for_begin(fn, kir_i64(fn, 0), whole, kir_i64(fn, SUPER), t.lanes, init, &loop);
-    super(&t, loop.iv, kir_sub(fn, whole, loop.iv), sums);
-    for (uint32_t i = 0; i < t.lanes; i++) sums[i] = kir_add(fn, loop.carried[i], sums[i]);
-    kir_for_end(fn, &loop, sums);
-    for (uint32_t i = 0; i < t.lanes; i++) out_sums[i] = loop.results[i];
-    if (!whole_parts) tail(&t, whole, out_sums);
+    t.carried = f32 ? 2 * t.lanes : t.lanes;
+    for (uint32_t i = 0; i < t.carried; i++) zeros[i] = zero(fn);
+    if (f32 && !format->has_super) sum_parts(&t, kir_i64(fn, 0), whole, zeros, sums);
+    else sum_supers(&t, whole, zeros, sums);
+    KirRef *rest = f32 ? sums + t.lanes : zeros;
+    if (!whole_parts) tail(&t, whole, rest);
+    for (uint32_t i = 0; i < t.lanes; i++) out_sums[i] = f32 || !whole_parts ? kir_add(fn, sums[i], rest[i]) : sums[i];
 }

@@ -19,7 +19,7 @@
 #include <string.h>
 
 // Raised whenever schedules or the emitter make other code from the same graph: part of cache keys and modules.
-#define CG_SCHEDULE_VERSION 2
+#define CG_SCHEDULE_VERSION 3
 
 static const char triple[] = "x86_64-unknown-linux-gnu";
 static const char lowering[] =

@@ -112,8 +112,8 @@ static void convolve(void *user, KirRef channel, KirRef valid) {
     for (int64_t j = 0; j + 1 < c->K; j++) x[j] = kir_load(fn, KT_F32x16, scratch_at(c, c->past, j, channel));
     x[c->K - 1] = cg_load16(fn, kir_at(fn, t->inputs, channel, 4, 0), valid);
     for (int64_t j = 0; j < c->K; j++) {
-        CgPair product = cg_exact_product(fn, kir_load(fn, KT_F32x16, scratch_at(c, c->taps, j, channel)), x[j]);
-        CgPair both = sum ? cg_exact_sum(fn, sum, product.hi) : (CgPair){product.hi, 0};
+        KirPair product = kir_exact_product(fn, kir_load(fn, KT_F32x16, scratch_at(c, c->taps, j, channel)), x[j]);
+        KirPair both = sum ? kir_exact_sum(fn, sum, product.hi) : (KirPair){product.hi, 0};
         lost = sum ? kir_add(fn, lost, kir_add(fn, both.lo, product.lo)) : product.lo;
         sum = both.hi;
     }

@@ -9,9 +9,11 @@
 // made by the same operations in both.
 #include "codegen/cpu/sched.h"
 
+#include <string.h>
+
 // A scan's block stays in the first cache; a step streams whole rows, which is half again as fast from memory as blocks of 64
-// columns.
-enum { LANES = 16, SCAN_VECTORS = 2, STEP_VECTORS = 8, PART = 8 };
+// columns. A scan's sums of two vectors fill the registers of AVX-512; elsewhere there is room for one.
+enum { LANES = 16, SCAN_VECTORS = 2, STEP_VECTORS = 8, CHAIN = 4 };
 
 typedef struct Delta {
     CgBuild *build;
@@ -43,32 +45,32 @@ typedef void Row(void *user, KirRef row, KirRef *sums);
 
 static KirRef add_product(KirFn *fn, KirRef a, KirRef b, KirRef sum) { return sum ? kir_fma(fn, a, b, sum) : kir_mul(fn, a, b); }
 
-// Rows first..first+n-1 as sums of their own, added to the totals.
-static void add_part(const Delta *x, KirRef first, int64_t n, uint32_t count, KirRef *totals, Row *body, void *user) {
-    KirRef sums[2 * STEP_VECTORS] = {0};
-    for (int64_t i = 0; i < n; i++) body(user, kir_add(x->fn, first, kir_i64(x->fn, i)), sums);
-    for (uint32_t i = 0; i < count; i++) totals[i] = kir_add(x->fn, totals[i], sums[i]);
+// Rows first..first+n-1, n <= 2 * CHAIN: two chains, of which the second begins with what was lost before.
+static void add_part(const Delta *x, KirRef first, int64_t n, uint32_t count, KirRef *totals, KirRef *rests, Row *body,
+                     void *user) {
+    KirFn *fn = x->fn;
+    KirRef chain[2 * STEP_VECTORS] = {0}, second[2 * STEP_VECTORS];
+    memcpy(second, rests, count * sizeof *second);
+    for (int64_t i = 0; i < n; i++) body(user, kir_add(fn, first, kir_i64(fn, i)), i < CHAIN ? chain : second);
+    for (uint32_t i = 0; i < count; i++) kir_accumulate(fn, &totals[i], &rests[i], kir_add(fn, chain[i], second[i]));
 }
 
-// `count` sums over all rows: parts of 8 rows, which are added to two totals in turn. That keeps rounding errors as small as
-// sums of 16 would have.
+// `count` sums over all rows.
 static void each_row(const Delta *x, uint32_t count, KirRef *out_sums, Row *body, void *user) {
     KirFn *fn = x->fn;
-    KirRef totals[4 * STEP_VECTORS], next[4 * STEP_VECTORS];
+    KirRef sums[4 * STEP_VECTORS], next[4 * STEP_VECTORS];   // totals, then rests
     KirLoop loop;
-    int64_t looped = x->dk / (2 * PART) * (2 * PART);
-    for (uint32_t i = 0; i < 2 * count; i++) totals[i] = kir_float(fn, KT_F32x16, 0);
+    int64_t looped = x->dk / (2 * CHAIN) * (2 * CHAIN);
+    for (uint32_t i = 0; i < 2 * count; i++) sums[i] = kir_float(fn, KT_F32x16, 0);
     if (looped) {
-        kir_for_begin(fn, kir_i64(fn, 0), kir_i64(fn, looped), kir_i64(fn, 2 * PART), 2 * count, totals, &loop);
+        kir_for_begin(fn, kir_i64(fn, 0), kir_i64(fn, looped), kir_i64(fn, 2 * CHAIN), 2 * count, sums, &loop);
         for (uint32_t i = 0; i < 2 * count; i++) next[i] = loop.carried[i];
-        for (int64_t way = 0; way < 2; way++)
-            add_part(x, kir_add(fn, loop.iv, kir_i64(fn, way * PART)), PART, count, next + way * count, body, user);
+        add_part(x, loop.iv, 2 * CHAIN, count, next, next + count, body, user);
         kir_for_end(fn, &loop, next);
-        for (uint32_t i = 0; i < 2 * count; i++) totals[i] = loop.results[i];
+        for (uint32_t i = 0; i < 2 * count; i++) sums[i] = loop.results[i];
     }
-    for (int64_t at = looped; at < x->dk; at += PART)
-        add_part(x, kir_i64(fn, at), HD_MIN(PART, x->dk - at), count, totals + at / PART % 2 * count, body, user);
-    for (uint32_t i = 0; i < count; i++) out_sums[i] = kir_add(fn, totals[i], totals[count + i]);
+    if (looped < x->dk) add_part(x, kir_i64(fn, looped), x->dk - looped, count, sums, sums + count, body, user);
+    for (uint32_t i = 0; i < count; i++) out_sums[i] = kir_add(fn, sums[i], sums[count + i]);
 }
 
 typedef struct Copy { const Delta *x; Block from, to; } Copy;
@@ -217,7 +219,6 @@ static uint32_t choose_vectors(int64_t dv, uint32_t most) {
 }
 
 HdStatus *cg_cpu_DELTA(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
-    (void)target;
     IrOpRef ref = cg_find_op(graph, group, IR_OP_delta_step);
     bool one_token = ref != 0;
     if (!ref) ref = cg_find_op(graph, group, IR_OP_delta_scan);
@@ -229,7 +230,8 @@ HdStatus *cg_cpu_DELTA(CgGroupBuilder *builder, const IrTarget *target, const Ir
     CgBuild *build = cg_launch_begin(builder, one_token ? "delta_step" : "delta_scan");
     KirFn *fn = build->fn;
     Delta x = {.build = build, .fn = fn, .op = op, .nk = k->dims[1], .nv = v->dims[1], .dk = k->dims[2], .dv = v->dims[2]};
-    x.vectors = choose_vectors(x.dv, one_token ? STEP_VECTORS : SCAN_VECTORS);
+    uint32_t scan_vectors = ir_target_has(target, IR_FEATURE_AVX512F) ? SCAN_VECTORS : 1;
+    x.vectors = choose_vectors(x.dv, one_token ? STEP_VECTORS : scan_vectors);
     cg_units(build, (IrDim[3]){IR_DIM_S, x.nv, column_blocks(&x)}, 3, 1);
     cg_account(build);
     cg_expr_add_elements(&build->bytes, graph, &(IrType){.rank = 4, .dims = {IR_DIM_S, x.nv, x.dk, x.dv}}, 8);

@@ -29,6 +29,7 @@ static void test_scan(void **state) {
     (void)state;
     check_with(DELTA("delta.scan", "2", "4", "32", "32", "64", "128", "mod", "0.3"), 40, 0, 1.2e-13);
     check_with(DELTA("delta.scan", "2", "4", "64", "64", "128", "256", "div", "0.02"), 33, 0, 1.2e-13);
+    check_with(DELTA("delta.scan", "1", "2", "128", "128", "128", "256", "mod", "0.02"), 33, 0, 2.7e-14);   // without rests 2.9e-14
     check_with(DELTA("delta.scan", "1", "3", "18", "24", "18", "72", "mod", "1"), 9, 0, 1.2e-13);
     check_with(DELTA("delta.scan", "3", "3", "7", "16", "21", "48", "div", "16"), 9, 0, 1.2e-13);
 }

@@ -178,17 +178,22 @@ static void test_sums_are_float64(void **state) {
 
 static void test_quant_act(void **state) {
     (void)state;
-    float x[4 * 32] = {127, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, 126.4f, -127},
-                wanted[4 * 32] = {127, 0, 2, 2, 0, -2, -2, 126, -127};
+    float x[6 * 32] = {127, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, 126.4f, -127}, wanted[6 * 32];
+    for (int i = 9; i < 32; i++) x[i] = (float)(3 * i - 20);    // which no other grid fits
     x[32] = 0x1p-101f;                                          // too small for a scale
-    x[64] = -3, x[65] = 1, wanted[64] = -127 * (3.0f / 127.0f), wanted[65] = 42 * (3.0f / 127.0f);
+    x[64] = -3, x[65] = 1;
+    for (int i = 0; i < 32; i++)                                // the other two grids
+        x[128 + i] = (float)(126 - 4 * i), x[160 + i] = (float)(125 - 3 * i) / 8;
+    memcpy(wanted, x, sizeof wanted);
+    memcpy(wanted, (float[]){127, 0, 2, 2, 0, -2, -2, 126}, 8 * sizeof *wanted);
+    wanted[32] = 0, wanted[64] = -126 * (3.0f / 126.0f), wanted[65] = 42 * (3.0f / 126.0f);   // a third of 126 is whole
     x[96] = INFINITY;
     for (int i = 96; i < 128; i++) wanted[i] = NAN;
     Rig rig;
     rig_open(&rig, 1, 1, 1);
-    result(&rig, "q", BUILD(&rig, quant_act, OPERANDS(WEIGHT(&rig, "x", x, 2, 64))));
+    result(&rig, "q", BUILD(&rig, quant_act, OPERANDS(WEIGHT(&rig, "x", x, 2, 96))));
     run(&rig);
-    expect_values(rig.interp, "q", 128, wanted);
+    expect_values(rig.interp, "q", 192, wanted);
     rig_close(&rig);
 }
 

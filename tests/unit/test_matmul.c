@@ -13,9 +13,10 @@ static const IrDtype types[] = {IR_F32,     IR_F16,    IR_BF16,  IR_Q8_0,    IR_
 enum { PER_GROUP = 8 };          // results that one group can have
 static const IrDtype activations[] = {IR_F32, IR_Q8A, IR_BF16};
 static const IrLayout layouts[] = {IR_LAYOUT_R16, IR_LAYOUT_NATIVE};
-static const struct { int64_t K, N; } shapes[] = {{256, 40}, {768, 32}, {96, 24}, {44, 24}};
-// NMSE against the interpreter, by activation: at most four times what was measured.
-static const double bounds[] = {6e-14, 3e-14, 2e-14};
+static const struct { int64_t K, N; } shapes[] = {{256, 40}, {768, 32}, {96, 24}, {44, 24}, {4096, 16}};
+// NMSE against the interpreter, by activation: at most four times what was measured. In float32 it is 6e-15 to 8e-15 for every K;
+// sums without rests have 1.2e-14 at K = 256 and 2e-14 at 4096.
+static const double bounds[] = {1e-14, 3e-14, 2e-14};
 
 // What is tested: the first so many shapes, native rows of types that can be packed or not, other types or not, for one target.
 static Fixture all;

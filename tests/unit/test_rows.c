@@ -179,22 +179,42 @@ static void test_casts(void **state) {
         0, "a", "b");
 }
 
-// The bytes of quantised rows, from the numbers that were quantised, by the contract in ir.h.
-static void expect_quantised(const float *x, const uint8_t *row, int64_t K) {
-    for (int64_t g = 0; g < K / 32; g++) {
+// The contract of quant_act in ir.h, written down once more: the squared error of a group of 32 on the grid of `top`.
+static float grid_error(const float *x, float amax, float top) {
+    float square[32];
+    for (int i = 0; i < 32; i++) {
+        float y = x[i] * (1 / amax * top), e = y - rintf(y);
+        square[i] = e * e;
+    }
+    for (int half = 16; half; half /= 2)
+        for (int i = 0; i < half; i++) square[i] = square[i] + square[i + half];
+    return top == 127 ? square[0] : square[0] * (16129.0f / (top * top));
+}
+
+static float grid_of(const float *x, float amax) {
+    float best = 127;
+    for (float top = 126; top >= 125; top--)
+        if (grid_error(x, amax, top) < grid_error(x, amax, best)) best = top;
+    return best;
+}
+
+// The bytes of quantised rows, from the numbers that were quantised. Counts how many groups use each of the three grids.
+static void expect_quantised(const float *x, const uint8_t *row, int64_t K, int grids[3]) {
+    for (int64_t g = 0; g < K / 32; g++, x += 32) {
         float amax = 0, scale;
         int32_t sum = 0, stored;
-        for (int i = 0; i < 32; i++) amax = fmaxf(amax, fabsf(x[g * 32 + i]));
+        for (int i = 0; i < 32; i++) amax = fmaxf(amax, fabsf(x[i]));
         bool tiny = amax < IR_Q8A_TINY;
-        float inverse = tiny ? 0 : 127.0f / amax;
+        float top = tiny ? 127 : grid_of(x, amax), inverse = tiny ? 0 : 1 / amax * top;
+        grids[127 - (int)top]++;
         for (int i = 0; i < 32; i++) {
-            int8_t wanted = (int8_t)rintf(x[g * 32 + i] * inverse);
+            int8_t wanted = (int8_t)rintf(x[i] * inverse);
             assert_int_equal((int8_t)row[g * 32 + i], wanted);
             sum += wanted;
         }
         memcpy(&scale, row + K + g * 4, 4);
         memcpy(&stored, row + K + K / 32 * 4 + g * 4, 4);
-        assert_true(scale == (tiny ? 0 : amax / 127.0f));
+        assert_true(scale == (tiny ? 0 : amax / top));
         assert_int_equal(stored, sum);
     }
 }
@@ -215,6 +235,7 @@ static void test_quantised(void **state) {
     x[96 * 9 + 70] = INFINITY;
     x[96 * 2 + 5] = NAN;
     bench_run_program(&b, &one_call);
+    int grids[3] = {0};
     const uint8_t *q = bench_result(&b, "q");
     for (int t = 0; t < 13; t++) {
         if (t == 4 || t == 5) {   // tokens 9 and 2: only the scales of their groups say so
@@ -223,10 +244,11 @@ static void test_quantised(void **state) {
             for (int g = 0; g < 3; g++) assert_int_equal(!isfinite(scale[g]), t == 4 ? g == 2 : g == 0);
             continue;
         }
-        expect_quantised((const float *)bench_result(&b, "x") + 96 * t, q + 120 * t, 96);
-        expect_quantised((const float *)bench_result(&b, "c") + 96 * t, (const uint8_t *)bench_result(&b, "d") + 120 * t, 96);
-        expect_quantised((const float *)bench_result(&b, "e") + 96 * t, (const uint8_t *)bench_result(&b, "f") + 120 * t, 96);
+        expect_quantised((const float *)bench_result(&b, "x") + 96 * t, q + 120 * t, 96, grids);
+        expect_quantised((const float *)bench_result(&b, "c") + 96 * t, (const uint8_t *)bench_result(&b, "d") + 120 * t, 96, grids);
+        expect_quantised((const float *)bench_result(&b, "e") + 96 * t, (const uint8_t *)bench_result(&b, "f") + 120 * t, 96, grids);
     }
+    assert_true(grids[0] > 10 && grids[1] > 10 && grids[2] > 10);
     bench_close(&b);
 }
 
