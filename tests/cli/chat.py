@@ -81,10 +81,15 @@ class Chat:
         return text[:found.start()], int(found[1]), int(found[2]), found[3], found[4]
 
     def end(self):
-        os.write(self.fd, b"\x04")
-        while self.read(20):
-            pass
-        _, status = os.waitpid(self.pid, 0)
+        pid = 0
+        for _ in range(30):              # the terminal swallows a Ctrl-D that comes before the editor has taken it over
+            if not pid:
+                os.write(self.fd, b"\x04")
+                self.read(1)
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+        if not pid:
+            os.kill(self.pid, 9)
+            _, status = os.waitpid(self.pid, 0)
         os.close(self.fd)
         return os.waitstatus_to_exitcode(status)
 
