@@ -12,6 +12,7 @@ import select
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 heddle, tiny, templates = sys.argv[1:]
@@ -65,8 +66,15 @@ class Chat:
     def until_prompt(self):
         return self.until(r"(^|\n)> $")
 
+    def type(self, keys):
+        """Keys for the editor: it prints its prompt before it has taken over the terminal, which would read them itself."""
+        end = time.time() + 60
+        while termios.tcgetattr(self.fd)[3] & termios.ICANON and time.time() < end:
+            time.sleep(0.01)
+        os.write(self.fd, keys)
+
     def say(self, line):
-        os.write(self.fd, line.encode() + b"\n")
+        self.type(line.encode() + b"\n")
         text = self.until(r"\n(.|\n)*\n> $" if line[0] != "/" else r"\n> $")
         text = text[text.index("\n") + 1:]                           # behind the echo
         return text.removeprefix(line + "\n")                        # and behind the terminal's, when it was faster than the editor
@@ -81,15 +89,10 @@ class Chat:
         return text[:found.start()], int(found[1]), int(found[2]), found[3], found[4]
 
     def end(self):
-        pid = 0
-        for _ in range(30):              # the terminal swallows a Ctrl-D that comes before the editor has taken it over
-            if not pid:
-                os.write(self.fd, b"\x04")
-                self.read(1)
-                pid, status = os.waitpid(self.pid, os.WNOHANG)
-        if not pid:
-            os.kill(self.pid, 9)
-            _, status = os.waitpid(self.pid, 0)
+        self.type(b"\x04")
+        while self.read(20):
+            pass
+        _, status = os.waitpid(self.pid, 0)
         os.close(self.fd)
         return os.waitstatus_to_exitcode(status)
 
@@ -150,9 +153,9 @@ chat.say("/system")
 check(chat.ask("Who art thou?") == first, "/system without text takes it away")
 
 # editing: the line before comes back with the arrow, and can be changed
-os.write(chat.fd, b"Who xrt thou?\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D\x7fa\n")
+chat.type(b"Who xrt thou?\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D\x7fa\n")
 chat.until(r"digest [0-9a-f]{16}\s*\n> $")
-os.write(chat.fd, b"\x1b[A\n")
+chat.type(b"\x1b[A\n")
 text = chat.until(r"digest [0-9a-f]{16}\s*\n> $")
 check("Who art thou?" in text, f"arrow up recalls the edited line: {text!r}")
 
