@@ -6,7 +6,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { TRIES = 7, LANES = 64 };
 
@@ -37,23 +36,16 @@ static void *work(void *user)
     return NULL;
 }
 
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 // The calling thread does the first part and holds the watch.
 static double best_time(Part *parts, pthread_barrier_t *barrier)
 {
     double best = 1e30;
     for (int i = 0; i < TRIES; i++) {
         pthread_barrier_wait(barrier);
-        double start = seconds();
+        double start = hd_seconds();
         read_part(&parts[0]);
         pthread_barrier_wait(barrier);
-        best = HD_MIN(best, seconds() - start);
+        best = HD_MIN(best, hd_seconds() - start);
     }
     return best;
 }

@@ -3,7 +3,6 @@
 // Tokenization and sampling are no part of it. Tokens are pseudo-random, the same in every run.
 #include "cli/bench.h"
 #include "cli/progress.h"
-#include "runtime/module.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -69,28 +68,10 @@ typedef struct Cost {
     double bytes, launches, barriers;
 } Cost;
 
-static const RtClass *class_for(const HeddleModule *module, uint32_t tokens)
-{
-    const RtClass *best = NULL;
-    for (uint32_t i = 0; i < module->class_count; i++) {
-        const RtClass *class = &module->classes[i];
-        if (rt_class_is_step(class) && class->bound.value[RT_T] >= tokens && (!best || class->bound.value[RT_T] < best->bound.value[RT_T]))
-            best = class;
-    }
-    return best;
-}
-
-// One step of `tokens` behind `position` others, by the launches' own records.
 static void add_step(const HeddleModule *module, uint32_t tokens, uint32_t position, Cost *cost)
 {
-    const RtClass *class = class_for(module, tokens);
-    RtBinding binding = {{tokens, 1, position + tokens, 1}};
-    for (uint32_t i = 0; class && i < class->launch_count; i++) {
-        int64_t bytes;
-        if (rt_expr_eval(&module->exprs[class->launches[i].bytes], &binding, &bytes)) cost->bytes += (double)bytes;
-        cost->launches++;
-        cost->barriers += i == 0 || class->launches[i].stage != class->launches[i - 1].stage;
-    }
+    HeddleStepCost step = heddle_step_cost(module, tokens, position);
+    cost->bytes += step.bytes, cost->launches += step.launches, cost->barriers += step.barriers;
 }
 
 static Cost cost_of(const HeddleModule *module, const BenchTest *test, uint32_t step)
@@ -103,13 +84,6 @@ static Cost cost_of(const HeddleModule *module, const BenchTest *test, uint32_t 
 }
 
 // ---- running -----------------------------------------------------------------------------------------------------
-
-static double nanoseconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
-}
 
 static void fill_tokens(int32_t *tokens, uint32_t count, uint32_t vocab)
 {
@@ -131,11 +105,11 @@ static HdStatus *repeat(HeddleSession *session, const int32_t *tokens, const Ben
 {
     HD_TRY(heddle_slot_reset(session, 0));
     HD_TRY(eval(session, tokens, test->depth, HEDDLE_LOGITS_NONE));
-    double start = nanoseconds();
+    double start = hd_seconds();
     HD_TRY(eval(session, tokens + test->depth, test->prompt, HEDDLE_LOGITS_LAST));
     for (uint32_t i = 0; i < test->generate; i++)
         HD_TRY(eval(session, tokens + test->depth + test->prompt + i, 1, HEDDLE_LOGITS_LAST));
-    *out_ns = nanoseconds() - start;
+    *out_ns = (hd_seconds() - start) * 1e9;
     return NULL;
 }
 

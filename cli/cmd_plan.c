@@ -26,12 +26,10 @@ static HdStatus *parse_bytes(const char *text, uint64_t *out_bytes)
 
 static void print_size(const char *what, uint64_t bytes)
 {
-    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
-    double size = (double)bytes;
-    size_t unit = 0;
-    while (size >= 1024 && unit + 1 < HD_COUNT(units)) size /= 1024, unit++;
+    char size[HD_SIZE_TEXT];
+    hd_size_text(bytes, size);
     printf("%-34s %16llu", what, (unsigned long long)bytes);
-    printf(unit ? "  %.1f %s\n" : "\n", size, units[unit]);
+    printf(bytes < 1024 ? "\n" : "  %s\n", size);
 }
 
 // ---- does it fit? ------------------------------------------------------------------------------------------------
@@ -72,16 +70,14 @@ typedef struct Plan {
     const char *model;
     HeddleModuleInfo info;
     HeddleMemory memory;
-    int64_t context;
-    uint32_t slots, tokens_per_call, threads;
     Fit fit;
 } Plan;
 
 static void print_text(const Plan *p)
 {
     const HeddleMemory *m = &p->memory;
-    printf("%s for %s: context %lld, slots %u, tokens per call %u, threads %u, cache %s\n\n", p->model, p->info.target,
-           (long long)p->context, p->slots, p->tokens_per_call, p->threads, p->info.kv_type);
+    printf("%s for %s: context %u, slots %u, tokens per call %u, threads %u, cache %s\n\n", p->model, p->info.target,
+           m->context, m->slots, m->tokens_per_call, m->threads, p->info.kv_type);
     print_size("weights as they lie in the file", m->weights_mapped);
     print_size("weights, packed copies", m->weights_packed);
     print_size("state of a slot, grows with context", m->append_per_slot);
@@ -103,8 +99,8 @@ static void print_json(const Plan *p)
     const struct {
         const char *name;
         uint64_t value;
-    } rows[] = {{"context", (uint64_t)p->context},         {"slots", p->slots},
-                {"tokens_per_call", p->tokens_per_call},   {"threads", p->threads},
+    } rows[] = {{"context", m->context},                   {"slots", m->slots},
+                {"tokens_per_call", m->tokens_per_call},   {"threads", m->threads},
                 {"weights_mapped", m->weights_mapped},     {"weights_packed", m->weights_packed},
                 {"append_per_slot", m->append_per_slot},   {"recurrent_per_slot", m->recurrent_per_slot},
                 {"state", m->state},                       {"arena", m->arena},
@@ -124,16 +120,11 @@ static HdStatus *make_plan(const CliOptions *options, const HeddleModule *module
     if (options->slots != CLI_UNSET) session.slots = (uint32_t)options->slots;
     heddle_module_info(module, &out_plan->info);
     HD_TRY(heddle_memory_plan(module, &session, &out_plan->memory));
-    uint32_t limit = out_plan->info.context_length, bound = out_plan->info.tokens_per_step;
-    out_plan->context = session.context > 0 ? session.context : session.context == 0 ? HD_MIN(limit, 8192) : limit;
-    out_plan->slots = HD_MAX(session.slots, 1);
-    out_plan->threads = session.threads ? session.threads : heddle_default_threads();
-    out_plan->tokens_per_call = session.tokens_per_call ? HD_MIN(session.tokens_per_call, bound) : bound;
     if (!options->fit) return NULL;
     out_plan->fit.asked = true;
     HD_TRY(parse_bytes(options->fit, &out_plan->fit.bytes));
     out_plan->fit.fits = out_plan->memory.total <= out_plan->fit.bytes;
-    return find_context(module, &session, limit, &out_plan->fit);
+    return find_context(module, &session, out_plan->info.context_length, &out_plan->fit);
 }
 
 HdStatus *cmd_plan(CliOptions *options)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // heddle tokenize: text to token ids and back, as JSON. Control tokens that stand in the text are parsed, as for `heddle run -p`.
 #include "cli/cli.h"
-#include "runtime/template/internal.h"
+#include "runtime/template/value.h"
 #include "runtime/tokenizer.h"
 
 #include <stdlib.h>
@@ -40,19 +40,12 @@ static HdStatus *put_text(const HeddleTokenizer *tokenizer, const TplValue *ids,
 
 // ---- lines of JSON ---------------------------------------------------------------------------------------------
 
-static const TplValue *find_key(const TplValue *object, const char *key)
-{
-    for (size_t i = 0; object->kind == TPL_DICT && i < object->dict->count; i++)
-        if (hd_str_is(object->dict->keys[i].text, key)) return &object->dict->values[i];
-    return NULL;
-}
-
 static HdStatus *convert_line(const HeddleTokenizer *tokenizer, HdStr line, bool decode, HdArena *arena, HdBuf *out_json)
 {
     TplValue object;
     HdBuf text = {0};
     HD_TRY(tpl_json_read(arena, line, &object));
-    const TplValue *value = find_key(&object, decode ? "ids" : "text");
+    const TplValue *value = object.kind == TPL_DICT ? tpl_dict_named(object.dict, hd_str(decode ? "ids" : "text")) : NULL;
     if (!value || (!decode && value->kind != TPL_STRING))
         return hd_error(HD_BAD_DATA, "expected an object with %s", decode ? "\"ids\", an array" : "\"text\", a string");
     hd_buf_printf(out_json, "{\"%s\": ", decode ? "text" : "ids");

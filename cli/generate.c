@@ -5,16 +5,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { PROMPT_STEP = 512 };   // tokens between two looks at Ctrl-C and the progress bar: one step of the largest class
-
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 const char *generate_end_text(GenerateEnd end)
 {
@@ -194,9 +186,9 @@ static HdStatus *loop(Run *run, const int32_t *tokens, uint32_t count, uint64_t 
     GenerateStats *stats = run->stats;
     int32_t next = 0;
     bool interrupted;
-    double start = seconds();
+    double start = hd_seconds();
     HD_TRY(eval(run, tokens, count, &interrupted, &next));
-    stats->prompt_seconds = seconds() - start;
+    stats->prompt_seconds = hd_seconds() - start;
     for (stats->end = GENERATE_INTERRUPTED; !interrupted;) {
         if (over_budget(run)) {
             HD_TRY(end_thinking(run, &interrupted, &next));
@@ -228,11 +220,11 @@ HdStatus *generate(const Generator *generator, const int32_t *tokens, uint32_t c
     *out_stats = (GenerateStats){.prompt = count, .pending = -1};
     HD_TRY(generate_check_room(generator, count));
     Run run = {.g = generator, .decoder = heddle_decoder_new(generator->tokenizer), .stats = out_stats, .hasher = hd_hasher_new()};
-    double start = seconds();
+    double start = hd_seconds();
     run.thinking = opens_thinking(generator, tokens, count);
     HdStatus *status = loop(&run, tokens, count, limit);
     finish_text(&run);
-    out_stats->generate_seconds = seconds() - start - out_stats->prompt_seconds;
+    out_stats->generate_seconds = hd_seconds() - start - out_stats->prompt_seconds;
     out_stats->digest = hd_hasher_finish(run.hasher);
     heddle_decoder_free(run.decoder);
     hd_buf_free(&run.pending);

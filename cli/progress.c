@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/progress.h"
+#include "runtime/base/base.h"
 
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { BAR = 30 };
@@ -12,24 +12,17 @@ enum { BAR = 30 };
 static bool shown;
 static double last_drawn;
 
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 void progress_show(const char *what, uint64_t done, uint64_t all)
 {
     static int terminal = -1;
     char bar[BAR + 1];
     if (terminal < 0) terminal = isatty(STDERR_FILENO);
-    if (!terminal || !all || seconds() - last_drawn < 0.1) return;
+    if (!terminal || !all || hd_seconds() - last_drawn < 0.1) return;
     uint64_t filled = done * BAR / all;
     for (uint64_t i = 0; i < BAR; i++) bar[i] = i < filled ? '=' : i == filled ? '>' : ' ';
     bar[BAR] = 0;
     fprintf(stderr, "\r\033[K%s [%s] %3d %%", what, bar, (int)(100 * done / all));
-    last_drawn = seconds();
+    last_drawn = hd_seconds();
     shown = true;
 }
 

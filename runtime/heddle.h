@@ -184,11 +184,19 @@ typedef struct HeddleMemory {
     uint64_t inputs;           // of a step: tokens, segments, rows, rotations
     uint64_t rope;             // rotary table: context * rotated channels * 4; its pages become resident as positions are reached
     uint64_t total;            // of the above, weights_mapped included
+    uint32_t context, slots, threads, tokens_per_call;   // what it is for: the options with every default filled in
 } HeddleMemory;
 // What a model and a session with these options take; before either is made.
 HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_memory_plan(const HeddleModule *module, const HeddleSessionOptions *options,
                                                             HeddleMemory *out_memory);
 HEDDLE_API void heddle_session_memory(const HeddleSession *session, HeddleMemory *out_memory);
+// One step of one slot, by the records of the module's launches.
+typedef struct HeddleStepCost {
+    double bytes;                // of weights, states and intermediate values: read and written
+    uint32_t launches, barriers; // calls of kernels; stages, at whose ends all threads wait for each other
+} HeddleStepCost;
+// What `tokens` tokens behind `position` others cost, of which the last wants its logits. `tokens` are at most info.tokens_per_step.
+HEDDLE_API HeddleStepCost heddle_step_cost(const HeddleModule *module, uint32_t tokens, uint32_t position);
 // Bytes that can be allocated now without swapping: available memory, reduced by the limits of the control group.
 HEDDLE_API uint64_t heddle_memory_available(void);
 // Physical cores that this process may use: affinity mask and CPU quota of the control group; at least 1.

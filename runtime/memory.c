@@ -10,19 +10,10 @@
 
 // ---- allocation ----------------------------------------------------------------------------------------------
 
-void rt_size_text(uint64_t bytes, char out_text[32])
-{
-    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-    double size = (double)bytes;
-    size_t unit = 0;
-    while (size >= 1024 && unit + 1 < HD_COUNT(units)) size /= 1024, unit++;
-    snprintf(out_text, 32, unit ? "%.1f %s" : "%.0f %s", size, units[unit]);
-}
-
 HdStatus *rt_no_memory(uint64_t bytes, const char *what)
 {
-    char size[32];
-    rt_size_text(bytes, size);
+    char size[HD_SIZE_TEXT];
+    hd_size_text(bytes, size);
     return hd_error(HD_NO_MEMORY, "no memory for %s: %" PRIu64 " bytes (%s) asked for", what, bytes, size);
 }
 
@@ -169,7 +160,12 @@ static HdStatus *state_bytes(const HeddleModule *module, const RtShape *shape, H
 
 HdStatus *rt_memory(const HeddleModule *module, const RtShape *shape, HeddleMemory *out_memory)
 {
-    HeddleMemory memory = {.weights_mapped = mapped_bytes(module), .weights_packed = module->info.packed_bytes};
+    HeddleMemory memory = {.weights_mapped = mapped_bytes(module),
+                           .weights_packed = module->info.packed_bytes,
+                           .context = shape->context,
+                           .slots = shape->slots,
+                           .threads = shape->threads,
+                           .tokens_per_call = shape->tokens};
     uint64_t offsets[HEDDLE_INPUT_COUNT + 1];
     HD_TRY(state_bytes(module, shape, &memory));
     for (uint32_t i = 0; i < module->class_count; i++)

@@ -57,8 +57,8 @@ static HdStatus *pack(HeddleModel *model, const HeddleModelOptions *options)
     if (!load) return hd_error(HD_BAD_DATA, "%s: has packed weights but no class 'load' that makes them", module->path);
     RtBindings bindings = {.weights = model->addresses, .threads = options->threads ? options->threads : heddle_default_threads()};
     RtQueue *queue;
-    char size[32];
-    rt_size_text(module->info.packed_bytes, size);
+    char size[HD_SIZE_TEXT];
+    hd_size_text(module->info.packed_bytes, size);
     hd_log(&model->log, HD_LOG_INFO, "packing weights: %s", size);
     HD_TRY(model->device->type->queue_new(model->device, &bindings, load->arena_bytes, load->scratch, &queue));
     HdStatus *status = NULL;
@@ -84,10 +84,10 @@ static void place_native(HeddleModel *model)
 static HdStatus *check_room(const HeddleModel *model)
 {
     uint64_t need = model->module->info.packed_bytes, have = heddle_memory_available();
-    char need_text[32], have_text[32];
+    char need_text[HD_SIZE_TEXT], have_text[HD_SIZE_TEXT];
     if (need <= have) return NULL;
-    rt_size_text(need, need_text);
-    rt_size_text(have, have_text);
+    hd_size_text(need, need_text);
+    hd_size_text(have, have_text);
     return hd_error(HD_NO_MEMORY, "packed weights need %" PRIu64 " bytes (%s), %s are free: use the weights as they are mapped "
                     "(heddle compile --layout native) or a pack file (--pack-weights)", need, need_text, have_text);
 }

@@ -18,6 +18,19 @@ const RtClass *rt_class_find(const HeddleModule *module, const char *name)
     return NULL;
 }
 
+const RtClass *rt_class_for(const HeddleModule *module, int64_t tokens, int64_t segments, int64_t rows)
+{
+    const RtClass *best = module->largest;
+    for (uint32_t i = 0; i < module->class_count; i++) {
+        const RtClass *class = &module->classes[i];
+        const int64_t *bound = class->bound.value;
+        if (rt_class_is_step(class) && bound[RT_T] >= tokens && bound[RT_S] >= segments && bound[RT_R] >= rows
+            && bound[RT_T] < best->bound.value[RT_T])
+            best = class;
+    }
+    return best;
+}
+
 static bool add_product(int64_t a, int64_t b, int64_t *sum)
 {
     int64_t product;

@@ -152,6 +152,8 @@ struct HeddleModule {
 // NULL when there is no class of this name.
 const RtClass *rt_class_find(const HeddleModule *module, const char *name);
 bool rt_class_is_step(const RtClass *class);             // all but "load"
+// The step class with the smallest T whose bounds hold such a step; the largest when none does.
+const RtClass *rt_class_for(const HeddleModule *module, int64_t tokens, int64_t segments, int64_t rows);
 // False on overflow.
 HD_MUST_USE bool rt_expr_eval(const RtExpr *expr, const RtBinding *binding, int64_t *out_value);
 

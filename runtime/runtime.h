@@ -23,8 +23,6 @@ void rt_free(RtBuffer *buffer);
 HD_MUST_USE HdStatus *rt_no_memory(uint64_t bytes, const char *what);
 // Zeroes a range of an rt_alloc buffer; whole pages inside go back to the system.
 void rt_zero(const RtBuffer *buffer, uint64_t offset, uint64_t bytes);
-// "1.5 GiB"
-void rt_size_text(uint64_t bytes, char out_text[32]);
 
 // The session a caller asked for, with every default filled in and every bound checked.
 typedef struct RtShape {

@@ -23,6 +23,7 @@ typedef struct Segment { uint32_t progress, first, count, begin, rows; } Segment
 typedef struct Step {
     Segment *segments;                   // [bound S]
     uint32_t segment_count, token_count, row_count;
+    uint32_t reach;                      // positions that the longest of its sequences has afterwards
 } Step;
 
 typedef struct Eval {
@@ -172,6 +173,7 @@ static void write_segment(Eval *eval, const Segment *segment, uint32_t index)
     memcpy(input_i32(session, HEDDLE_INPUT_TOKENS) + segment->first, piece->tokens + segment->begin,
            segment->count * sizeof(int32_t));
     memcpy(progress->slot->tokens + position, piece->tokens + segment->begin, segment->count * sizeof(int32_t));
+    eval->step.reach = HD_MAX(eval->step.reach, position + segment->count);
     for (uint32_t i = 0; i < segment->count; i++) write_token(session, segment->first + i, index, piece->slot, position + i, i);
     int32_t *rows = input_i32(session, HEDDLE_INPUT_ROWS) + eval->step.row_count;
     for (uint32_t r = 0; r < segment->rows; r++) rows[r] = (int32_t)(segment->first + segment->count - segment->rows + r);
@@ -182,7 +184,7 @@ static bool fill_step(Eval *eval)
 {
     const RtBinding *bound = &eval->session->module->largest->bound;
     Step *step = &eval->step;
-    step->segment_count = step->token_count = step->row_count = 0;
+    step->segment_count = step->token_count = step->row_count = step->reach = 0;
     for (uint32_t i = 0; i < eval->piece_count && step->segment_count < bound->value[RT_S]; i++) {
         Progress *progress = &eval->pieces[i];
         Segment segment = {.progress = i, .first = step->token_count, .begin = progress->done};
@@ -194,20 +196,6 @@ static bool fill_step(Eval *eval)
         step->token_count += segment.count, step->row_count += segment.rows;
     }
     return step->token_count > 0;
-}
-
-// The step class with the smallest T that holds the step.
-static const RtClass *choose_class(const HeddleModule *module, const Step *step)
-{
-    const RtClass *best = module->largest;
-    for (uint32_t i = 0; i < module->class_count; i++) {
-        const RtClass *class = &module->classes[i];
-        const int64_t *bound = class->bound.value;
-        if (rt_class_is_step(class) && bound[RT_T] >= step->token_count && bound[RT_S] >= step->segment_count
-            && bound[RT_R] >= step->row_count && bound[RT_T] < best->bound.value[RT_T])
-            best = class;
-    }
-    return best;
 }
 
 // ---- after a step ----------------------------------------------------------------------------------------------
@@ -309,12 +297,20 @@ static HdStatus *deliver(Eval *eval, const RtClass *class)
 
 // ---- steps -----------------------------------------------------------------------------------------------------
 
+// C of the step: the positions it looks at, rounded up so that its launches are distributed anew only when these have doubled.
+static uint32_t context_bound(const HeddleSession *session, const Step *step)
+{
+    uint64_t bound = 64;
+    while (bound < step->reach) bound *= 2;
+    return (uint32_t)HD_MIN(bound, session->shape.context);
+}
+
 static HdStatus *run_step(Eval *eval)
 {
     HeddleSession *session = eval->session;
     const Step *step = &eval->step;
-    const RtClass *class = choose_class(session->module, step);
-    RtBinding binding = {{step->token_count, step->segment_count, session->shape.context, step->row_count}};
+    const RtClass *class = rt_class_for(session->module, step->token_count, step->segment_count, step->row_count);
+    RtBinding binding = {{step->token_count, step->segment_count, context_bound(session, step), step->row_count}};
     HeddleStepStatus result = {0, 0};
     HdStatus *status = session->model->device->type->step(session->queue, class, &binding, &result);
     if (status) {

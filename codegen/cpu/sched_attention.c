@@ -290,6 +290,10 @@ HdStatus *cg_cpu_ATTENTION(CgGroupBuilder *builder, const IrTarget *target, cons
     KirFn *fn = a.fn = build->fn;
     cg_units(build, (IrDim[2]){q->dims[0], a.heads}, 2, 1);
     cg_account(build);
+    for (uint32_t i = 1; i <= 2; i++) {                  // keys and values of the positions seen, read once
+        const IrType *cache = cg_type(graph, op->operands[i]);
+        cg_expr_add_elements(&build->bytes, graph, cache, ir_dtype_info(cache->dtype)->block_bytes);
+    }
     cg_unit_pointers(build, &unit);
     a.score = scratch(build, a.G * TILE);
     a.span_m = scratch(build, a.G), a.span_l = scratch(build, a.G), a.span_o = scratch(build, a.G * width(&a));

@@ -145,6 +145,9 @@ bool hd_parse_i64(HdStr text, int64_t *out);
 bool hd_parse_u64(HdStr text, uint64_t *out);
 bool hd_parse_f64(HdStr text, double *out);
 
+enum { HD_SIZE_TEXT = 32 };
+void hd_size_text(uint64_t bytes, char out_text[HD_SIZE_TEXT]);   // "494.3 MiB", "12 bytes"
+
 // ---- map.c: string to u32, open addressing; keys are not copied ----------------------------------------------
 
 typedef struct HdMap { struct HdMapSlot *slots; size_t len, cap; } HdMap;
@@ -176,6 +179,10 @@ HD_MUST_USE HdStatus *hd_write_file(const char *path, const void *data, size_t l
 // The same for content that lies in several places, one after another.
 typedef struct HdSpan { const void *data; size_t len; } HdSpan;
 HD_MUST_USE HdStatus *hd_write_spans(const char *path, const HdSpan *spans, size_t count);
+
+// ---- clock.c -------------------------------------------------------------------------------------------------
+
+double hd_seconds(void);                                  // since some moment in the past; never goes back
 
 // ---- log.c: messages for people, on stderr unless a sink is set ----------------------------------------------
 

@@ -125,3 +125,13 @@ bool hd_parse_f64(HdStr text, double *out) {
     else return false;
     return true;
 }
+
+// ---- sizes ---------------------------------------------------------------------------------------------------
+
+void hd_size_text(uint64_t bytes, char out_text[HD_SIZE_TEXT]) {
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    double size = (double)bytes;
+    size_t unit = 0;
+    while (size >= 1024 && unit + 1 < HD_COUNT(units)) size /= 1024, unit++;
+    snprintf(out_text, HD_SIZE_TEXT, unit ? "%.1f %s" : "%.0f %s", size, units[unit]);
+}

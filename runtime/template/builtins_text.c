@@ -13,12 +13,17 @@ HdStatus *tpl_take_like(TplRun *run, size_t mark, const TplValue *like, TplValue
     return NULL;
 }
 
+// The text a filter is given, all of which it will look at.
+static HdStatus *look_at_self(TplRun *run, const TplCall *call, TplValue *out_text) {
+    HD_TRY(tpl_self_text(run, call, out_text));
+    return tpl_look(run, out_text->text.len);
+}
+
 // ---- case ----------------------------------------------------------------------------------------------------
 
 static HdStatus *cased(TplRun *run, const TplCall *call, TplCase how, TplValue *out) {
     TplValue text;
-    HD_TRY(tpl_self_text(run, call, &text));
-    HD_TRY(tpl_look(run, text.text.len));
+    HD_TRY(look_at_self(run, call, &text));
     size_t mark = run->out.len;
     tpl_put_cased(&run->out, text.text, how);
     return tpl_take_like(run, mark, &text, out);
@@ -36,8 +41,7 @@ static void put_word(HdBuf *out, HdStr word, TplCase first) {
 
 HdStatus *tpl_text_capitalize(TplRun *run, const TplCall *call, TplValue *out) {
     TplValue text;
-    HD_TRY(tpl_self_text(run, call, &text));
-    HD_TRY(tpl_look(run, text.text.len));
+    HD_TRY(look_at_self(run, call, &text));
     size_t mark = run->out.len;
     put_word(&run->out, text.text, TPL_TITLE);
     return tpl_take_like(run, mark, &text, out);
@@ -48,8 +52,7 @@ static bool separates(int32_t code) { return tpl_is_space(code) || (code && code
 // Words begin after white space and opening brackets, as Jinja2 has it; Python's own title() differs.
 HdStatus *tpl_filter_title(TplRun *run, const TplCall *call, TplValue *out) {
     TplValue text;
-    HD_TRY(tpl_self_text(run, call, &text));
-    HD_TRY(tpl_look(run, text.text.len));
+    HD_TRY(look_at_self(run, call, &text));
     size_t mark = run->out.len, start = 0, used;
     bool between = true;
     for (size_t at = 0; at < text.text.len; at += used) {
@@ -232,8 +235,7 @@ HdStatus *tpl_filter_safe(TplRun *run, const TplCall *call, TplValue *out) {
 
 static HdStatus *escape(TplRun *run, const TplCall *call, TplValue *out) {
     TplValue text;
-    HD_TRY(tpl_self_text(run, call, &text));
-    HD_TRY(tpl_look(run, text.text.len));
+    HD_TRY(look_at_self(run, call, &text));
     size_t mark = run->out.len;
     tpl_put_escaped(&run->out, text.text);
     HD_TRY(tpl_take(run, mark, out));

@@ -14,17 +14,11 @@ import subprocess
 import sys
 import tempfile
 
+from checks import check, finish
+
 heddle, tiny, sample_path = sys.argv[1:]
 model = os.path.join(tiny, "tiny-dense-q8_0.gguf")
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()
-failed = 0
-
-
-def check(good, what):
-    global failed
-    if not good:
-        failed += 1
-        print("FAILED:", what)
 
 
 def bench(*options):
@@ -58,6 +52,8 @@ for row in rows:
 # A step reads all matrices once: bytes of a token at least those of the file's trunk, and more of a deeper context.
 per_token = [row["gb_per_s"] * row["avg_ns"] / (row["n_prompt"] + row["n_gen"]) for row in rows]
 check(per_token[1] > 8e6, f"bytes per generated token {per_token[1]}")
+position = 2 * 2 * 256 * 2        # keys and values of two layers with one cache head of 256 float16
+check(math.isclose(per_token[4] - per_token[1], 20 * position, rel_tol=1e-3), f"20 tokens deeper: {per_token[4] - per_token[1]} bytes more")
 check(len({row["logits_digest"] for row in rows}) == 6, "each row ends in logits of its own")
 
 # other formats: the same rows; the logits do not depend on threads
@@ -76,5 +72,4 @@ for options, text in ((["-p", "x"], "whole numbers"), (["-p", "0", "-n", "0"], "
                       (["--pg", "5"], "two numbers"), (["-p", "5000"], "context"), (["-r", "0"], "from 1"), (["-d", "-1"], "whole numbers")):
     code, out, err = bench(*options)
     check(code in (1, 2) and not out and text in err and len(err.splitlines()) <= 2, f"{options}: exit {code}, {err!r}")
-print("failed:", failed)
-sys.exit(failed != 0)
+finish()

@@ -8,18 +8,12 @@ Needs: pip install numpy gguf (tests/tools/requirements.txt)
 """
 import filecmp, json, os, re, subprocess, sys, tempfile
 
+from checks import check, finish
+
 heddle, source = sys.argv[1:3]
 VOCAB, LAYERS, FEWER = 248320, 24, 4          # FEWER: of the model that is run, so that it is small enough for every test machine
 COMPILE_SECONDS = 20                          # promised for two cores; here of processor time, which other work does not stretch
 OTHER_BYTES = 150e6                           # beside weights and state; promised are 300e6, measured 73e6
-failures = checks = 0
-
-
-def check(good, what):
-    global failures, checks
-    checks, failures = checks + 1, failures + (not good)
-    if not good:
-        print("FAILED:", what)
 
 
 def run(*command):
@@ -91,5 +85,4 @@ with tempfile.TemporaryDirectory() as work:
     planned = json.loads(run(heddle, "plan", header, "--module", module, "-c", "8192", "-o", "json")[0])["state"]
     check(planned == state_bytes(LAYERS, 8192, 2), f"0.8B: a state of {planned} bytes is planned, {state_bytes(LAYERS, 8192, 2)} by the formula")
     test_memory(work)
-print(f"{checks - failures} passed, {failures} failed")
-sys.exit(failures > 0)
+finish()

@@ -8,15 +8,9 @@ import subprocess
 import sys
 import unicodedata
 
+from checks import check, finish
+
 heddle, model, golden_path = sys.argv[1:]
-failed = 0
-
-
-def check(good, what):
-    global failed
-    if not good:
-        failed += 1
-        print("FAILED:", what)
 
 
 def tokenize(*options, text=""):
@@ -56,5 +50,4 @@ for options, text in ((["--decode", "-p", "[1, 99999999]"], "element 1"), (["--d
                       (["-p", "a", "--jsonl"], "only one"), (["--decode", "-p", "[1"], "JSON, byte")):
     code, out, err = tokenize(*options)
     check(code in (1, 2) and not out and text in err and len(err.splitlines()) == 1, f"{options}: exit {code}, {err!r}")
-print("failed:", failed)
-sys.exit(failed != 0)
+finish()

@@ -42,6 +42,24 @@ static inline HeddleModule *hand_open_module(const HandOptions *options)
     return module;
 }
 
+typedef struct HandTries { size_t opened, refused; } HandTries;
+
+// Opens changed bytes, from a copy of their exact size so that reading beyond the end is seen, hands what opens to `walk` (may be NULL)
+// and counts. A refusal is one line.
+static inline void hand_try(const HdBuf *bytes, void (*walk)(HeddleModule *module), HandTries *tries)
+{
+    HeddleModule *module;
+    char *copy = malloc(bytes->len);
+    memcpy(copy, bytes->data, bytes->len);
+    HdStatus *status = heddle_module_open_memory("m.hdl", copy, bytes->len, &module);
+    free(copy);
+    *(status ? &tries->refused : &tries->opened) += 1;
+    if (status) assert_null(strpbrk(hd_status_message(status), "\n\r"));
+    hd_status_free(status);
+    if (!status && walk) walk(module);
+    if (!status) heddle_module_close(module);
+}
+
 // `values` NULL: random weights of `seed`.
 static inline void hand_open(Hand *hand, uint32_t seed, const HandWeights *values, const HandOptions *options,
                              const HeddleModelOptions *how)

@@ -5,6 +5,7 @@
 #include "runtime/gguf.h"
 #include "runtime/template.h"
 #include "runtime/template/internal.h"
+#include "tests/unit/temporary.h"
 
 #include <setjmp.h>
 #include <stdlib.h>
@@ -150,19 +151,6 @@ static void test_argument_text(void **state) {
 }
 
 // ---- templates of models -------------------------------------------------------------------------------------
-
-static char temporary[] = "test_template-XXXXXX";
-
-static int make_temporary(void **state) {
-    (void)state;
-    int fd = mkstemp(temporary);
-    return fd < 0 || close(fd);
-}
-
-static int remove_temporary(void **state) {
-    (void)state;
-    return unlink(temporary);
-}
 
 static HeddleStatus *open_model(const char *own, const char *tool_use, const char *which, HeddleTemplate **out_template) {
     static const HdStr tokens[] = {{"<s>", 3}, {"</s>", 4}};

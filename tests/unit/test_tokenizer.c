@@ -4,6 +4,7 @@
 #include "jsonl.h"
 #include "runtime/gguf.h"
 #include "runtime/tokenizer.h"
+#include "tests/unit/temporary.h"
 
 #include <setjmp.h>
 #include <unistd.h>
@@ -45,19 +46,6 @@ static void write_vocabulary(const char *path, const char *dropped, Edit *edit, 
     must(gguf_writer_save(writer, path));
     gguf_writer_free(writer);
     gguf_close(file);
-}
-
-static char temporary[] = "test_tokenizer-XXXXXX";
-
-static int make_temporary(void **state) {
-    (void)state;
-    int fd = mkstemp(temporary);
-    return fd < 0 || close(fd);
-}
-
-static int remove_temporary(void **state) {
-    (void)state;
-    return unlink(temporary);
 }
 
 // ---- ids -----------------------------------------------------------------------------------------------------
