@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs what is missing, builds, and runs all tests: everything in a release build, then the tests of code that reads input
-# under AddressSanitizer and UndefinedBehaviorSanitizer. Ends with a summary of each and fails when either did.
+# under AddressSanitizer and UndefinedBehaviorSanitizer, and those in which threads work together under ThreadSanitizer. Ends with a
+# summary of each and fails when one did.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec < /dev/null
@@ -34,6 +35,7 @@ run_tests() {
 }
 run_tests release all
 run_tests asan input_tests -L input
+run_tests tsan thread_tests -L threads
 
 echo "== summary"
 printf '%s' "$summary"
