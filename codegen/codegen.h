@@ -26,7 +26,8 @@ typedef struct CgLaunch {
     uint32_t scratch;            // bytes per thread
     uint32_t bytes, flops;       // rows of exprs: moved and computed, per launch
 } CgLaunch;
-typedef struct CgKernel { char *name; HdDigest digest; } CgKernel;   // name: the symbol in the object; digest: of its .hkr text
+// name: the symbol in the object; digest: of its .hkr text. GPU: where its code lies in the object, and lanes of a work group
+typedef struct CgKernel { char *name; HdDigest digest; uint64_t offset, bytes; uint32_t lanes; } CgKernel;
 typedef struct CgWeight { const char *name; IrType type; uint64_t packed_bytes; } CgWeight;   // packed_bytes 0: mapped, native
 typedef struct CgState { const char *name; IrStateKind kind; IrDtype dtype; uint64_t row_bytes; } CgState;      // row: one position (KV), or the whole plane
 typedef struct CgResult { const char *name; int64_t arena_offset; IrType type; uint32_t rows; } CgResult;       // rows: row of exprs
@@ -44,7 +45,7 @@ typedef struct CgProgram {
     HD_VEC(CgWeight) weights;
     HD_VEC(CgState) states;
     HD_VEC(CgClass) classes;
-    HdBuf object;                // ELF shared object with all kernels
+    HdBuf object;                // CPU: an ELF shared object with all kernels; GPU: their code, one after another
 } CgProgram;
 
 typedef struct CgOptions {
@@ -99,6 +100,8 @@ typedef struct CgBuild {
     HD_VEC(KirRef) params;       // the parameter itself
     IrExpr units, bytes, flops;
     uint32_t scratch;
+    uint32_t lanes;              // of a work group; 0: SIMD
+    KirRef shared[2][3];         // of region_group.c: for integers, for floats
 } CgBuild;
 
 // Parameter with the base address of a value seen from inside the group: a region argument or yield is resolved to the graph
@@ -117,16 +120,24 @@ IrValue cg_yield_result(const IrGraph *graph, IrOpRef group, IrValue yielded);  
 void cg_expr_scale(IrExpr *expr, int64_t factor);
 // units = product of dimensions times factor; at most one of them symbolic
 void cg_units(CgBuild *build, const IrDim *dims, uint32_t count, int64_t factor);
+// Opens the loop over the launch's work units and gives the unit (i64). SIMD: units begin..end-1; SIMT: every groups-th from the
+// work group's own on.
+KirRef cg_units_begin(CgBuild *build, KirLoop *out_loop);
+void cg_units_end(CgBuild *build, KirLoop *loop);
+// SIMT: waits until all lanes are here and see what the others have stored; SIMD: nothing.
+void cg_barrier(CgBuild *build);
 // Reserves thread scratch; returns the byte offset, 64-byte aligned.
 uint32_t cg_scratch(CgBuild *build, uint64_t bytes);
 
 // A schedule makes one or more launches for a group: cg_launch_begin, build the kernel, cg_launch_end.
 typedef struct CgGroupBuilder CgGroupBuilder;
 CgBuild *cg_launch_begin(CgGroupBuilder *builder, const char *kernel_name);
+// The same for a SIMT kernel.
+CgBuild *cg_simt_launch_begin(CgGroupBuilder *builder, const char *kernel_name, uint32_t lanes);
 void cg_launch_end(CgGroupBuilder *builder);
 typedef HdStatus *CgSchedule(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group);
 // The schedule of a group kind; one function per IR_GROUP: cg_cpu_rowwise, cg_cpu_matmul, ...
-#define IR_GROUP(name, text, doc) CgSchedule cg_cpu_##name;
+#define IR_GROUP(name, text, doc) CgSchedule cg_cpu_##name, cg_simt_##name;
 #include "ir/targets.def"
 #undef IR_GROUP
 
@@ -190,6 +201,12 @@ void cg_region_store(CgRegion *region, uint32_t count, const IrValue *values, co
 // Prepares `value`, the result of rms_norm, l2_norm, softmax or sum, at a row. An operand that takes work is first written to
 // thread scratch.
 void cg_region_reduce(CgRegion *region, IrValue value, const CgIndex *row);
+
+// ---- region_group.c: SIMT, over the lanes of a work group --------------------------------------------------------
+// One f32 or i32 of every lane; all lanes get the result. In uniform control flow only. Sums have one fixed tree.
+KirRef cg_group_max(CgBuild *build, KirRef value);
+KirRef cg_group_sum(CgBuild *build, KirRef value);
+KirPair cg_group_sum_exact(CgBuild *build, KirRef value);    // f32; with what the additions have lost
 
 // ---- region_quantise.c -----------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@
 // context of its own, taking the next kernel from a counter; objects are linked in the order of first use, so the result does not
 // depend on the number of threads.
 #include "codegen/internal.h"
+#include "codegen/simt/emit.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -30,9 +31,18 @@ CgBuild *cg_launch_begin(CgGroupBuilder *builder, const char *kernel_name)
     builder->build.fn = kir_new(kernel_name);
     builder->build.units = (IrExpr){.constant = 1};
     builder->build.bytes = builder->build.flops = (IrExpr){0};
-    builder->build.scratch = 0;
+    builder->build.scratch = builder->build.lanes = 0;
+    memset(builder->build.shared, 0, sizeof builder->build.shared);
     builder->build.args.len = builder->build.params.len = 0;
     return &builder->build;
+}
+
+CgBuild *cg_simt_launch_begin(CgGroupBuilder *builder, const char *kernel_name, uint32_t lanes)
+{
+    CgBuild *build = cg_launch_begin(builder, kernel_name);
+    build->lanes = lanes;
+    kir_set_lanes(build->fn, lanes);
+    return build;
 }
 
 // The row of the kernel in builder->build.fn: an equal one that exists already, or this one under a name made of its digest.
@@ -50,7 +60,9 @@ static uint32_t kernel_row(CgGroupBuilder *builder)
         return row;
     }
     row = (uint32_t)builder->kernels.len;
-    CgKernel kernel = {hd_xstrdup(hd_arena_printf(&builder->arena, "%s_%.10s", kir_name(builder->build.fn), hex)), digest};
+    CgKernel kernel = {.name = hd_xstrdup(hd_arena_printf(&builder->arena, "%s_%.10s", kir_name(builder->build.fn), hex)),
+                       .digest = digest,
+                       .lanes = kir_lanes(builder->build.fn)};
     kir_set_name(builder->build.fn, kernel.name);
     hd_map_put(&builder->by_digest, hd_str(hd_arena_strndup(&builder->arena, hex, 32)), row);
     hd_vec_push(&builder->program->kernels, kernel);
@@ -63,6 +75,10 @@ void cg_launch_end(CgGroupBuilder *builder)
     CgBuild *build = &builder->build;
     CgProgram *program = builder->program;
     const IrOp *op = ir_op(build->graph, build->group);
+    if (build->lanes && build->scratch) {   // work groups find their part by its size
+        build->scratch = (uint32_t)hd_align_up(build->scratch, 64);
+        kir_set_scratch_bytes(build->fn, cg_const(build, build->scratch, "scratch of a work group"));
+    }
     HD_ASSERT(build->args.len == kir_param_count(build->fn));
     CgLaunch launch = {
         .stage = op->stage, .layer = op->layer, .scratch = build->scratch, .first_arg = (uint32_t)program->args.len};
@@ -76,8 +92,8 @@ void cg_launch_end(CgGroupBuilder *builder)
     hd_vec_push(&builder->class->launches, launch);
 }
 
-static CgSchedule *const schedules[IR_GROUP_COUNT] = {
-#define IR_GROUP(name, text, doc) [IR_GROUP_##name] = cg_cpu_##name,
+static CgSchedule *const schedules[IR_GROUP_COUNT][2] = {   // SIMD, SIMT
+#define IR_GROUP(name, text, doc) [IR_GROUP_##name] = {cg_cpu_##name, cg_simt_##name},
 #include "ir/targets.def"
 #undef IR_GROUP
 };
@@ -93,7 +109,7 @@ static HdStatus *build_group(CgGroupBuilder *builder, const IrTarget *target, co
     builder->build.graph = graph;
     builder->build.group = ref;
     builder->build.program = builder->program;
-    return schedules[group](builder, target, graph, ref);
+    return schedules[group][ir_target_is_gpu(target)](builder, target, graph, ref);
 }
 
 static int by_stage(const void *a, const void *b)
@@ -194,8 +210,10 @@ static HdStatus *compile_kernel(Job *job, CgEmitter *emitter, size_t index)
     char *path = dump ? NULL : cache_path(&arena, job, job->kernels[index]);
     HdStatus *status = NULL;
     if (!cache_read(path, &job->objects[index])) {
-        status = kir_verify(job->kernels[index], KIR_SIMD);
-        if (!status) status = cg_emit_object(emitter, job->kernels[index], dump, &job->objects[index]);
+        bool gpu = ir_target_is_gpu(job->target);
+        status = kir_verify(job->kernels[index], gpu ? KIR_SIMT : KIR_SIMD);
+        if (!status && gpu) status = simt_emit(job->kernels[index], job->target, dump, &job->objects[index]);
+        else if (!status) status = cg_emit_object(emitter, job->kernels[index], dump, &job->objects[index]);
         if (!status) cache_write(path, &job->objects[index]);
     }
     hd_arena_free(&arena);
@@ -229,7 +247,7 @@ static HdStatus *run_workers(Job *job, uint32_t jobs)
     for (uint32_t i = 0; i < jobs && !status; i++) {
         workers[i].job = job;
         workers[i].first = i == 0;
-        status = cg_emitter_new(job->target, &workers[i].emitter);
+        if (!ir_target_is_gpu(job->target)) status = cg_emitter_new(job->target, &workers[i].emitter);
     }
     for (uint32_t i = 1; i < jobs && !status; i++)
         if (pthread_create(&workers[i].thread, NULL, work, &workers[i])) workers[i].thread = 0;
@@ -252,17 +270,44 @@ static HdStatus *first_error(HdStatus **statuses, size_t count)
     return first;
 }
 
+// The code of a GPU's kernels, one after another.
+static void join_objects(const HdBuf *objects, CgProgram *program)
+{
+    for (size_t i = 0; i < program->kernels.len; i++) {
+        CgKernel *kernel = &program->kernels.data[i];
+        kernel->offset = program->object.len, kernel->bytes = objects[i].len;
+        hd_buf_bytes(&program->object, objects[i].data, objects[i].len);
+        while (program->object.len % 16) hd_buf_bytes(&program->object, "", 1);
+    }
+}
+
+static HdStatus *compile_emulated(CgGroupBuilder *builder)
+{
+    HdBuf source = {0};
+    HdStatus *status = NULL;
+    for (size_t i = 0; i < builder->kernels.len && !status; i++) {
+        status = kir_verify(builder->kernels.data[i], KIR_SIMT);
+        if (!status) status = simt_print_emulated(builder->kernels.data[i], i == 0, &source);
+        builder->program->kernels.data[i].lanes = 0;     // functions of a shared object, as the CPU's
+    }
+    if (!status) status = simt_compile_emulated(&source, &builder->program->object);
+    hd_buf_free(&source);
+    return status;
+}
+
 static HdStatus *compile_kernels(CgGroupBuilder *builder, const IrTarget *target, const CgOptions *options)
 {
     size_t count = builder->kernels.len;
     if (!count) return NULL;
+    if (target->backend == IR_EMULATED) return compile_emulated(builder);
     for (size_t i = 0; options->visit && i < count; i++) options->visit(options->user, builder->kernels.data[i]);
     Job job = {.target = target, .options = options, .kernels = builder->kernels.data, .count = count};
     job.objects = hd_xcalloc(count, sizeof *job.objects);
     job.statuses = hd_xcalloc(count, sizeof(HdStatus *));
     HdStatus *status = run_workers(&job, options->jobs);
     if (!status) status = first_error(job.statuses, count);
-    if (!status) status = cg_link(job.objects, count, &builder->program->object);
+    if (!status && ir_target_is_gpu(target)) join_objects(job.objects, builder->program);
+    else if (!status) status = cg_link(job.objects, count, &builder->program->object);
     for (size_t i = 0; i < count; i++) hd_buf_free(&job.objects[i]);
     free(job.objects);
     free(job.statuses);

@@ -200,6 +200,27 @@ void cg_units(CgBuild *build, const IrDim *dims, uint32_t count, int64_t factor)
     build->units = units;
 }
 
+KirRef cg_units_begin(CgBuild *build, KirLoop *out_loop)
+{
+    KirFn *fn = build->fn;
+    KirRef begin = kir_unit_begin(fn), step = kir_i64(fn, 1);
+    if (build->lanes) begin = kir_add(fn, begin, kir_group(fn)), step = kir_groups(fn);
+    kir_for_begin(fn, begin, kir_unit_end(fn), step, 0, NULL, out_loop);
+    return out_loop->iv;
+}
+
+// The next unit's stores must not overtake this one's loads.
+void cg_units_end(CgBuild *build, KirLoop *loop)
+{
+    cg_barrier(build);
+    kir_for_end(build->fn, loop, NULL);
+}
+
+void cg_barrier(CgBuild *build)
+{
+    if (build->lanes > 1) kir_barrier(build->fn);
+}
+
 uint32_t cg_scratch(CgBuild *build, uint64_t bytes)
 {
     uint64_t at = hd_align_up(build->scratch, 64);

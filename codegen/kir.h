@@ -11,7 +11,8 @@
 #include "runtime/base/base.h"
 
 typedef enum KirScalar { KIR_I1, KIR_I8, KIR_I16, KIR_I32, KIR_I64, KIR_F32, KIR_PTR, KIR_SCALAR_COUNT } KirScalar;
-typedef struct KirType { uint8_t scalar, lanes; } KirType;             // lanes 1: a scalar; up to 64; ptr has 1
+// lanes 1: a scalar; up to 64; ptr has 1. lanes 0: not a value but a shared array of that scalar
+typedef struct KirType { uint8_t scalar, lanes; } KirType;
 
 #define KIR_T(s, n) ((KirType){(s), (n)})
 #define KT_I1 KIR_T(KIR_I1, 1)
@@ -51,12 +52,21 @@ const char *kir_name(const KirFn *fn);
 void kir_set_name(KirFn *fn, const char *name);
 KirType kir_type(const KirFn *fn, KirRef value);
 
+// SIMT: how many lanes a work group has, 1 to 1024; 0 (the default): a SIMD kernel.
+void kir_set_lanes(KirFn *fn, uint32_t lanes);
+uint32_t kir_lanes(const KirFn *fn);
+// SIMT: the i64 parameter that says how many bytes of scratch a work group has; needed by kernels that use kir_scratch.
+void kir_set_scratch_bytes(KirFn *fn, KirRef param);
+
 // Argument slots in order of creation: slot 0, 1, ... `text` is for readers of the dump.
 KirRef kir_param(KirFn *fn, KirType type, const char *text);
 uint32_t kir_param_count(const KirFn *fn);
 KirRef kir_unit_begin(KirFn *fn);                       // i64
 KirRef kir_unit_end(KirFn *fn);                         // i64
 KirRef kir_scratch(KirFn *fn);                          // ptr, 64-byte aligned
+KirRef kir_lane(KirFn *fn);                             // i64; SIMT only, as the next ones
+KirRef kir_group(KirFn *fn);                            // i64
+KirRef kir_groups(KirFn *fn);                           // i64
 KirRef kir_table(KirFn *fn, const void *bytes, size_t len, const char *text);   // constant data, copied
 
 KirRef kir_int(KirFn *fn, KirType type, int64_t value);
@@ -93,6 +103,11 @@ void kir_store(KirFn *fn, KirRef ptr, KirRef value);
 KirRef kir_load_part(KirFn *fn, KirType type, KirRef ptr, KirRef count);
 void kir_store_part(KirFn *fn, KirRef ptr, KirRef count, KirRef value);
 void kir_prefetch(KirFn *fn, KirRef ptr);
+// SIMT: an array in the memory that a work group shares; its length stands in the operation.
+KirRef kir_shared(KirFn *fn, KirScalar scalar, uint32_t count);
+KirRef kir_shared_load(KirFn *fn, KirRef array, KirRef index);
+void kir_shared_store(KirFn *fn, KirRef array, KirRef index, KirRef value);
+void kir_barrier(KirFn *fn);
 KirRef kir_dot_u8i8(KirFn *fn, KirRef acc, KirRef a, KirRef b);
 KirRef kir_dot_i16(KirFn *fn, KirRef acc, KirRef a, KirRef b);
 KirRef kir_dot_bf16(KirFn *fn, KirRef acc, KirRef a, KirRef b);

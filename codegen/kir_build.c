@@ -83,6 +83,9 @@ void kir_free(KirFn *fn) {
     free(fn);
 }
 
+void kir_set_lanes(KirFn *fn, uint32_t lanes) { fn->lanes = lanes; }
+uint32_t kir_lanes(const KirFn *fn) { return fn->lanes; }
+void kir_set_scratch_bytes(KirFn *fn, KirRef param) { fn->scratch_param = (uint32_t)kir_value(fn, param)->op->number; }
 const char *kir_name(const KirFn *fn) { return fn->name; }
 void kir_set_name(KirFn *fn, const char *name) { fn->name = hd_arena_strndup(&fn->arena, name, strlen(name)); }
 uint32_t kir_param_count(const KirFn *fn) { return (uint32_t)fn->params.len; }
@@ -191,6 +194,23 @@ KirRef kir_param(KirFn *fn, KirType type, const char *text) {
 KirRef kir_scratch(KirFn *fn) {
     if (!fn->scratch) fn->scratch = prelude_op(fn, KIR_OP_scratch, KT_PTR)->result;
     return fn->scratch;
+}
+
+// An operation without operands of which a kernel has one.
+static KirRef prelude_once(KirFn *fn, KirRef *known, KirOpKind kind) {
+    if (!*known) *known = prelude_op(fn, kind, KT_I64)->result;
+    return *known;
+}
+
+KirRef kir_lane(KirFn *fn) { return prelude_once(fn, &fn->lane, KIR_OP_lane); }
+KirRef kir_group(KirFn *fn) { return prelude_once(fn, &fn->group, KIR_OP_group); }
+KirRef kir_groups(KirFn *fn) { return prelude_once(fn, &fn->groups, KIR_OP_groups); }
+
+KirRef kir_shared(KirFn *fn, KirScalar scalar, uint32_t count) {
+    KirOp *op = prelude_op(fn, KIR_OP_shared, KIR_T(scalar, 0));
+    op->number = count;
+    check(fn, op);
+    return op->result;
 }
 
 static KirRef table_find(const KirFn *fn, const void *bytes, size_t len) {
@@ -337,6 +357,16 @@ KirRef kir_at(KirFn *fn, KirRef ptr, KirRef index, int64_t scale, int64_t displa
 KirRef kir_load(KirFn *fn, KirType type, KirRef ptr) { return op_typed(fn, KIR_OP_load, type, 1, &ptr); }
 void kir_store(KirFn *fn, KirRef ptr, KirRef value) { op_none(fn, KIR_OP_store, 2, (KirRef[]){ptr, value}); }
 void kir_prefetch(KirFn *fn, KirRef ptr) { op_none(fn, KIR_OP_prefetch, 1, &ptr); }
+
+KirRef kir_shared_load(KirFn *fn, KirRef array, KirRef index) {
+    return op_typed(fn, KIR_OP_shared_load, KIR_T(kir_type(fn, array).scalar, 1), 2, (KirRef[]){array, index});
+}
+
+void kir_shared_store(KirFn *fn, KirRef array, KirRef index, KirRef value) {
+    op_none(fn, KIR_OP_shared_store, 3, (KirRef[]){array, index, value});
+}
+
+void kir_barrier(KirFn *fn) { op_none(fn, KIR_OP_barrier, 0, NULL); }
 
 KirRef kir_load_part(KirFn *fn, KirType type, KirRef ptr, KirRef count) {
     return op_typed(fn, KIR_OP_load_part, type, 2, (KirRef[]){ptr, count});

@@ -26,7 +26,7 @@ struct KirOp {
     uint32_t operand_count, result_count;
     KirRef *operands;
     KirRef result;                       // the first one; further results have the next numbers
-    int64_t number;                      // const_int: value; param: slot; table: row of tables; extract: lane
+    int64_t number;                      // const_int: value; param: slot; table: row of tables; extract: lane; shared: elements
     float real;                          // const_float
     const char *text;                    // param: name for readers
     const uint8_t *lanes;                // shuffle: one per result lane
@@ -49,7 +49,9 @@ struct KirFn {
     HD_VEC(KirOp *) open;                // `for` and `if` that are not finished, outermost first
     KirBlock *prelude;                   // constants, tables, parameters: before the entry block, visible everywhere
     KirBlock *entry, *cursor;
-    KirRef scratch;
+    KirRef scratch, lane, group, groups; // 0: not asked for
+    uint32_t lanes;                      // of a work group; 0: SIMD
+    uint32_t scratch_param;              // SIMT: the slot that holds the bytes of scratch of a work group
     uint64_t kinds;                      // bit KirOpKind: holds such an operation
     KirConst *consts[KIR_CONST_BUCKETS];
 };

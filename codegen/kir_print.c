@@ -52,6 +52,7 @@ static void print_real(Printer *p, float value) {
 static void print_attributes(Printer *p, const KirOp *op) {
     switch (op->kind) {
     case KIR_OP_const_int:
+    case KIR_OP_shared:
     case KIR_OP_extract: hd_buf_printf(p->out, " %lld", (long long)op->number); break;
     case KIR_OP_const_float: print_real(p, op->real); break;
     case KIR_OP_table: print_table(p, &p->fn->tables.data[op->number]); break;
@@ -118,7 +119,9 @@ void kir_print(const KirFn *fn, HdBuf *out_text) {
     print_typed_def(&p, fn->entry->first_arg);
     hd_buf_str(out_text, " begin, ");
     print_typed_def(&p, fn->entry->first_arg + 1);
-    hd_buf_str(out_text, " end) {\n");
+    hd_buf_str(out_text, " end)");
+    if (fn->lanes) hd_buf_printf(out_text, " lanes %u", fn->lanes);
+    hd_buf_str(out_text, " {\n");
     print_block(&p, fn->prelude, 1);
     print_block(&p, fn->entry, 1);
     hd_buf_str(out_text, "}\n");

@@ -40,7 +40,7 @@ const char *kir_pred_name(KirPred pred) { return (const char *[]){"eq", "ne", "l
 
 void kir_type_text(KirType type, HdBuf *out_text) {
     hd_buf_str(out_text, type.scalar < KIR_SCALAR_COUNT ? kir_scalar_name(type.scalar) : "?");
-    if (type.lanes != 1) hd_buf_printf(out_text, "x%u", type.lanes);
+    if (type.lanes != 1) hd_buf_printf(out_text, type.lanes ? "x%u" : "[]", type.lanes);
 }
 
 // ---- rules for one operation ---------------------------------------------------------------------------------
@@ -227,7 +227,23 @@ static const char *rule_if(const KirFn *fn, const KirOp *op) {
 }
 
 static const char *rule_lane(const KirFn *fn, const KirOp *op) {
-    return kir_type_eq(result_type(fn, op), KT_I32) ? NULL : "the result is i32";
+    return kir_type_eq(result_type(fn, op), KT_I64) ? NULL : "the result is i64";
+}
+
+static const char *rule_shared(const KirFn *fn, const KirOp *op) {
+    KirType type = result_type(fn, op);
+    return !type.lanes && is_in(type, S_NUM) && op->number > 0 && op->number <= 1 << 20 ? NULL : "a shared array holds 1 to 2^20 numbers";
+}
+
+static const char *rule_shared_load(const KirFn *fn, const KirOp *op) {
+    if (type_at(fn, op, 0).lanes) return "the first operand is a shared array";
+    return kir_type_eq(type_at(fn, op, 1), KT_I64) ? NULL : "the index is i64";
+}
+
+static const char *rule_shared_store(const KirFn *fn, const KirOp *op) {
+    KirType array = type_at(fn, op, 0);
+    if (!kir_type_eq(type_at(fn, op, 2), KIR_T(array.scalar, 1))) return "the value has the array's scalar";
+    return rule_shared_load(fn, op);
 }
 
 // scalars: what the first operand may be; same: all operands have one type; rule: what is left to check.
@@ -288,7 +304,12 @@ static const struct { uint16_t scalars; bool same; Rule *rule; } rules[KIR_OP_CO
     [KIR_OP_for] = {S_I64, false, rule_for},
     [KIR_OP_if] = {S_I1, false, rule_if},
     [KIR_OP_lane] = {0, false, rule_lane},
+    [KIR_OP_group] = {0, false, rule_lane},
+    [KIR_OP_groups] = {0, false, rule_lane},
     [KIR_OP_barrier] = {0, false, NULL},
+    [KIR_OP_shared] = {0, false, rule_shared},
+    [KIR_OP_shared_load] = {S_NUM, false, rule_shared_load},
+    [KIR_OP_shared_store] = {S_NUM, false, rule_shared_store},
 };
 
 static bool type_ok(KirType type) {
@@ -300,6 +321,9 @@ static const char *check_operands(const KirFn *fn, const KirOp *op) {
     int arity = kir_op_arity(op->kind);
     if (arity >= 0 && op->operand_count != (uint32_t)arity) return "wrong number of operands";
     if (!op->operand_count) return arity < 0 ? "operands are missing" : NULL;
+    for (uint32_t i = 0; i < op->operand_count; i++)
+        if (!type_at(fn, op, i).lanes && (i || (op->kind != KIR_OP_shared_load && op->kind != KIR_OP_shared_store)))
+            return "a shared array is only loaded from and stored to";
     if (!is_in(type_at(fn, op, 0), rules[op->kind].scalars))
         return "the first operand has a type that this operation does not take";
     for (uint32_t i = 1; rules[op->kind].same && i < op->operand_count; i++)
@@ -310,7 +334,7 @@ static const char *check_operands(const KirFn *fn, const KirOp *op) {
 static const char *check_result(const KirFn *fn, const KirOp *op) {
     ResultRule rule = (ResultRule)result_rules[op->kind];
     if (kir_op_arity(op->kind) >= 0 && op->result_count != (rule != RESULT_NONE)) return "wrong number of results";
-    for (uint32_t i = 0; i < op->result_count; i++)
+    for (uint32_t i = 0; i < op->result_count && op->kind != KIR_OP_shared; i++)
         if (!type_ok(kir_value(fn, op->result + i)->type)) return "lanes are a power of two up to 64";
     if (rule == RESULT_NONE || rule == RESULT_GIVEN) return NULL;
     KirType first = type_at(fn, op, 0);
@@ -378,6 +402,8 @@ static HdStatus *check_block(const Check *check, const KirBlock *block) {
 }
 
 HdStatus *kir_verify(const KirFn *fn, KirProfile profile) {
+    if (fn->lanes > (profile == KIR_SIMT ? 1024 : 0))
+        return hd_error(HD_INTERNAL, "kernel %s: a SIMT kernel has at most 1024 lanes, a SIMD kernel has none", fn->name);
     if (fn->open.len) return hd_error(HD_INTERNAL, "kernel %s: a loop or branch is not closed", fn->name);
     HdArena arena = {0};
     Check check = {fn, profile, HD_NEW_ARRAY(&arena, uint8_t, fn->values.len)};

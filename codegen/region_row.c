@@ -8,6 +8,10 @@
 
 enum { LANES = 16, FOLD_WAYS = 4, UNROLL_CHUNKS = 4 };
 
+// How many elements a lane of the machine works on at once: a vector (SIMD), or one (SIMT, where a row is dealt out to the lanes of
+// the work group: column c to lane c mod lanes).
+static uint32_t width_of(const CgRegion *r) { return r->build->lanes ? 1 : LANES; }
+
 static const IrType *type_of(const CgRegion *r, IrValue value) { return &ir_value(r->graph, value)->type; }
 
 // ---- chunks of a row -------------------------------------------------------------------------------------------
@@ -30,10 +34,23 @@ static void looped_chunks(KirFn *fn, KirRef end, int64_t bound, uint32_t lanes, 
     kir_for_end(fn, &loop, NULL);
 }
 
+// SIMT: this lane's elements.
+static void dealt_chunks(CgBuild *build, int64_t n, KirRef n_ref, Chunk *chunk, void *user) {
+    KirFn *fn = build->fn;
+    KirLoop loop;
+    kir_for_begin(fn, kir_lane(fn), n ? kir_i64(fn, n) : n_ref, kir_i64(fn, build->lanes), 0, NULL, &loop);
+    CgIndex offset = cg_index(loop.iv, n);
+    chunk(user, &offset, 0);
+    kir_for_end(fn, &loop, NULL);
+}
+
 // Chunks of n elements; n 0: as many as n_ref says.
-static void each_chunk(KirFn *fn, int64_t n, KirRef n_ref, uint32_t lanes, Chunk *chunk, void *user) {
+static void each_chunk(CgBuild *build, int64_t n, KirRef n_ref, uint32_t lanes, Chunk *chunk, void *user) {
+    KirFn *fn = build->fn;
     int64_t whole = n / lanes * lanes;
-    if (n && n <= UNROLL_CHUNKS * (int64_t)lanes) {
+    if (build->lanes) {
+        dealt_chunks(build, n, n_ref, chunk, user);
+    } else if (n && n <= UNROLL_CHUNKS * (int64_t)lanes) {
         numbered_chunks(fn, 0, n, lanes, chunk, user);
     } else if (n) {
         looped_chunks(fn, kir_i64(fn, whole), n, lanes, chunk, user);
@@ -91,10 +108,10 @@ static uint32_t aligned_lanes(const CgRegion *r, IrValue value, const CgIndex *s
 
 static void store_all(Store *s, int64_t n, KirRef n_ref) {
     HD_ASSERT(s->count && s->count <= 40);
-    s->lanes = LANES;
+    s->lanes = width_of(s->r);
     s->last = type_of(s->r, s->values[0])->rank - 1;
     for (uint32_t i = 0; i < s->count; i++) s->lanes = HD_MIN(s->lanes, aligned_lanes(s->r, s->values[i], &s->at[s->last]));
-    each_chunk(s->r->fn, n, n_ref, s->lanes, store_chunk, s);
+    each_chunk(s->r->build, n, n_ref, s->lanes, store_chunk, s);
 }
 
 void cg_region_store(CgRegion *region, uint32_t count, const IrValue *values, const KirRef *to, const CgIndex *at, int64_t n,
@@ -123,12 +140,13 @@ void cg_row_start(const CgIndex *row, uint32_t rank, CgIndex out_at[4]) {
 static void bind_row(CgRegion *r, IrValue value, KirRef base) { cg_region_bind_memory(r, value, base, (KirRef[3]){0, 0, 0}); }
 
 void cg_region_keep_row(CgRegion *r, IrValue value, const CgIndex *row) {
-    if (cg_region_is_stored(r, value) && cg_region_lanes(r, value) == LANES) return;
+    if (cg_region_is_stored(r, value) && (r->build->lanes || cg_region_lanes(r, value) == LANES)) return;
     CgIndex at[4];
     int64_t n = ir_type_last(type_of(r, value));
     KirRef base = cg_region_scratch(r, n);
     cg_row_start(row, type_of(r, value)->rank, at);
     cg_region_store(r, 1, &value, &base, at, n, 0);
+    cg_barrier(r->build);
     bind_row(r, value, base);
 }
 
@@ -148,7 +166,8 @@ static KirRef fold_in(const Fold *f, KirRef acc, CgIndex offset, KirRef valid) {
     CgIndex at[4];
     for (uint32_t i = 0; i <= f->last; i++) at[i] = f->at[i];
     at[f->last] = offset;
-    KirRef x = kir_splat(fn, cg_region_eval_at(f->r, f->value, at, LANES, valid), LANES);
+    uint32_t width = width_of(f->r);
+    KirRef x = kir_splat(fn, cg_region_eval_at(f->r, f->value, at, width, valid), width);
     if (valid) x = kir_select(fn, lane_mask(fn, valid), x, kir_float(fn, KT_F32x16, f->kind == FOLD_MAX ? -INFINITY : 0));
     if (f->kind == FOLD_MAX) return kir_max(fn, acc, x);
     return f->kind == FOLD_SUM ? kir_add(fn, acc, x) : kir_fma(fn, x, x, acc);
@@ -188,7 +207,25 @@ static KirRef fold_lanes(CgRegion *r, FoldKind kind, IrValue value, const CgInde
     return fold_join(&f, fold_join(&f, acc[0], acc[2]), fold_join(&f, acc[1], acc[3]));
 }
 
+// SIMT: what this lane's elements fold to.
+static KirRef fold_dealt(CgRegion *r, FoldKind kind, IrValue value, const CgIndex *row) {
+    KirFn *fn = r->fn;
+    Fold f = {.r = r, .kind = kind, .value = value, .last = type_of(r, value)->rank - 1};
+    cg_row_start(row, f.last + 1, f.at);
+    int64_t n = ir_type_last(type_of(r, value));
+    KirRef init = kir_float(fn, KT_F32, kind == FOLD_MAX ? -INFINITY : 0);
+    KirLoop loop;
+    kir_for_begin(fn, kir_lane(fn), kir_i64(fn, n), kir_i64(fn, r->build->lanes), 1, &init, &loop);
+    KirRef next = fold_in(&f, loop.carried[0], cg_index(loop.iv, n), 0);
+    kir_for_end(fn, &loop, &next);
+    return loop.results[0];
+}
+
 static KirRef fold_row(CgRegion *r, FoldKind kind, IrValue value, const CgIndex *row) {
+    if (r->build->lanes) {
+        KirRef mine = fold_dealt(r, kind, value, row);
+        return kind == FOLD_MAX ? cg_group_max(r->build, mine) : cg_group_sum(r->build, mine);
+    }
     KirRef all = fold_lanes(r, kind, value, row);
     return kind == FOLD_MAX ? kir_reduce_max(r->fn, all) : kir_reduce_add(r->fn, all);
 }
@@ -248,7 +285,8 @@ static KirPair norm_factor(CgRegion *r, const IrOp *op, const CgIndex *row) {
     KirFn *fn = r->fn;
     const IrType *type = type_of(r, op->operands[0]);
     bool rms = op->kind == IR_OP_rms_norm;
-    KirPair sum = sum_lanes(fn, fold_lanes(r, FOLD_SQUARES, op->operands[0], row));
+    KirPair sum = r->build->lanes ? cg_group_sum_exact(r->build, fold_dealt(r, FOLD_SQUARES, op->operands[0], row))
+                                  : sum_lanes(fn, fold_lanes(r, FOLD_SQUARES, op->operands[0], row));
     int32_t layer = op->layer >= 0 ? op->layer : ir_op(r->graph, r->build->group)->layer;
     if (rms && layer >= 0 && type->rank > 1) report_not_finite(r, sum.hi, layer, row);
     KirPair factor = inverse_root(fn, mean_and_eps(fn, sum, rms ? ir_type_last(type) : 1, op->attr[IR_ATTR_EPS].f));
@@ -266,7 +304,7 @@ static void map_chunk(const Map *m, const CgIndex *offset, KirRef valid, IrValue
     CgIndex at[4];
     for (uint32_t i = 0; i <= m->last; i++) at[i] = m->at[i];
     at[m->last] = *offset;
-    KirRef y = apply(fn, cg_region_eval_at(m->r, from, at, LANES, valid), m->operand),
+    KirRef y = apply(fn, cg_region_eval_at(m->r, from, at, width_of(m->r), valid), m->operand),
            address = kir_at(fn, m->base, cg_index_ref(fn, offset), 4, 0);
     if (valid) kir_store_part(fn, address, valid, y);
     else kir_store(fn, address, y);
@@ -288,10 +326,11 @@ static void softmax_row(CgRegion *r, const IrOp *op, const CgIndex *row) {
     cg_row_start(row, map.last + 1, map.at);
     map.base = cg_region_scratch(r, n);
     map.operand = fold_row(r, FOLD_MAX, op->operands[0], row);
-    each_chunk(r->fn, n, 0, LANES, exp_chunk, &map);
+    each_chunk(r->build, n, 0, width_of(r), exp_chunk, &map);
     bind_row(r, op->results[0], map.base);
     map.operand = fold_row(r, FOLD_SUM, op->results[0], row);
-    each_chunk(r->fn, n, 0, LANES, share_chunk, &map);
+    each_chunk(r->build, n, 0, width_of(r), share_chunk, &map);
+    cg_barrier(r->build);
 }
 
 static void prepare(CgRegion *r, IrValue value, KirPair factor) {

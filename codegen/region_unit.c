@@ -113,6 +113,7 @@ static void rows_begin(Emit *e, const IrType *type, Rows *out_rows) {
 }
 
 static void rows_end(Emit *e, Rows *rows) {
+    if (rows->loops) cg_barrier(e->r->build);            // the next row takes the same scratch
     while (rows->loops) kir_for_end(e->r->fn, &rows->loop[--rows->loops], NULL);
     cg_region_leave(e->r, &rows->scope);
 }
@@ -194,6 +195,7 @@ static void keep(Emit *e, IrValue value) {
     CgSink *yield = yield_of(e, value);
     if (yield) {
         store_rows(e, 1, &value, &yield->to, false);
+        cg_barrier(e->r->build);
         cg_region_bind_memory(e->r, value, yield->to, NULL);
         yield->done = true;
         return;
@@ -202,6 +204,7 @@ static void keep(Emit *e, IrValue value) {
     for (uint32_t i = e->unit->prefix; i < type->rank; i++) elements *= type->dims[i];
     KirRef base = cg_region_scratch(e->r, elements), strides[3] = {0};
     store_rows(e, 1, &value, &base, true);
+    cg_barrier(e->r->build);
     for (uint32_t i = type->rank - 1; i-- > e->unit->prefix; stride *= type->dims[i]) strides[i] = kir_i64(fn, stride);
     cg_region_bind_memory(e->r, value, base, strides);
 }

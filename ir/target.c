@@ -109,7 +109,7 @@ static uint64_t machine_features(void) {
 static HdStatus *unknown_cpu(const char *text) {
     HdBuf names = {0};
     for (size_t i = 0; i < HD_COUNT(cpus); i++) hd_buf_printf(&names, " cpu:%s", cpus[i].name);
-    HdStatus *status = hd_error(HD_USAGE, "unknown target \"%s\"; targets: cpu:native%s, each with +FEATURE or -FEATURE", text,
+    HdStatus *status = hd_error(HD_USAGE, "unknown target \"%s\"; targets: vulkan, cuda:sm_75 and newer, cuda:compute_75 and newer, cpu:native%s, each of these with +FEATURE or -FEATURE", text,
                                 names.data);
     hd_buf_free(&names);
     return status;
@@ -180,7 +180,28 @@ static void canonical_name(const Cpu *cpu, IrTarget *target) {
     hd_buf_free(&name);
 }
 
+// What every module for Vulkan may use: version 1.2 with buffer addresses and small integers (docs/MODULE_FORMAT.md).
+static const IrTarget vulkan = {.backend = IR_VULKAN, .name = "vulkan:1.2"};
+
+// The kernels of CUDA as C++ for this machine: slow, and only for tests.
+static const IrTarget emulated = {.backend = IR_EMULATED, .name = "cpu:emulated-cuda"};
+
+// "sm_90" or "compute_80", as NVIDIA writes architectures; 75 (Turing) is the oldest.
+static HdStatus *parse_cuda(const char *text, IrTarget *out_target) {
+    const char *name = text + strlen("cuda:");
+    bool ptx = !strncmp(name, "compute_", 8);
+    int64_t arch = 0;
+    bool known = (ptx || !strncmp(name, "sm_", 3)) && hd_parse_i64(hd_str(strchr(name, '_') + 1), &arch) && arch >= 75 && arch < 1000;
+    if (!known) return hd_error(HD_USAGE, "unknown target \"%s\"; cuda:sm_75 and newer, or cuda:compute_75 and newer for PTX", text);
+    *out_target = (IrTarget){.backend = IR_CUDA, .arch = (int)arch, .ptx = ptx};
+    snprintf(out_target->name, sizeof out_target->name, "cuda:%s_%d", ptx ? "compute" : "sm", (int)arch);
+    return NULL;
+}
+
 HdStatus *ir_target_parse(const char *text, IrTarget *out_target) {
+    if (!strcmp(text, "vulkan") || !strcmp(text, vulkan.name)) return *out_target = vulkan, NULL;
+    if (!strncmp(text, "cuda:", 5)) return parse_cuda(text, out_target);
+    if (!strcmp(text, emulated.name)) return *out_target = emulated, NULL;
     if (strncmp(text, "cpu:", 4)) return unknown_cpu(text);
     const char *cursor = text + 4;
     const Cpu *cpu;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compilation targets: "cpu:native", "cpu:x86-64-v3", "cpu:znver4", "cpu:x86-64-v3+avxvnni-f16c" (target.c).
+// Compilation targets: "vulkan", "cuda:sm_90", "cuda:compute_80", "cpu:emulated-cuda", "cpu:native", "cpu:x86-64-v3", "cpu:znver4", "cpu:x86-64-v3+avxvnni-f16c" (target.c).
 #ifndef HEDDLE_TARGET_H
 #define HEDDLE_TARGET_H
 
@@ -19,14 +19,21 @@ typedef enum IrGroup {
     IR_GROUP_COUNT
 } IrGroup;
 
+typedef enum IrBackend { IR_CPU, IR_VULKAN, IR_CUDA, IR_EMULATED } IrBackend;   // emulated: CUDA kernels on the host
+
 typedef struct IrTarget {
+    IrBackend backend;
     char name[160];          // canonical: "cpu:znver4", "cpu:x86-64-v3+avxvnni"; native is stored as what it resolved to
+    int arch;                // CUDA: 90 for sm_90
+    bool ptx;                // CUDA: code for compute_90, which the driver compiles for that and newer ones
+    // of the CPU:
     const char *llvm_cpu;    // for LLVM's target-cpu: the best x86-64 level that `features` hold, so that nothing else is emitted
     const char *tune_cpu;    // for LLVM's tune-cpu: whose latencies the scheduler assumes
     uint64_t features;       // bit IrFeature
 } IrTarget;
 
 static inline bool ir_target_has(const IrTarget *target, IrFeature feature) { return target->features >> feature & 1; }
+static inline bool ir_target_is_gpu(const IrTarget *target) { return target->backend != IR_CPU; }
 // Parses a target; "cpu:native" asks the machine. Errors (USAGE) list the valid names.
 HD_MUST_USE HdStatus *ir_target_parse(const char *text, IrTarget *out_target);
 // LLVM's feature string: "+avx2,-avx512f,..." for every feature of the table.

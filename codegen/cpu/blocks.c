@@ -2,7 +2,6 @@
 // Block decoders (blocks.h). Formats and order of operations: ggml-quants.c, dequantize_row_*. Lanes are 16 neighbouring
 // elements, which in every format here share their scale.
 #include "codegen/cpu/blocks.h"
-#include "runtime/gguf/codebooks.h"
 
 typedef struct Block { KirFn *fn; KirRef ptr; uint32_t first; } Block;
 typedef CgQuants Decoder(const Block *b);
@@ -75,14 +74,6 @@ static KirRef fp4(const Block *b, KirRef codes) { return kir_lookup(b->fn, lanes
 
 static CgQuants decode_iq4_nl(const Block *b) { return (CgQuants){iq4(b, nibbles(b, 2, b->first)), half_at(b, 0), 0}; }
 
-KirRef cg_exponent_half(KirFn *fn, KirRef exponent) {
-    KirType type = kir_type(fn, exponent);
-    KirRef one = kir_int(fn, type, 1), normal = kir_shl(fn, kir_sub(fn, exponent, one), kir_int(fn, type, 23));
-    KirRef small = kir_select(fn, kir_cmp(fn, KIR_EQ, exponent, one), kir_int(fn, type, 0x00400000), kir_int(fn, type, 0x00200000));
-    KirRef bits = kir_select(fn, kir_cmp(fn, KIR_GT, exponent, one), normal, small);
-    return kir_bitcast(fn, bits, KIR_T(KIR_F32, type.lanes));
-}
-
 static CgQuants decode_mxfp4(const Block *b) {
     return (CgQuants){fp4(b, nibbles(b, 1, b->first)), cg_exponent_half(b->fn, byte_at(b, 0)), 0};
 }
@@ -146,22 +137,11 @@ static CgQuants decode_iq4_xs(const Block *b) {
 
 // ---- four-bit floats in 16s, ternary numbers -------------------------------------------------------------------------
 
-// UE4M3, halved: four exponent bits (bias 7), three of mantissa; 0x7f counts as 0. Without subnormal numbers on the way: processors
-// are slow with them.
-static KirRef ue4m3_half(const Block *b, KirRef byte) {
-    KirFn *fn = b->fn;
-    KirRef bits = field(b, byte, 0, 127), moved = kir_shl(fn, bits, number(b, bits, 20));
-    KirRef normal = kir_bitcast(fn, kir_add(fn, moved, number(b, moved, (7 + 112) << 23)), KT_F32);
-    KirRef small = times(b, bits, kir_float(fn, KT_F32, 0x1p-10f));
-    KirRef scale = kir_select(fn, kir_cmp(fn, KIR_LT, bits, number(b, bits, 8)), small, normal);
-    return kir_select(fn, kir_cmp(fn, KIR_EQ, byte, number(b, byte, 0x7f)), kir_float(fn, KT_F32, 0), scale);
-}
-
 static CgQuants decode_nvfp4(const Block *b) {
     KirFn *fn = b->fn;
     uint32_t sub = b->first / 16;
     KirRef codes = load_at(b, KIR_T(KIR_I8, 8), 4 + 8 * sub);
-    return (CgQuants){fp4(b, concat(fn, field(b, codes, 0, 15), field(b, codes, 4, 15))), ue4m3_half(b, byte_at(b, sub)), 0};
+    return (CgQuants){fp4(b, concat(fn, field(b, codes, 0, 15), field(b, codes, 4, 15))), cg_ue4m3_half(fn, byte_at(b, sub)), 0};
 }
 
 // Five base-3 digits a byte, first digits of all bytes first: 32 bytes, then 16, then 4 with four digits. A multiplication by a
@@ -190,18 +170,6 @@ static CgQuants decode_tq2_0(const Block *b) {
 }
 
 // ---- codebooks -----------------------------------------------------------------------------------------------------
-
-enum { MOST_BYTES = 2048 * 8 };
-
-// The codebook's numbers times `factor`, 4 or 8 bytes per entry.
-static KirRef book_table(KirFn *fn, const GgmlCodebook *book, int factor, const char *text) {
-    int8_t bytes[MOST_BYTES];
-    for (uint32_t i = 0; i < book->count; i++) {
-        ggml_codebook_entry(book, i, bytes + i * book->width);
-        for (uint32_t n = i * book->width; n < (i + 1u) * book->width; n++) bytes[n] = (int8_t)(bytes[n] * factor);
-    }
-    return kir_table(fn, bytes, (size_t)book->count * book->width, text);
-}
 
 // Entry `index` (i32) of a table with `bytes` per entry.
 static KirRef entry(const Block *b, KirRef table, KirRef index, uint32_t bytes) {
@@ -243,13 +211,13 @@ static CgQuants signed_by_word(const Block *b, KirRef entries, KirRef word, floa
 
 static CgQuants decode_iq2_xxs(const Block *b) {
     int64_t group = 2 + 8 * (b->first / 32), at = group + l_of(b) / 8;
-    KirRef table = book_table(b->fn, &ggml_codebook_iq2_xxs, 1, "iq2_xxs");
+    KirRef table = cg_book_table(b->fn, &ggml_codebook_iq2_xxs, 1, "iq2_xxs");
     KirRef entries = two_entries(b, table, byte_at(b, at), byte_at(b, at + 1));
     return signed_by_word(b, entries, load_at(b, KT_I32, group + 4), 0.25f);
 }
 
 static CgQuants decode_iq3_xxs(const Block *b) {
-    KirRef table = book_table(b->fn, &ggml_codebook_iq3_xxs, 1, "iq3_xxs"), index[4];
+    KirRef table = cg_book_table(b->fn, &ggml_codebook_iq3_xxs, 1, "iq3_xxs"), index[4];
     for (uint32_t i = 0; i < 4; i++) index[i] = byte_at(b, 2 + b->first / 4 + i);
     return signed_by_word(b, four_entries(b, table, index), load_at(b, KT_I32, 66 + 4 * (b->first / 32)), 0.5f);
 }
@@ -261,7 +229,7 @@ static KirRef iq2_scale(const Block *b, int64_t scales) {
 }
 
 static CgQuants decode_iq2_xs(const Block *b) {
-    KirRef table = book_table(b->fn, &ggml_codebook_iq2_xs, 1, "iq2_xs");
+    KirRef table = cg_book_table(b->fn, &ggml_codebook_iq2_xs, 1, "iq2_xs");
     KirRef q[2];
     for (uint32_t i = 0; i < 2; i++) q[i] = kir_zext(b->fn, load_at(b, KT_I16, 2 + b->first / 4 + 2 * i), KIR_I32);
     KirRef entries = two_entries(b, table, field(b, q[0], 0, 511), field(b, q[1], 0, 511));
@@ -269,7 +237,7 @@ static CgQuants decode_iq2_xs(const Block *b) {
 }
 
 static CgQuants decode_iq2_s(const Block *b) {
-    KirRef table = book_table(b->fn, &ggml_codebook_iq2_s, 1, "iq2_s");
+    KirRef table = cg_book_table(b->fn, &ggml_codebook_iq2_s, 1, "iq2_s");
     KirRef high = byte_at(b, 66 + b->first / 32), index[2];
     for (uint32_t i = 0; i < 2; i++)
         index[i] = join(b, byte_at(b, 2 + b->first / 8 + i), field(b, high, 2 * (l_of(b) / 8 + i), 3), 8);
@@ -278,7 +246,7 @@ static CgQuants decode_iq2_s(const Block *b) {
 
 static CgQuants decode_iq3_s(const Block *b) {
     KirFn *fn = b->fn;
-    KirRef table = book_table(fn, &ggml_codebook_iq3_s, 1, "iq3_s");
+    KirRef table = cg_book_table(fn, &ggml_codebook_iq3_s, 1, "iq3_s");
     KirRef high = byte_at(b, 66 + b->first / 32), index[4];
     for (uint32_t i = 0; i < 4; i++)
         index[i] = join(b, byte_at(b, 2 + b->first / 4 + i), field(b, high, l_of(b) / 4 + i, 1), 8);
@@ -288,7 +256,7 @@ static CgQuants decode_iq3_s(const Block *b) {
 }
 
 // IQ1: numbers -1, 0, 1 moved by an eighth up or down. In eighths these are integers; the scale is divided by 8, which is exact.
-static KirRef iq1_table(KirFn *fn) { return book_table(fn, &ggml_codebook_iq1, 8, "iq1"); }
+static KirRef iq1_table(KirFn *fn) { return cg_book_table(fn, &ggml_codebook_iq1, 8, "iq1"); }
 static KirRef iq1_scale(const Block *b, KirRef d, KirRef bits) {
     KirRef odd = kir_add(b->fn, kir_shl(b->fn, bits, number(b, bits, 1)), number(b, bits, 1));
     return scale_of(b, d, 0, odd, 0.125f);

@@ -4,6 +4,7 @@
 #ifndef HEDDLE_CODEGEN_BLOCKS_H
 #define HEDDLE_CODEGEN_BLOCKS_H
 
+#include "codegen/block_parts.h"
 #include "codegen/codegen.h"
 
 // Is there a decoder for this type?
@@ -19,8 +20,5 @@ CgQuants cg_block_quants(KirFn *fn, IrDtype dtype, KirRef block, uint32_t first)
 KirRef cg_block_decode(KirFn *fn, IrDtype dtype, KirRef block, uint32_t first);
 // Of the types of plain numbers (f32, f16, bf16): the first `count` (i64) elements at `ptr`, the other lanes 0; nothing behind them is read.
 KirRef cg_block_decode_part(KirFn *fn, IrDtype dtype, KirRef ptr, KirRef count);
-
-// 2^(exponent - 128), the scale of an MXFP4 block whose codes stand for twice their number: i32 lanes in 0..254 to f32 lanes.
-KirRef cg_exponent_half(KirFn *fn, KirRef exponent);
 
 #endif

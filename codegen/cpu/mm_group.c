@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What MATMUL and GROUPED share (mm.h): the components of a group, their parameters, and the loop over tokens with the epilogue.
 #include "codegen/cpu/mm.h"
-#include "codegen/cpu/sched.h"
+#include "codegen/sched.h"
 
 #include <string.h>
 

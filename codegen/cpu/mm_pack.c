@@ -5,7 +5,7 @@
 // rearranged for all rows at once. Lanes of rows that do not exist are zero.
 #include "codegen/cpu/blocks.h"
 #include "codegen/cpu/mm.h"
-#include "codegen/cpu/sched.h"
+#include "codegen/sched.h"
 
 enum { ROWS = CG_PANEL_ROWS, WORDS = 8 };
 

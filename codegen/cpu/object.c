@@ -26,10 +26,12 @@ static const char lowering[] =
     "builtin.module(convert-scf-to-cf,convert-vector-to-llvm,convert-math-to-llvm,convert-arith-to-llvm,convert-func-to-llvm,"
     "convert-cf-to-llvm,reconcile-unrealized-casts)";
 // Not default<O2>: schedules have vectorised, unrolled and inlined already, and its loop vectoriser, unswitching and jump
-// threading multiply code (and time: this is a quarter of its).
+// threading multiply code (and time: this is a quarter of its). Named in a pipeline, instcombine aborts the process where one round
+// leaves it something to do; that is a check for LLVM's own tests.
+#define INSTCOMBINE "instcombine<no-verify-fixpoint>"
 static const char optimisation[] =
-    "function(sroa,early-cse<memssa>,simplifycfg,instcombine,loop-mssa(loop-rotate,licm),simplifycfg,instcombine,"
-    "loop(indvars),gvn,instcombine,simplifycfg)";
+    "function(sroa,early-cse<memssa>,simplifycfg," INSTCOMBINE ",loop-mssa(loop-rotate,licm),simplifycfg," INSTCOMBINE ","
+    "loop(indvars),gvn," INSTCOMBINE ",simplifycfg)";
 
 struct CgEmitter {
     IrTarget target;

@@ -5,7 +5,7 @@
 // The order of arithmetic is fixed by positions alone: tiles of 64 positions from position 0 on, a running softmax over the
 // tiles of a span of 1024, spans merged from left to right. A score is 16 partial sums over the channels, halved; a tile's
 // values are summed over rising positions and then join those of the span.
-#include "codegen/cpu/sched.h"
+#include "codegen/sched.h"
 
 enum { TILE = 64, SPAN = 1024, LANES = 16 };
 #define LOWEST -1e30f   // below every score; e^(LOWEST - x) is 0
@@ -254,20 +254,6 @@ static void build_unit(Attention *a, const IrOp *op, const CgUnit *unit, KirRef 
     finish_rows(a, op, unit, coord[0], coord[1]);
 }
 
-// The yields as sinks: each has the elements of the attention's result, in a shape that they can be found in.
-static HdStatus *plan_yields(const IrGraph *graph, IrOpRef group, const IrOp *op, CgUnit *out_unit) {
-    HD_TRY(cg_unit_plan(graph, group, out_unit));
-    const IrType *rows = cg_type(graph, op->results[0]);
-    for (uint32_t i = 0; i < out_unit->sink_count; i++) {
-        const IrType *type = cg_type(graph, out_unit->sinks[i].value);
-        bool same = type->rank == 3 && type->dims[1] == rows->dims[1] && type->dims[2] == rows->dims[2];
-        bool flat = type->rank == 2 && type->dims[1] == rows->dims[1] * rows->dims[2];
-        if (out_unit->sinks[i].op || (!same && !flat) || type->dims[0] != rows->dims[0])
-            return hd_error(HD_UNSUPPORTED, "an attention group yields [T, H, d] or [T, H * d] only");
-    }
-    return NULL;
-}
-
 HdStatus *cg_cpu_ATTENTION(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     (void)target;
     IrOpRef ref = cg_find_op(graph, group, IR_OP_attention);
@@ -276,7 +262,7 @@ HdStatus *cg_cpu_ATTENTION(CgGroupBuilder *builder, const IrTarget *target, cons
     HD_TRY(cg_check_operands(graph, op));
     const IrType *q = cg_type(graph, op->operands[0]), *k = cg_type(graph, op->operands[1]);
     CgUnit unit;
-    HD_TRY(plan_yields(graph, group, op, &unit));
+    HD_TRY(cg_attention_plan(graph, group, op, &unit));
     Attention a = {.H = q->dims[1],
                    .heads = k->dims[1],
                    .d = q->dims[2],
@@ -290,10 +276,7 @@ HdStatus *cg_cpu_ATTENTION(CgGroupBuilder *builder, const IrTarget *target, cons
     KirFn *fn = a.fn = build->fn;
     cg_units(build, (IrDim[2]){q->dims[0], a.heads}, 2, 1);
     cg_account(build);
-    for (uint32_t i = 1; i <= 2; i++) {                  // keys and values of the positions seen, read once
-        const IrType *cache = cg_type(graph, op->operands[i]);
-        cg_expr_add_elements(&build->bytes, graph, cache, ir_dtype_info(cache->dtype)->block_bytes);
-    }
+    cg_attention_account(build, op);
     cg_unit_pointers(build, &unit);
     a.score = scratch(build, a.G * TILE);
     a.span_m = scratch(build, a.G), a.span_l = scratch(build, a.G), a.span_o = scratch(build, a.G * width(&a));

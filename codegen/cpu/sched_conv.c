@@ -6,9 +6,9 @@
 // A unit walks through the tokens of its segment with the last K - 1 inputs of its channels at hand: at first those of the
 // state's plane in, in the end what goes to plane out. That holds for segments shorter than K - 1, and when both planes are
 // the same.
-#include "codegen/cpu/sched.h"
+#include "codegen/sched.h"
 
-enum { LANES = 16, BLOCK = 64, MAX_TAPS = 16 };
+enum { LANES = 16, BLOCK = CG_CONV_BLOCK, MAX_TAPS = CG_CONV_MOST_TAPS };
 
 typedef struct Conv {
     CgBuild *build;
@@ -121,100 +121,24 @@ static void convolve(void *user, KirRef channel, KirRef valid) {
     kir_store(fn, scratch_at(c, c->row, 0, channel), kir_add(fn, sum, lost));
 }
 
-// Says that the convolution's values of this token lie in scratch, as far as they are this unit's.
-static void bind_row(const Conv *c, CgRegion *region) {
-    KirFn *fn = c->fn;
-    KirRef base = kir_offset(fn, c->row, kir_mul(fn, c->channel, kir_i64(fn, -4)));
-    cg_region_bind_memory(region, c->op->results[0], base, (KirRef[1]){0});
-}
-
-// ---- where a yield finds its channels --------------------------------------------------------------------------
-
-typedef struct Walk { CgIndex at[4]; const IrGraph *graph; const IrOp *conv; KirFn *fn; bool whole_rows; } Walk;
-
-// Follows `value` down to the convolution, turning the position in w->at from the one shape into the other. false: it does
-// not get there, or by something that mixes channels.
-static bool find_channels(Walk *w, IrValue value) {
-    const IrValueData *data = ir_value(w->graph, value);
-    if (data->kind != IR_VALUE_RESULT || !data->block) return false;
-    const IrOp *op = ir_op(w->graph, data->op);
-    if (op == w->conv) return true;
-    IrRole role = ir_op_info(op->kind)->role;
-    w->whole_rows = w->whole_rows || role == IR_ROLE_REDUCE;
-    if (op->kind == IR_OP_reshape && !cg_index_reshape(w->fn, &data->type, w->at, cg_type(w->graph, op->operands[0]), w->at))
-        return false;
-    if (op->kind == IR_OP_slice) w->at[op->attr[IR_ATTR_AXIS].i].constant += op->attr[IR_ATTR_BEGIN].i;
-    bool channelwise =
-        op->kind == IR_OP_reshape || op->kind == IR_OP_slice || role == IR_ROLE_ELEMENTWISE || role == IR_ROLE_REDUCE;
-    if (!channelwise || op->kind == IR_OP_rope || op->kind == IR_OP_moe_sum || op->kind == IR_OP_concat || op->kind == IR_OP_sum)
-        return false;
-    return find_channels(w, op->operands[0]);
-}
-
 // ---- a launch --------------------------------------------------------------------------------------------------
 
-typedef struct Yield { CgUnit unit; IrType type; bool whole_rows; int64_t heads, d; } Yield;
-
-// How the rows of a yield are dealt out, before anything is emitted for it.
-static HdStatus *plan_yield(CgBuild *build, const IrOp *op, CgUnit *all, uint32_t index, Yield *out_yield) {
-    IrValue value = all->sinks[index].value;
-    const IrType *type = cg_type(build->graph, value);
-    if (type->rank < 2 || type->rank > 3 || type->dims[0] != cg_type(build->graph, op->results[0])->dims[0])
-        return hd_error(HD_UNSUPPORTED, "a conv group yields [T, n] or [T, H, d] only");
-    Walk walk = {.graph = build->graph, .conv = op, .fn = build->fn};
-    for (uint32_t i = 0; i < type->rank; i++)
-        walk.at[i] = cg_index(kir_i64(build->fn, 0), ir_dim_is_sym(type->dims[i]) ? 0 : type->dims[i]);
-    if (!find_channels(&walk, value)) return hd_error(HD_UNSUPPORTED, "a conv group yields channels of the convolution only");
-    *out_yield = (Yield){.type = *type, .whole_rows = walk.whole_rows || type->rank == 3};
-    out_yield->unit = (CgUnit){.prefix = type->rank - 1, .sink_count = 1, .sinks = {all->sinks[index]}};
-    for (uint32_t i = 0; i < type->rank; i++) out_yield->unit.dims[i] = type->dims[i];
-    int64_t last = ir_type_last(type);
-    bool blocks = !out_yield->whole_rows && last % BLOCK == 0;
-    out_yield->heads = type->rank == 3 ? type->dims[1] : blocks ? last / BLOCK : 1;
-    out_yield->d = blocks ? BLOCK : last;
-    return NULL;
-}
-
-// Evaluates the yield's row, or the unit's block of it, for one token.
-static void emit_row(const Conv *c, Yield *yield, KirRef token, KirRef head) {
-    KirFn *fn = c->fn;
-    CgRegion *region = cg_region_new(c->build);
-    bind_row(c, region);
-    if (yield->whole_rows || yield->heads == 1) {
-        cg_unit_emit(region, &yield->unit, (KirRef[2]){token, head});
-    } else {
-        CgIndex at[2] = {cg_index(token, 0), cg_index_sum(fn, cg_index_number(0), cg_index(head, yield->heads), BLOCK)};
-        int64_t bytes = ir_dtype_info(yield->type.dtype)->block_bytes;
-        KirRef row = kir_at(fn, yield->unit.sinks[0].to, token, ir_type_last(&yield->type) * bytes, 0),
-               to = kir_at(fn, row, head, BLOCK * bytes, 0);
-        cg_region_store(region, 1, &yield->unit.sinks[0].value, &to, at, BLOCK, 0);
-    }
-    cg_region_free(region);
-}
-
-static void emit_tokens(Conv *c, Yield *yield, const CgSegment *segment, KirRef head) {
+static void emit_tokens(Conv *c, CgConvYield *yield, const CgSegment *segment, KirRef head) {
     KirFn *fn = c->fn;
     KirLoop loop;
     KirRef i = cg_loop_begin(fn, kir_i64(fn, 0), segment->count, &loop);
     KirRef token = kir_add(fn, segment->first, i);
     Token t = {c, kir_at(fn, kir_at(fn, c->u, token, c->N * 4, 0), c->channel, 4, 0)};
     each_chunk(c, convolve, &t);
-    emit_row(c, yield, token, head);
+    cg_conv_store(c->build, c->op, yield, c->row, c->channel, token, head);
     cg_loop_end(fn, &loop);
 }
 
-static void emit_unit(Conv *c, Yield *yield, KirRef number) {
+static void emit_unit(Conv *c, CgConvYield *yield, KirRef number) {
     KirFn *fn = c->fn;
     KirRef coord[2];
     cg_unit_coords(fn, number, (IrDim[2]){IR_DIM_S, yield->heads}, 2, coord);
-    Walk walk = {.graph = c->build->graph, .conv = c->op, .fn = fn};
-    uint32_t last = yield->type.rank - 1;
-    bool blocks = last == 1 && yield->heads > 1;
-    walk.at[0] = cg_index_number(0);   // only the channel is wanted
-    if (last == 2) walk.at[1] = cg_index(coord[1], yield->heads);
-    walk.at[last] = blocks ? cg_index_sum(fn, cg_index_number(0), cg_index(coord[1], yield->heads), BLOCK) : cg_index_number(0);
-    HD_ASSERT(find_channels(&walk, yield->unit.sinks[0].value));
-    c->channel = cg_index_ref(fn, &walk.at[1]);
+    c->channel = cg_conv_channel(c->build, c->op, yield, coord[1]);
     CgSegment segment = cg_segment(c->build, coord[0]);
     Window in = {c, cg_state_base(c->build, c->op->operands[2], segment.slot, segment.plane_in)};
     Window out = {c, cg_state_base(c->build, c->op->operands[2], segment.slot, segment.plane_out)};
@@ -227,8 +151,8 @@ static void emit_unit(Conv *c, Yield *yield, KirRef number) {
 static HdStatus *build_yield(CgGroupBuilder *builder, const IrOp *op, CgUnit *all, uint32_t index) {
     CgBuild *build = cg_launch_begin(builder, "conv");
     KirFn *fn = build->fn;
-    Yield yield;
-    HdStatus *status = plan_yield(build, op, all, index, &yield);
+    CgConvYield yield;
+    HdStatus *status = cg_conv_plan(build, op, all, index, &yield);
     if (status) {
         kir_free(fn);
         return status;

@@ -7,7 +7,7 @@
 // which is the rule with the decay taken out of the sum. A scan keeps its block of the state in scratch and, in the one pass
 // over it that a token takes, already sums p for the next token. A step reads plane in and writes plane out. Each number is
 // made by the same operations in both.
-#include "codegen/cpu/sched.h"
+#include "codegen/sched.h"
 
 #include <string.h>
 

@@ -13,7 +13,7 @@
 // Exponents are sums of g <= 0 and never positive. None is a difference of prefix sums, which would lose the small terms beside
 // one strong decay: DELTA_PREP sums those of L from j to i and hands g on, DELTA_CHUNK sums c_i from the chunk's beginning and
 // c_m - c_i from its end.
-#include "codegen/cpu/sched.h"
+#include "codegen/sched.h"
 
 enum { LANES = 16, MAX_CHUNK = 128, ROWS = 4, VECTORS = 2 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // EMBED: rows of a native matrix by token id, decoded exactly. A work unit is a token.
 #include "codegen/cpu/blocks.h"
-#include "codegen/cpu/sched.h"
+#include "codegen/sched.h"
 
 // Rows of blocks: whole blocks, 16 elements at a time.
 static void decode_blocks(KirFn *fn, IrDtype dtype, KirRef row, KirRef columns, KirRef out) {

@@ -5,7 +5,7 @@
 // other, so that the panel stays in cache. Without one it is (row, panel): the expert comes from ids. Result row t * k + r is
 // written whatever the order.
 #include "codegen/cpu/mm.h"
-#include "codegen/cpu/sched.h"
+#include "codegen/sched.h"
 #include "ir/moe_plan.h"
 
 typedef struct Grouped {

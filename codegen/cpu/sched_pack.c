@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // PACK: native rows to the packed layout (layout.h), in @load. A work unit is a panel; the panels of experts follow each other.
 #include "codegen/cpu/mm.h"
-#include "codegen/cpu/sched.h"
+#include "codegen/sched.h"
 
 HdStatus *cg_cpu_PACK(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     (void)target;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // ROWS: one take_rows. One work unit per row that is taken.
-#include "codegen/cpu/sched.h"
+#include "codegen/sched.h"
 
 static void copy_row(KirFn *fn, KirRef from, KirRef to, int64_t n) {
     int64_t whole = n / 16 * 16;

@@ -3,7 +3,7 @@
 //
 // The row is turned into integers that compare like its floats (-0 as 0). Each round takes the largest one that is left, the
 // first of equal ones, and marks it as taken.
-#include "codegen/cpu/sched.h"
+#include "codegen/sched.h"
 
 #include <limits.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// MOE_PLAN: one moe_plan, as ir/moe_plan.h lays it out. A counting sort of T * k numbers: one work unit does it all.
-#include "codegen/cpu/sched.h"
+// MOE_PLAN, on all targets: one moe_plan, as ir/moe_plan.h lays it out. A counting sort of T * k numbers: one work unit does it all.
+#include "codegen/sched.h"
 #include "ir/moe_plan.h"
 
 typedef struct Plan { CgBuild *build; KirFn *fn; int64_t E, k, tile; KirRef ids, words, rows, next; } Plan;   // rows: T * k
@@ -77,15 +77,18 @@ static void build_plan(Plan *p, KirRef tokens) {
     sort_rows(p);
 }
 
+HdStatus *cg_simt_MOE_PLAN(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
+    return cg_cpu_MOE_PLAN(builder, target, graph, group);
+}
+
 HdStatus *cg_cpu_MOE_PLAN(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
-    (void)target;
     IrOpRef ref = cg_find_op(graph, group, IR_OP_moe_plan);
     if (!ref) return hd_error(HD_INTERNAL, "a moe_plan group holds one moe_plan");
     const IrOp *op = ir_op(graph, ref);
     HD_TRY(cg_check_operands(graph, op));
     HD_TRY(cg_check_results(graph, group, op));
     const IrType *ids = cg_type(graph, op->operands[0]);
-    CgBuild *build = cg_launch_begin(builder, "moe_plan");
+    CgBuild *build = ir_target_is_gpu(target) ? cg_simt_launch_begin(builder, "moe_plan", 1) : cg_launch_begin(builder, "moe_plan");
     KirFn *fn = build->fn;
     cg_account(build);
     Plan plan = {.build = build, .fn = fn, .E = op->attr[IR_ATTR_EXPERTS].i, .k = ids->dims[1], .tile = op->attr[IR_ATTR_TILE].i,
@@ -94,9 +97,9 @@ HdStatus *cg_cpu_MOE_PLAN(CgGroupBuilder *builder, const IrTarget *target, const
     plan.rows = kir_mul(fn, tokens, kir_i64(fn, plan.k));
     plan.next = kir_offset_const(fn, kir_scratch(fn), cg_scratch(build, (uint64_t)plan.E * 4));
     KirLoop loop;   // the one unit, which may also not be in this thread's range
-    cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop);
+    cg_units_begin(build, &loop);
     build_plan(&plan, tokens);
-    cg_loop_end(fn, &loop);
+    cg_units_end(build, &loop);
     cg_launch_end(builder);
     return NULL;
 }

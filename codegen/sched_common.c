@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // See sched.h.
-#include "codegen/cpu/sched.h"
+#include "codegen/sched.h"
 
 #include <string.h>
 
@@ -104,4 +104,26 @@ KirRef cg_state_base(CgBuild *build, IrValue state, KirRef slot, KirRef plane) {
 KirRef cg_key_head(KirFn *fn, const IrOp *op, KirRef j, int64_t nk, int64_t nv) {
     bool divide = !strcmp(op->attr[IR_ATTR_HEADS].name, "div");
     return divide ? kir_sdiv(fn, j, kir_i64(fn, nv / nk)) : kir_srem(fn, j, kir_i64(fn, nk));
+}
+
+// ---- attention -------------------------------------------------------------------------------------------------
+
+HdStatus *cg_attention_plan(const IrGraph *graph, IrOpRef group, const IrOp *op, CgUnit *out_unit) {
+    HD_TRY(cg_unit_plan(graph, group, out_unit));
+    const IrType *rows = cg_type(graph, op->results[0]);
+    for (uint32_t i = 0; i < out_unit->sink_count; i++) {
+        const IrType *type = cg_type(graph, out_unit->sinks[i].value);
+        bool same = type->rank == 3 && type->dims[1] == rows->dims[1] && type->dims[2] == rows->dims[2];
+        bool flat = type->rank == 2 && type->dims[1] == rows->dims[1] * rows->dims[2];
+        if (out_unit->sinks[i].op || (!same && !flat) || type->dims[0] != rows->dims[0])
+            return hd_error(HD_UNSUPPORTED, "an attention group yields [T, H, d] or [T, H * d] only");
+    }
+    return NULL;
+}
+
+void cg_attention_account(CgBuild *build, const IrOp *op) {
+    for (uint32_t i = 1; i <= 2; i++) {
+        const IrType *cache = cg_type(build->graph, op->operands[i]);
+        cg_expr_add_elements(&build->bytes, build->graph, cache, ir_dtype_info(cache->dtype)->block_bytes);
+    }
 }

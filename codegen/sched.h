@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the schedules of operations with segments and states share (sched_common.c).
-#ifndef HEDDLE_CODEGEN_CPU_SCHED_H
-#define HEDDLE_CODEGEN_CPU_SCHED_H
+#ifndef HEDDLE_CODEGEN_SCHED_H
+#define HEDDLE_CODEGEN_SCHED_H
 
 #include "codegen/codegen.h"
 
@@ -42,5 +42,25 @@ KirRef cg_state_base(CgBuild *build, IrValue state, KirRef slot, KirRef plane);
 
 // The key head that value head j reads (attribute `heads`).
 KirRef cg_key_head(KirFn *fn, const IrOp *op, KirRef j, int64_t nk, int64_t nv);
+
+// The yields of an attention group as sinks: each has the elements of the attention's result, in a shape that they can be found in.
+HD_MUST_USE HdStatus *cg_attention_plan(const IrGraph *graph, IrOpRef group, const IrOp *op, CgUnit *out_unit);
+// bytes += keys and values of the positions seen, read once.
+void cg_attention_account(CgBuild *build, const IrOp *op);
+
+// ---- conv_plan.c -----------------------------------------------------------------------------------------------
+// A convolution's group has one launch per yield; a work unit is a segment and a head: a row of the yield, or CG_CONV_BLOCK channels
+// where nothing needs whole rows.
+
+enum { CG_CONV_BLOCK = 64, CG_CONV_MOST_TAPS = 16 };
+typedef struct CgConvYield { CgUnit unit; IrType type; bool whole_rows; int64_t heads, d; } CgConvYield;   // d: channels of a unit
+
+// How the rows of yield `index` of all->sinks are dealt out, before anything is emitted for it.
+HD_MUST_USE HdStatus *cg_conv_plan(CgBuild *build, const IrOp *op, const CgUnit *all, uint32_t index, CgConvYield *out_yield);
+// The convolution's channel that is the first of this head's (i64).
+KirRef cg_conv_channel(CgBuild *build, const IrOp *op, const CgConvYield *yield, KirRef head);
+// Evaluates and stores the yield's row, or the unit's block of it, for one token. `row`: where the convolution's values of this token
+// lie, from the unit's first channel `channel` on.
+void cg_conv_store(CgBuild *build, const IrOp *op, CgConvYield *yield, KirRef row, KirRef channel, KirRef token, KirRef head);
 
 #endif

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// CUDA C that includes no header of the toolkit, so that NVRTC alone compiles it. Nothing is contracted: the compiler is called with
+// --fmad=false, or -ffp-contract=off where the same text is compiled for the host (emulate.c).
+#include "codegen/simt/emit.h"
+
+#define OP(kind, ints, floats) [KIR_OP_##kind] = {ints, floats}
+static const SimtDialect cuda = {
+    .name = "CUDA C",
+    .types = {[KIR_I1] = {"bool", "bool", NULL, NULL},
+              [KIR_I8] = {"char8", "uchar8", "*(const char8 *)($0)", "*(char8 *)($0) = $1"},
+              [KIR_I16] = {"short16", "ushort16", "*(const short16 *)($0)", "*(short16 *)($0) = $1"},
+              [KIR_I32] = {"int32", "uint32", "*(const int32 *)($0)", "*(int32 *)($0) = $1"},
+              [KIR_I64] = {"long64", "ulong64", "*(const long64 *)($0)", "*(long64 *)($0) = $1"},
+              [KIR_F32] = {"float", "float", "*(const float *)($0)", "*(float *)($0) = $1"},
+              [KIR_PTR] = {"ulong64", "ulong64", "*(const ulong64 *)($0)", "*(ulong64 *)($0) = $1"}},
+    .words = {OP(add, "$0 + $1", "$0 + $1"),
+              OP(sub, "$0 - $1", "$0 - $1"),
+              OP(mul, "$0 * $1", "$0 * $1"),
+              OP(min, "$0 < $1 ? $0 : $1", "$0 < $1 ? $0 : $1"),
+              OP(max, "$0 > $1 ? $0 : $1", "$0 > $1 ? $0 : $1"),
+              OP(sdiv, "$0 / $1", NULL),
+              OP(srem, "$0 % $1", NULL),
+              OP(shl, "$T($U($0) << $1)", NULL),
+              OP(lshr, "$T($U($0) >> $U($1))", NULL),
+              OP(ashr, "$T($0 >> $1)", NULL),
+              OP(div, NULL, "$0 / $1"),
+              OP(fma, NULL, "fmaf($0, $1, $2)"),
+              OP(fma_exact, NULL, "fmaf($0, $1, $2)"),
+              OP(neg, NULL, "-$0"),
+              OP(abs, NULL, "fabsf($0)"),
+              OP(sqrt, NULL, "sqrtf($0)"),
+              OP(rint, NULL, "rintf($0)"),
+              OP(floor, NULL, "floorf($0)"),
+              OP(trunc, "$T($0)", NULL),
+              OP(itof, "$T($0)", NULL),
+              OP(ftoi, NULL, "$T($0)"),
+              OP(bitcast, "bits_to_f32($0)", "f32_to_bits($0)"),
+              OP(f16_f32, "f16_f32($0)", NULL),
+              OP(bf16_f32, "bits_to_f32(int32(uint32(ushort16($0)) << 16))", NULL),
+              OP(f32_f16, NULL, "f32_f16($0)"),
+              OP(f32_bf16, NULL, "f32_bf16($0)"),
+              OP(offset, "$0 + $T($1)", NULL),
+              OP(lane, "long64(threadIdx.x)", NULL),
+              OP(group, "long64(blockIdx.x)", NULL),
+              OP(groups, "long64(gridDim.x)", NULL),
+              OP(barrier, "__syncthreads()", NULL),
+              OP(shared_load, "$0[$1]", "$0[$1]"),
+              OP(shared_store, "$0[$1] = $2", "$0[$1] = $2")},
+    .declare_float = "",
+    .argument = "args[%u]",
+    .scratch = "ulong64(scratch) + blockIdx.x * args[%u]",
+    .float_bits = "bits_to_f32(int32(0x%08xu))",
+    .c_casts = true,
+    .tables_are_memory = true,
+};
+#undef OP
+
+// Conversions by bits: the same on the device and on the host.
+static const char helpers[] =
+    "typedef signed char char8; typedef unsigned char uchar8; typedef short short16; typedef unsigned short ushort16;\n"
+    "typedef int int32; typedef unsigned uint32; typedef long long long64; typedef unsigned long long ulong64;\n"
+    "__device__ static inline float bits_to_f32(int32 x) { union { int32 i; float f; } u; u.i = x; return u.f; }\n"
+    "__device__ static inline int32 f32_to_bits(float x) { union { int32 i; float f; } u; u.f = x; return u.i; }\n";
+
+static const char to_bf16[] =
+    "__device__ static inline short16 f32_bf16(float x) {   // nearest even; a NaN stays a quiet NaN\n"
+    "    uint32 u = uint32(f32_to_bits(x));\n"
+    "    return short16((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : (u + 0x7fffu + ((u >> 16) & 1u)) >> 16);\n"
+    "}\n";
+
+static const char to_f16[] =
+    "__device__ static inline short16 f32_f16(float x) {   // nearest even\n"
+    "    uint32 u = uint32(f32_to_bits(x)), sign = (u >> 16) & 0x8000u, a = u & 0x7fffffffu;\n"
+    "    if (a > 0x7f800000u) return short16(sign | 0x7e00u);\n"
+    "    if (a >= 0x477ff000u) return short16(sign | 0x7c00u);\n"
+    "    if (a < 0x33000001u) return short16(sign);\n"
+    "    uint32 e = a >> 23, m = (a & 0x7fffffu) | 0x800000u, shift = e < 113u ? 126u - e : 13u;\n"
+    "    uint32 q = m >> shift, rest = m & ((1u << shift) - 1u), tie = 1u << (shift - 1u);\n"
+    "    q += rest > tie || (rest == tie && (q & 1u) != 0u) ? 1u : 0u;\n"
+    "    return short16(sign | (e < 113u ? q : q + ((e - 113u) << 10)));\n"
+    "}\n";
+
+static const char from_f16[] =
+    "__device__ static inline float f16_f32(short16 h) {   // exact: 2^-14 times the number without its exponent, or with it\n"
+    "    uint32 a = uint32(ushort16(h)) & 0x7fffu, sign = (uint32(ushort16(h)) & 0x8000u) << 16;\n"
+    "    float x = a >= 0x7c00u ? bits_to_f32(int32((a << 13) | 0x7f800000u)) : bits_to_f32(int32(a << 13)) * 0x1p112f;\n"
+    "    return bits_to_f32(f32_to_bits(x) | int32(sign));\n"
+    "}\n";
+
+HdStatus *simt_print_cuda(const KirFn *fn, HdBuf *out_text) {
+    hd_buf_str(out_text, helpers);
+    if (kir_uses(fn, KIR_OP_f32_bf16)) hd_buf_str(out_text, to_bf16);
+    if (kir_uses(fn, KIR_OP_f32_f16)) hd_buf_str(out_text, to_f16);
+    if (kir_uses(fn, KIR_OP_f16_f32)) hd_buf_str(out_text, from_f16);
+    for (size_t i = 0; i < fn->tables.len; i++) {
+        hd_buf_printf(out_text, "__device__ static const uint32 t%zu[] = ", i);
+        simt_print_words(&fn->tables.data[i], out_text);
+        hd_buf_printf(out_text, ";   // %s\n", fn->tables.data[i].text);
+    }
+    hd_buf_printf(out_text, "\nextern \"C\" __global__ void __launch_bounds__(%u) %s(const ulong64 *args, long64 begin, long64 end, unsigned char *scratch) {\n",
+                  HD_MAX(fn->lanes, 1), fn->name);
+    for (const KirOp *op = fn->prelude->first; op; op = op->next) {
+        if (op->kind != KIR_OP_shared) continue;
+        hd_buf_printf(out_text, "    __shared__ %s ", cuda.types[kir_value(fn, op->result)->type.scalar].name);
+        simt_print_name(fn, op->result, out_text);
+        hd_buf_printf(out_text, "[%lld];\n", (long long)op->number);
+    }
+    for (uint32_t i = 0; i < 2; i++) {
+        hd_buf_str(out_text, "    long64 ");
+        simt_print_name(fn, fn->entry->first_arg + i, out_text);
+        hd_buf_printf(out_text, " = %s;\n", i ? "end" : "begin");
+    }
+    HdStatus *status = simt_print_body(fn, &cuda, out_text);
+    hd_buf_str(out_text, "}\n");
+    return status;
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// GLSL for Vulkan. Floats are declared `precise`, so that nothing is contracted or reassociated.
+#include "codegen/simt/emit.h"
+
+#define OP(kind, ints, floats) [KIR_OP_##kind] = {ints, floats}
+static const SimtDialect glsl = {
+    .name = "GLSL",
+    .types = {[KIR_I1] = {"bool", "bool", NULL, NULL},
+              [KIR_I8] = {"int8_t", "uint8_t", "I8($0).v", "I8($0).v = $1"},
+              [KIR_I16] = {"int16_t", "uint16_t", "I16($0).v", "I16($0).v = $1"},
+              [KIR_I32] = {"int", "uint", "I32($0).v", "I32($0).v = $1"},
+              [KIR_I64] = {"int64_t", "uint64_t", "I64($0).v", "I64($0).v = $1"},
+              [KIR_F32] = {"float", "float", "F32($0).v", "F32($0).v = $1"},
+              [KIR_PTR] = {"uint64_t", "uint64_t", "Ptr($0).v", "Ptr($0).v = $1"}},
+    .words = {OP(add, "$0 + $1", "$0 + $1"),
+              OP(sub, "$0 - $1", "$0 - $1"),
+              OP(mul, "$0 * $1", "$0 * $1"),
+              OP(min, "$0 < $1 ? $0 : $1", "$0 < $1 ? $0 : $1"),
+              OP(max, "$0 > $1 ? $0 : $1", "$0 > $1 ? $0 : $1"),
+              OP(sdiv, "$0 / $1", NULL),
+              OP(srem, "$0 % $1", NULL),
+              OP(shl, "$T($0 << $1)", NULL),
+              OP(lshr, "$T($U($0) >> $U($1))", NULL),
+              OP(ashr, "$T($0 >> $1)", NULL),
+              OP(div, NULL, "$0 / $1"),
+              OP(fma, NULL, "fma($0, $1, $2)"),
+              OP(fma_exact, NULL, "fma($0, $1, $2)"),
+              OP(neg, NULL, "-$0"),
+              OP(abs, NULL, "abs($0)"),
+              OP(sqrt, NULL, "sqrt($0)"),
+              OP(rint, NULL, "roundEven($0)"),
+              OP(floor, NULL, "floor($0)"),
+              OP(trunc, "$T($0)", NULL),
+              OP(itof, "$T($0)", NULL),
+              OP(ftoi, NULL, "$T($0)"),
+              OP(bitcast, "intBitsToFloat($0)", "floatBitsToInt($0)"),
+              OP(f16_f32, "unpackHalf2x16(uint(uint16_t($0))).x", NULL),
+              OP(bf16_f32, "uintBitsToFloat(uint(uint16_t($0)) << 16)", NULL),
+              OP(f32_f16, NULL, "f32_f16($0)"),
+              OP(f32_bf16, NULL, "f32_bf16($0)"),
+              OP(offset, "$0 + uint64_t($1)", NULL),
+              OP(lane, "int64_t(gl_LocalInvocationID.x)", NULL),
+              OP(group, "int64_t(gl_WorkGroupID.x)", NULL),
+              OP(groups, "int64_t(gl_NumWorkGroups.x)", NULL),
+              OP(barrier, "memoryBarrier(), barrier()", NULL),
+              OP(shared_load, "$0[uint($1)]", "$0[uint($1)]"),
+              OP(shared_store, "$0[uint($1)] = $2", "$0[uint($1)] = $2")},
+    .declare_float = "precise ",
+    .argument = "Ptr(push.args + %u * 8).v",
+    .scratch = "push.scratch + uint64_t(gl_WorkGroupID.x) * Ptr(push.args + %u * 8).v",
+    .float_bits = "uintBitsToFloat(0x%08xu)",
+};
+#undef OP
+
+static const char prologue[] =
+    "#version 460\n"
+    "#extension GL_EXT_buffer_reference : require\n"
+    "#extension GL_EXT_scalar_block_layout : require\n"
+    "#extension GL_EXT_shader_explicit_arithmetic_types : require\n"
+    "#extension GL_EXT_shader_8bit_storage : require\n"
+    "#extension GL_EXT_shader_16bit_storage : require\n";
+
+static const char declarations[] =
+    "layout(buffer_reference, scalar, buffer_reference_align = 1) buffer I8 { int8_t v; };\n"
+    "layout(buffer_reference, scalar, buffer_reference_align = 2) buffer I16 { int16_t v; };\n"
+    "layout(buffer_reference, scalar, buffer_reference_align = 4) buffer I32 { int v; };\n"
+    "layout(buffer_reference, scalar, buffer_reference_align = 4) buffer F32 { float v; };\n"
+    "layout(buffer_reference, scalar, buffer_reference_align = 8) buffer I64 { int64_t v; };\n"
+    "layout(buffer_reference, scalar, buffer_reference_align = 8) buffer Ptr { uint64_t v; };\n"
+    "layout(push_constant, scalar) uniform Push { uint64_t args; int64_t begin, end; uint64_t scratch; } push;\n";
+
+static const char to_bf16[] =
+    "int16_t f32_bf16(float x) {   // nearest even; a NaN stays a quiet NaN\n"
+    "    uint u = floatBitsToUint(x);\n"
+    "    return int16_t((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : (u + 0x7fffu + ((u >> 16) & 1u)) >> 16);\n"
+    "}\n";
+
+static const char to_f16[] =
+    "int16_t f32_f16(float x) {   // nearest even, which packHalf2x16 does not promise\n"
+    "    uint u = floatBitsToUint(x), sign = (u >> 16) & 0x8000u, a = u & 0x7fffffffu;\n"
+    "    if (a > 0x7f800000u) return int16_t(sign | 0x7e00u);\n"
+    "    if (a >= 0x477ff000u) return int16_t(sign | 0x7c00u);\n"
+    "    if (a < 0x33000001u) return int16_t(sign);\n"
+    "    uint e = a >> 23, m = (a & 0x7fffffu) | 0x800000u, shift = e < 113u ? 126u - e : 13u;\n"
+    "    uint q = m >> shift, rest = m & ((1u << shift) - 1u), tie = 1u << (shift - 1u);\n"
+    "    q += rest > tie || (rest == tie && (q & 1u) != 0u) ? 1u : 0u;\n"
+    "    return int16_t(sign | (e < 113u ? q : q + ((e - 113u) << 10)));\n"
+    "}\n";
+
+static void print_arrays(const KirFn *fn, HdBuf *out) {
+    for (size_t i = 0; i < fn->tables.len; i++) {
+        hd_buf_printf(out, "const uint t%zu[] = ", i);
+        simt_print_words(&fn->tables.data[i], out);
+        hd_buf_printf(out, ";   // %s\n", fn->tables.data[i].text);
+    }
+    for (const KirOp *op = fn->prelude->first; op; op = op->next) {
+        if (op->kind != KIR_OP_shared) continue;
+        hd_buf_printf(out, "shared %s ", glsl.types[kir_value(fn, op->result)->type.scalar].name);
+        simt_print_name(fn, op->result, out);
+        hd_buf_printf(out, "[%lld];\n", (long long)op->number);
+    }
+}
+
+HdStatus *simt_print_glsl(const KirFn *fn, HdBuf *out_text) {
+    hd_buf_printf(out_text, "%s// %s\nlayout(local_size_x = %u) in;\n%s", prologue, fn->name, HD_MAX(fn->lanes, 1), declarations);
+    if (kir_uses(fn, KIR_OP_f32_bf16)) hd_buf_str(out_text, to_bf16);
+    if (kir_uses(fn, KIR_OP_f32_f16)) hd_buf_str(out_text, to_f16);
+    print_arrays(fn, out_text);
+    hd_buf_str(out_text, "\nvoid main() {\n");
+    for (uint32_t i = 0; i < 2; i++) {
+        hd_buf_str(out_text, "    int64_t ");
+        simt_print_name(fn, fn->entry->first_arg + i, out_text);
+        hd_buf_printf(out_text, " = push.%s;\n", i ? "end" : "begin");
+    }
+    HdStatus *status = simt_print_body(fn, &glsl, out_text);
+    hd_buf_str(out_text, "}\n");
+    return status;
+}

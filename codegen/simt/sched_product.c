@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+// MATMUL and GROUPED. A work unit is ROWS rows of the matrices of a component times a few tokens. First LANES_PER_ROW lanes share a
+// row of the matrix: each decodes every eighth group of 16 columns and multiplies it with all tokens of the unit. Through shared memory
+// the sums come to one lane per row and token, which adds the eight parts and does the epilogue.
+#include "codegen/cpu/mm.h"
+#include "codegen/simt/decode.h"
+#include "codegen/simt/sched.h"
+
+enum { ROWS = 8, LANES_PER_ROW = SIMT_LANES / ROWS, MOST_TOKENS = LANES_PER_ROW };
+
+typedef struct Product {
+    MmJob *job;
+    CgBuild *build;
+    KirFn *fn;
+    uint32_t tokens;             // of a unit
+    KirRef n0;                   // i64: the unit's first row
+    KirRef expert;               // i64; 0: no experts
+    KirRef sums[MM_MAX_FACTORS]; // shared: [tokens][lanes]
+} Product;
+
+static int64_t bytes_of_row(IrDtype dtype, int64_t columns) {
+    const IrDtypeInfo *info = ir_dtype_info(dtype);
+    return columns / info->block * info->block_bytes;
+}
+
+// ---- sums of a lane ----------------------------------------------------------------------------------------------
+
+static KirRef lane_row(const Product *p) { return kir_sdiv(p->fn, kir_lane(p->fn), kir_i64(p->fn, LANES_PER_ROW)); }
+static KirRef lane_part(const Product *p) { return kir_srem(p->fn, kir_lane(p->fn), kir_i64(p->fn, LANES_PER_ROW)); }
+
+// This lane's row of the matrix; beyond the last the last once more.
+static KirRef matrix_row(const Product *p, const MmFactor *f) {
+    KirFn *fn = p->fn;
+    KirRef row = kir_min(fn, kir_add(fn, p->n0, lane_row(p)), kir_sub(fn, p->job->n, kir_i64(fn, 1)));
+    if (p->expert) row = kir_add(fn, kir_mul(fn, p->expert, p->job->n), row);
+    return kir_offset(fn, f->base, kir_mul(fn, row, cg_const(p->build, bytes_of_row(f->dtype, p->job->columns), "bytes of a native row")));
+}
+
+// 16 columns from number 16 * part on times those of each token.
+static void add_part(const Product *p, IrDtype dtype, KirRef row, KirRef part, const KirRef *x, KirRef *acc) {
+    KirFn *fn = p->fn;
+    const IrDtypeInfo *info = ir_dtype_info(dtype);
+    KirRef w[16], block = row, sixteen = part;
+    if (!simt_is_plain(dtype)) {
+        KirRef parts = kir_i64(fn, info->block / 16);
+        block = kir_at(fn, row, kir_sdiv(fn, part, parts), info->block_bytes, 0);
+        sixteen = kir_srem(fn, part, parts);
+    }
+    simt_decode16(fn, dtype, block, sixteen, w);
+    for (uint32_t t = 0; t < p->tokens; t++) {
+        KirRef at = kir_at(fn, x[t], part, 64, 0);
+        for (int i = 0; i < 16; i++) acc[t] = kir_fma(fn, w[i], kir_load(fn, KT_F32, kir_offset_const(fn, at, 4 * i)), acc[t]);
+    }
+}
+
+// What is left of a row of plain numbers behind the last whole 16: one column per lane of the row and round.
+static void add_rest(const Product *p, IrDtype dtype, KirRef row, const KirRef *x, KirRef *acc) {
+    KirFn *fn = p->fn;
+    KirLoop loop;
+    KirRef next[MOST_TOKENS];
+    KirRef first = kir_add(fn, kir_i64(fn, p->job->columns / 16 * 16), lane_part(p));
+    kir_for_begin(fn, first, kir_i64(fn, p->job->columns), kir_i64(fn, LANES_PER_ROW), p->tokens, acc, &loop);
+    KirRef w = simt_load_number(fn, dtype, kir_at(fn, row, loop.iv, ir_dtype_info(dtype)->block_bytes, 0));
+    for (uint32_t t = 0; t < p->tokens; t++)
+        next[t] = kir_fma(fn, w, kir_load(fn, KT_F32, kir_at(fn, x[t], loop.iv, 4, 0)), loop.carried[t]);
+    kir_for_end(fn, &loop, next);
+    for (uint32_t t = 0; t < p->tokens; t++) acc[t] = loop.results[t];
+}
+
+static void multiply(const Product *p, uint32_t index, const KirRef *x) {
+    KirFn *fn = p->fn;
+    const MmFactor *f = &p->job->factors[index];
+    KirRef acc[MOST_TOKENS], next[MOST_TOKENS], row = matrix_row(p, f);
+    KirLoop loop;
+    for (uint32_t t = 0; t < p->tokens; t++) acc[t] = kir_float(fn, KT_F32, 0);
+    KirRef parts = kir_sdiv(fn, p->job->k, kir_i64(fn, 16));
+    kir_for_begin(fn, lane_part(p), parts, kir_i64(fn, LANES_PER_ROW), p->tokens, acc, &loop);
+    for (uint32_t t = 0; t < p->tokens; t++) next[t] = loop.carried[t];
+    add_part(p, f->dtype, row, loop.iv, x, next);
+    kir_for_end(fn, &loop, next);
+    for (uint32_t t = 0; t < p->tokens; t++) acc[t] = loop.results[t];
+    if (p->job->columns % 16) add_rest(p, f->dtype, row, x, acc);
+    for (uint32_t t = 0; t < p->tokens; t++)
+        kir_shared_store(fn, p->sums[index], kir_add(fn, kir_i64(fn, t * SIMT_LANES), kir_lane(fn)), acc[t]);
+}
+
+// ---- one lane per row and token ----------------------------------------------------------------------------------
+
+// Row lane % ROWS, token lane / ROWS of the unit.
+static KirRef whole_sum(const Product *p, uint32_t index, KirRef row, KirRef token) {
+    KirFn *fn = p->fn;
+    KirRef first = kir_add(fn, kir_mul(fn, token, kir_i64(fn, SIMT_LANES)), kir_mul(fn, row, kir_i64(fn, LANES_PER_ROW))), sum = 0;
+    for (int i = 0; i < LANES_PER_ROW; i++) {
+        KirRef part = kir_shared_load(fn, p->sums[index], kir_add(fn, first, kir_i64(fn, i)));
+        sum = sum ? kir_add(fn, sum, part) : part;
+    }
+    return sum;
+}
+
+static void store_results(const Product *p, KirRef column, KirRef row, KirRef token, const MmToken *of_token) {
+    KirFn *fn = p->fn;
+    CgRegion *region = cg_region_new(p->build);
+    for (uint32_t f = 0; f < p->job->factor_count; f++)
+        cg_region_bind_lanes(region, p->job->factors[f].result, whole_sum(p, f, row, token));
+    for (uint32_t i = 0; i < p->job->out_count; i++) {
+        const MmOut *out = &p->job->outs[i];
+        KirRef value = cg_region_eval(region, out->value, of_token->coord, column, 1, 0);
+        KirRef to = kir_offset(fn, out->to, kir_mul(fn, of_token->row, kir_mul(fn, p->job->n, kir_i64(fn, out->element_bytes))));
+        kir_store(fn, kir_at(fn, to, column, out->element_bytes, 0), value);
+    }
+    cg_region_free(region);
+}
+
+// `count`: how many tokens there are from `first` on; at: where a token's row lies.
+static void do_unit(const Product *p, KirRef first, KirRef count, MmTokenAt *at, void *user) {
+    KirFn *fn = p->fn;
+    KirRef x[MOST_TOKENS], last = kir_sub(fn, count, kir_i64(fn, 1));
+    MmToken token;
+    for (uint32_t t = 0; t < p->tokens; t++) {           // beyond the last token: the last once more
+        at(p->job, user, kir_min(fn, kir_add(fn, first, kir_i64(fn, t)), last), &token);
+        x[t] = token.x;
+    }
+    for (uint32_t f = 0; f < p->job->factor_count; f++) multiply(p, f, x);
+    cg_barrier(p->build);
+    KirRef row = kir_srem(fn, kir_lane(fn), kir_i64(fn, ROWS)), mine = kir_sdiv(fn, kir_lane(fn), kir_i64(fn, ROWS));
+    KirRef column = kir_add(fn, p->n0, row), wanted = kir_add(fn, first, mine);
+    KirRef exists = kir_and(fn, kir_cmp(fn, KIR_LT, column, p->job->n), kir_cmp(fn, KIR_LT, wanted, count));
+    exists = kir_and(fn, exists, kir_cmp(fn, KIR_LT, mine, kir_i64(fn, p->tokens)));
+    KirIf branch;
+    kir_if_begin(fn, exists, &branch);
+    at(p->job, user, wanted, &token);
+    store_results(p, column, row, mine, &token);
+    kir_if_end(fn, &branch, NULL);
+}
+
+// ---- launches ----------------------------------------------------------------------------------------------------
+// All components of a group are one launch: a unit is a block of rows among those of all of them, times a tile of tokens.
+
+typedef struct Launch {
+    CgBuild *build;
+    KirFn *fn;
+    uint32_t count, tokens;      // components; tokens of a unit
+    MmJob *jobs;
+    Product products[MM_MAX_OUTS];
+    KirRef first, total;         // i64: first token of the unit; how many tokens there are
+    int64_t ranks;               // GROUPED: rows of a token
+    KirRef row, ids;             // GROUPED: the unit's row t * k + r; address of the experts chosen
+} Launch;
+
+static int64_t row_blocks(const MmJob *job) { return hd_ceil_div(job->rows, ROWS); }
+
+static void prepare(Launch *l, uint32_t index, KirRef sums[MM_MAX_FACTORS]) {
+    MmJob *job = &l->jobs[index];
+    job->build = l->build, job->fn = l->fn;
+    job->x_base = cg_pointer(l->build, ir_op(job->graph, job->op)->operands[0]);
+    job->x_bytes = cg_const(l->build, job->columns * 4, "bytes of an activation row");
+    job->k = cg_const(l->build, job->columns, "K");
+    job->n = cg_const(l->build, job->rows, "N");
+    l->products[index] = (Product){.job = job, .build = l->build, .fn = l->fn, .tokens = l->tokens};
+    for (uint32_t i = 0; i < job->factor_count; i++) {
+        job->factors[i].base = cg_pointer(l->build, job->factors[i].weight);
+        if (!sums[i]) sums[i] = kir_shared(l->fn, KIR_F32, l->tokens * SIMT_LANES);
+        l->products[index].sums[i] = sums[i];
+        cg_expr_add_elements(&l->build->flops, job->graph, cg_type(job->graph, job->factors[i].result), 2 * job->columns);
+    }
+    for (uint32_t i = 0; i < job->out_count; i++) job->outs[i].to = cg_pointer(l->build, job->outs[i].yield);
+}
+
+static int64_t begin(Launch *l, CgGroupBuilder *builder, const char *name) {
+    char full[64];
+    KirRef sums[MM_MAX_FACTORS] = {0};
+    int64_t blocks = 0;
+    snprintf(full, sizeof full, "%s_%s", name, ir_dtype_info(l->jobs[0].factors[0].dtype)->name);
+    l->build = cg_simt_launch_begin(builder, full, SIMT_LANES);
+    l->fn = l->build->fn;
+    cg_account(l->build);
+    for (uint32_t i = 0; i < l->count; i++) prepare(l, i, sums), blocks += row_blocks(&l->jobs[i]);
+    return blocks;
+}
+
+// Goes to the component that block number `block` is of, from component `index` on.
+static void choose(Launch *l, uint32_t index, KirRef block, void (*emit)(Launch *l, Product *p)) {
+    KirFn *fn = l->fn;
+    Product *p = &l->products[index];
+    KirIf here;
+    if (index + 1 < l->count) {
+        KirRef blocks = cg_const(l->build, row_blocks(p->job), "blocks of rows");
+        kir_if_begin(fn, kir_cmp(fn, KIR_LT, block, blocks), &here);
+        p->n0 = kir_mul(fn, block, kir_i64(fn, ROWS));
+        emit(l, p);
+        kir_if_else(fn, &here, 0, NULL);
+        choose(l, index + 1, kir_sub(fn, block, blocks), emit);
+        kir_if_end(fn, &here, NULL);
+    } else {
+        p->n0 = kir_mul(fn, block, kir_i64(fn, ROWS));
+        emit(l, p);
+    }
+}
+
+static void token_at(const MmJob *job, void *user, KirRef index, MmToken *out_token) {
+    (void)user;
+    out_token->x = kir_offset(job->fn, job->x_base, kir_mul(job->fn, index, job->x_bytes));
+    out_token->row = out_token->coord[0] = index;
+}
+
+static void emit_tokens(Launch *l, Product *p) { do_unit(p, l->first, l->total, token_at, NULL); }
+
+// Units of `tokens` rows of this dimension; false: it is more than a symbol.
+static bool token_units(IrDim dim, uint32_t tokens, IrExpr *out_units) {
+    *out_units = (IrExpr){.constant = hd_ceil_div(dim, tokens)};
+    if (!ir_dim_is_sym(dim)) return true;
+    *out_units = (IrExpr){.ceils = 1, .ceil = {{1, tokens, ir_dim_sym(dim)}}};
+    return ir_dim_sym(dim) < IR_SYM_BASE_COUNT;
+}
+
+static void launch_matmul(CgGroupBuilder *builder, MmJob *jobs, uint32_t count) {
+    IrExpr units;
+    IrDim rows = jobs[0].x.dims[0];
+    bool alone = mm_job_most(&jobs[0], rows) == 1 || !token_units(rows, MOST_TOKENS, &units);
+    Launch l = {.jobs = jobs, .count = count, .tokens = alone ? 1 : MOST_TOKENS};
+    if (alone) units = ir_dim_expr(jobs[0].graph, rows);
+    int64_t blocks = begin(&l, builder, "matmul");
+    KirFn *fn = l.fn;
+    cg_expr_scale(&units, blocks);
+    l.build->units = units;
+    l.total = cg_dim(l.build, rows);
+    KirLoop loop;
+    KirRef unit = cg_units_begin(l.build, &loop), all = cg_const(l.build, blocks, "blocks of all");
+    l.first = kir_mul(fn, kir_sdiv(fn, unit, all), kir_i64(fn, l.tokens));
+    choose(&l, 0, kir_srem(fn, unit, all), emit_tokens);
+    cg_units_end(l.build, &loop);
+    cg_launch_end(builder);
+}
+
+static void choice_at(const MmJob *job, void *user, KirRef index, MmToken *out_token) {
+    const Launch *l = user;
+    KirFn *fn = job->fn;
+    (void)index;
+    out_token->row = l->row;
+    out_token->coord[0] = kir_sdiv(fn, l->row, kir_i64(fn, l->ranks));
+    out_token->coord[1] = kir_srem(fn, l->row, kir_i64(fn, l->ranks));
+    KirRef source = job->x.rank == 3 ? l->row : out_token->coord[0];
+    out_token->x = kir_offset(fn, job->x_base, kir_mul(fn, source, job->x_bytes));
+}
+
+static void emit_choice(Launch *l, Product *p) {
+    p->expert = cg_load_i32(l->fn, kir_at(l->fn, l->ids, l->row, 4, 0), 0);
+    do_unit(p, kir_i64(l->fn, 0), kir_i64(l->fn, 1), choice_at, l);
+}
+
+// A unit has one row of tokens and ranks: the expert comes from ids, a dispatch plan is not looked at.
+static void launch_grouped(CgGroupBuilder *builder, MmJob *jobs, uint32_t count) {
+    const IrOp *op = ir_op(jobs[0].graph, jobs[0].op);
+    const IrType ids = *cg_type(jobs[0].graph, op->operands[2]);
+    Launch l = {.jobs = jobs, .count = count, .tokens = 1, .ranks = ids.dims[1]};
+    int64_t blocks = begin(&l, builder, "grouped");
+    l.ids = cg_pointer(l.build, op->operands[2]);
+    cg_units(l.build, &ids.dims[0], 1, ids.dims[1] * blocks);
+    KirLoop loop;
+    KirRef unit = cg_units_begin(l.build, &loop), all = cg_const(l.build, blocks, "blocks of all");
+    l.row = kir_sdiv(l.fn, unit, all);
+    choose(&l, 0, kir_srem(l.fn, unit, all), emit_choice);
+    cg_units_end(l.build, &loop);
+    cg_launch_end(builder);
+}
+
+static HdStatus *launch_all(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group,
+                            void (*launch)(CgGroupBuilder *, MmJob *, uint32_t)) {
+    MmJob jobs[MM_MAX_OUTS];
+    uint32_t count;
+    HD_TRY(mm_jobs(target, graph, group, jobs, &count));
+    for (uint32_t i = 1; i < count; i++)
+        if (jobs[i].x.dims[0] != jobs[0].x.dims[0]) return hd_error(HD_UNSUPPORTED, "@%s: products of different numbers of rows in one group", graph->name);
+    launch(builder, jobs, count);
+    return NULL;
+}
+
+HdStatus *cg_simt_MATMUL(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
+    return launch_all(builder, target, graph, group, launch_matmul);
+}
+
+HdStatus *cg_simt_GROUPED(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
+    return launch_all(builder, target, graph, group, launch_grouped);
+}

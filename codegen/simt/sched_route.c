@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// TOPK: softmax, one topk, and row-wise operations on what it chose. A work unit is a token. And the groups that no SIMT schedule
+// takes yet.
+#include "codegen/simt/sched.h"
+
+#include <limits.h>
+
+typedef struct TopK { CgBuild *build; KirFn *fn; int64_t n, k; KirRef row, keys, values, ids; } TopK;
+
+static KirRef scratch(CgBuild *build, int64_t words) {
+    return kir_offset_const(build->fn, kir_scratch(build->fn), cg_scratch(build, (uint64_t)words * 4));
+}
+
+// Integers that compare like the floats (-0 as 0): bits of x + 0, the lower 31 of them inverted for negative numbers.
+static void make_keys(const TopK *t) {
+    KirFn *fn = t->fn;
+    KirLoop loop;
+    KirRef c = simt_deal_begin(t->build, kir_i64(fn, t->n), &loop), x = kir_load(fn, KT_F32, kir_at(fn, t->row, c, 4, 0));
+    KirRef bits = kir_bitcast(fn, kir_add(fn, x, kir_float(fn, KT_F32, 0)), KT_I32), sign = kir_ashr(fn, bits, kir_int(fn, KT_I32, 31));
+    kir_store(fn, kir_at(fn, t->keys, c, 4, 0), kir_xor(fn, bits, kir_and(fn, sign, kir_int(fn, KT_I32, INT_MAX))));
+    simt_deal_end(t->build, &loop);
+}
+
+// Largest key, or (wanted given) largest of minus the columns where the key is `wanted`.
+static KirRef largest(const TopK *t, KirRef wanted) {
+    KirFn *fn = t->fn;
+    KirRef least = kir_int(fn, KT_I32, INT_MIN);
+    KirLoop loop;
+    kir_for_begin(fn, kir_lane(fn), kir_i64(fn, t->n), kir_i64(fn, t->build->lanes), 1, &least, &loop);
+    KirRef key = kir_load(fn, KT_I32, kir_at(fn, t->keys, loop.iv, 4, 0));
+    if (wanted) {
+        KirRef before = kir_sub(fn, kir_int(fn, KT_I32, 0), kir_trunc(fn, loop.iv, KIR_I32));
+        key = kir_select(fn, kir_cmp(fn, KIR_EQ, key, wanted), before, least);
+    }
+    KirRef next = kir_max(fn, loop.carried[0], key);
+    kir_for_end(fn, &loop, &next);
+    return cg_group_max(t->build, loop.results[0]);
+}
+
+// Each round takes the largest key that is left, the first of equal ones, and marks it as taken.
+static void choose(const TopK *t) {
+    KirFn *fn = t->fn;
+    KirLoop loop;
+    KirIf first_lane;
+    KirRef rank = cg_loop_begin(fn, kir_i64(fn, 0), kir_i64(fn, t->k), &loop);
+    KirRef first = kir_sub(fn, kir_int(fn, KT_I32, 0), largest(t, largest(t, 0)));
+    first = kir_max(fn, kir_min(fn, first, kir_int(fn, KT_I32, t->n - 1)), kir_int(fn, KT_I32, 0));   // nothing but NaNs is left
+    KirRef at = kir_sext(fn, first, KIR_I64);
+    simt_first_lane(t->build, &first_lane);
+    kir_store(fn, kir_at(fn, t->keys, at, 4, 0), kir_int(fn, KT_I32, INT_MIN));
+    kir_store(fn, kir_at(fn, t->values, rank, 4, 0), kir_load(fn, KT_F32, kir_at(fn, t->row, at, 4, 0)));
+    kir_store(fn, kir_at(fn, t->ids, rank, 4, 0), first);
+    kir_if_end(fn, &first_lane, NULL);
+    cg_barrier(t->build);
+    cg_loop_end(fn, &loop);
+}
+
+// The row that is chosen from, in scratch: a unit with one sink whose address is such that this token's row lands there.
+static void make_row(const TopK *t, CgRegion *region, const IrOp *op, const CgUnit *after, KirRef token) {
+    CgUnit before = {.prefix = 1, .sink_count = 1, .dims = {after->dims[0]}};
+    KirRef back = kir_mul(t->fn, token, kir_i64(t->fn, -t->n * 4));
+    before.sinks[0] = (CgSink){.value = op->operands[0], .to = kir_offset(t->fn, t->row, back)};
+    cg_unit_emit(region, &before, &token);
+    cg_region_bind_memory(region, op->operands[0], t->row, (KirRef[3]){0, 0, 0});
+}
+
+static void emit_token(const TopK *t, const IrOp *op, CgUnit *after, KirRef token) {
+    CgRegion *region = cg_region_new(t->build);
+    make_row(t, region, op, after, token);
+    cg_barrier(t->build);
+    make_keys(t);
+    cg_barrier(t->build);
+    choose(t);
+    cg_region_bind_memory(region, op->results[0], t->values, (KirRef[3]){0, 0, 0});
+    cg_region_bind_memory(region, op->results[1], t->ids, (KirRef[3]){0, 0, 0});
+    cg_unit_emit(region, after, &token);
+    cg_region_free(region);
+}
+
+HdStatus *cg_simt_TOPK(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
+    (void)target;
+    IrOpRef ref = cg_find_op(graph, group, IR_OP_topk);
+    if (!ref) return hd_error(HD_INTERNAL, "a topk group holds one topk");
+    const IrOp *op = ir_op(graph, ref);
+    CgUnit after;
+    HD_TRY(cg_unit_plan(graph, group, &after));
+    HD_TRY(cg_region_supported(graph, group, op->operands[0]));
+    if (after.prefix != 1 || after.dims[0] != cg_type(graph, op->operands[0])->dims[0])
+        return hd_error(HD_UNSUPPORTED, "a topk group whose results are not rows of its tokens");
+    CgBuild *build = cg_simt_launch_begin(builder, "topk", SIMT_LANES);
+    cg_units(build, after.dims, 1, 1);
+    cg_account(build);
+    cg_unit_pointers(build, &after);
+    TopK t = {.build = build, .fn = build->fn, .n = ir_type_last(cg_type(graph, op->operands[0])), .k = op->attr[IR_ATTR_K].i};
+    t.row = scratch(build, t.n), t.keys = scratch(build, t.n), t.values = scratch(build, t.k), t.ids = scratch(build, t.k);
+    KirLoop loop;
+    emit_token(&t, op, &after, cg_units_begin(build, &loop));
+    cg_units_end(build, &loop);
+    cg_launch_end(builder);
+    return NULL;
+}
+
+// ---- not yet -----------------------------------------------------------------------------------------------------
+
+static HdStatus *not_yet(const IrTarget *target, const char *what) {
+    return hd_error(HD_UNSUPPORTED, "target %s: %s", target->name, what);
+}
+
+HdStatus *cg_simt_DELTA_PREP(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
+    (void)builder, (void)graph, (void)group;
+    return not_yet(target, "the chunked delta rule has no kernel yet; leave delta-net{form=scan}");
+}
+
+HdStatus *cg_simt_DELTA_CHUNK(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
+    return cg_simt_DELTA_PREP(builder, target, graph, group);
+}
+
+HdStatus *cg_simt_PACK(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
+    (void)builder, (void)graph, (void)group;
+    return not_yet(target, "weights are used as they lie in the file; leave select-layout{layout=native}");
+}
