@@ -129,9 +129,11 @@ typedef struct HeddleModelOptions {
     uint32_t threads;        // for packing; 0: heddle_default_threads()
     HeddleLayout layout;
     const char *pack_path;   // pack file made by heddle_pack_save: mapped instead of packing; NULL: none
-    const char *device;      // "cpu", "null"; NULL: the module's. A demand, never a hint
+    // "cpu", "null", "vulkan", or which Vulkan device: its number or a part of its name; NULL: the module's, the best of them. A
+    // demand, never a hint
+    const char *device;
     HeddleLogSink log;       // NULL: silence
-    void (*progress)(void *user, uint64_t done, uint64_t all);   // bytes packed; NULL: nobody looks
+    void (*progress)(void *user, uint64_t done, uint64_t all);   // bytes uploaded, then bytes packed; NULL: nobody looks
     void *log_user;          // of both
 } HeddleModelOptions;
 
@@ -174,13 +176,13 @@ HEDDLE_API uint32_t heddle_session_threads(const HeddleSession *session);
 
 // Memory, to the byte.
 typedef struct HeddleMemory {
-    uint64_t weights_mapped;   // tensors used as they lie in the file
+    uint64_t weights_mapped;   // tensors used as they lie in the file; a GPU with memory of its own holds a copy of them
     uint64_t weights_packed;   // packed copies (or the mapped pack file)
     uint64_t append_per_slot;  // sum over KV states of context * bytes of a row, rounded up to 64
     uint64_t recurrent_per_slot;   // sum over recurrent states of planes * (bytes of a plane, rounded up to 64)
     uint64_t state;            // slots * (append_per_slot + recurrent_per_slot)
     uint64_t arena;            // intermediate values: the largest step class
-    uint64_t scratch;          // threads * the largest launch, rounded up to 64, plus 64
+    uint64_t scratch;          // threads * the largest launch, rounded up to 64, plus 64; on a GPU work groups * the largest launch
     uint64_t inputs;           // of a step: tokens, segments, rows, rotations
     uint64_t rope;             // rotary table: context * rotated channels * 4; its pages become resident as positions are reached
     uint64_t total;            // of the above, weights_mapped included

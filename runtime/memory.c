@@ -124,6 +124,12 @@ uint32_t rt_step_scratch(const HeddleModule *module)
     return scratch;
 }
 
+uint64_t rt_group_scratch(uint64_t group_bytes)
+{
+    uint64_t groups = group_bytes ? HEDDLE_GPU_SCRATCH_BYTES / group_bytes : 0;
+    return group_bytes * HD_MAX(HD_MIN(groups, HEDDLE_GPU_MAX_GROUPS), 1);
+}
+
 // Bytes of the tensors that step classes read as they lie in the file.
 static uint64_t native_bytes(const HeddleModule *module)
 {
@@ -162,7 +168,9 @@ HdStatus *rt_memory(const HeddleModule *module, const RtShape *shape, HeddleMemo
     HD_TRY(state_bytes(module, shape, &memory));
     for (uint32_t i = 0; i < module->class_count; i++)
         if (rt_class_is_step(&module->classes[i])) memory.arena = HD_MAX(memory.arena, module->classes[i].arena_bytes);
-    memory.scratch = shape->threads * (hd_align_up(rt_step_scratch(module), RT_ALIGN) + RT_ALIGN);
+    uint32_t scratch = rt_step_scratch(module);
+    memory.scratch = rt_module_is_for(module, "vulkan") ? rt_group_scratch(scratch)
+        : shape->threads * (hd_align_up(scratch, RT_ALIGN) + RT_ALIGN);
     rt_input_layout(module, shape, offsets);
     memory.inputs = offsets[HEDDLE_INPUT_COUNT];
     memory.rope = (uint64_t)shape->context * module->rope_n * sizeof(float);

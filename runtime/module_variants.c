@@ -8,18 +8,18 @@
 
 // ---- what the machine lacks ------------------------------------------------------------------------------------
 
-static bool is_cpu(const HeddleModule *module) { return hd_str_starts(hd_str(module->info.target), "cpu:"); }
-
+// Whether there is a GPU that runs a module for one is seen when it is opened: only that can say why not.
 static void list_lacks(const HeddleModule *module, HdBuf *out_text)
 {
-    hd_buf_str(out_text, is_cpu(module) ? "" : "another device");
-    for (uint32_t i = 0; i < module->feature_count && is_cpu(module); i++)
+    bool is_cpu = rt_module_is_for(module, "cpu");
+    hd_buf_str(out_text, is_cpu || rt_module_is_for(module, "vulkan") ? "" : "another device");
+    for (uint32_t i = 0; i < module->feature_count && is_cpu; i++)
         if (!hd_cpu_has(module->features[i])) hd_buf_printf(out_text, "%s%s", out_text->len ? ", " : "", module->features[i]);
 }
 
 HdStatus *rt_other_target(const HeddleModule *module)
 {
-    return hd_error(HD_UNSUPPORTED, "%s: compiled for %s; this program runs cpu modules: heddle compile MODEL.gguf --target "
+    return hd_error(HD_UNSUPPORTED, "%s: compiled for %s; this program runs cpu and vulkan modules: heddle compile MODEL.gguf --target "
                     "cpu:native -o %s", module->path, module->info.target, module->path);
 }
 
@@ -40,7 +40,7 @@ HeddleStatus *heddle_module_check_machine(const HeddleModule *module)
     const char *lacks = module->variants[module->info.variant - 1].lacks;
     if (!lacks[0]) return NULL;
     if (module->variant_count > 1) return none_runs(module);
-    if (!is_cpu(module)) return rt_other_target(module);
+    if (!rt_module_is_for(module, "cpu")) return rt_other_target(module);
     return hd_error(HD_MISMATCH, "%s: compiled for %s, which needs %s: this machine does not have that; compile for it: heddle "
                     "compile MODEL.gguf --target cpu:native -o %s", module->path, module->info.target, lacks, module->path);
 }

@@ -40,6 +40,8 @@ void rt_input_layout(const HeddleModule *module, const RtShape *shape, uint64_t 
 HD_MUST_USE HdStatus *rt_memory(const HeddleModule *module, const RtShape *shape, HeddleMemory *out_memory);
 // Largest scratch of a step class.
 uint32_t rt_step_scratch(const HeddleModule *module);
+// Scratch memory of a GPU for launches whose work groups have `group_bytes` each: for as many groups as can be started, or as fit.
+uint64_t rt_group_scratch(uint64_t group_bytes);
 
 // ---- weights.c -----------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@
 //
 //   null    walks the whole schedule and checks every launch, computes nothing; results are zero
 //   cpu     calls the kernels of the module's shared object from a pool of threads
+//   vulkan  records the launches of a class as a command buffer of a GPU's queue (vulkan.h)
 //
 // A new device is a file that defines one RtDeviceType and a row in the table of device.c.
 #ifndef HEDDLE_DEVICE_H
@@ -81,7 +82,7 @@ HD_MUST_USE HdStatus *rt_fetch(RtDevice *device, const RtBuffer *buffer, uint64_
 // what would be right.
 HD_MUST_USE HdStatus *rt_device_type(const HeddleModule *module, const char *name, const RtDeviceType **out_type,
                                      const char **out_which);
-extern const RtDeviceType rt_device_null, rt_device_cpu;
+extern const RtDeviceType rt_device_null, rt_device_cpu, rt_device_vulkan;
 
 // ---- plan.c: a class of the schedule, bound to addresses ---------------------------------------------------------
 // Argument slots hold addresses for good; only expressions change with T, S, C, R, and only when these do. The units of a stage
