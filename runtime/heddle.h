@@ -110,6 +110,20 @@ HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_module_check_machine(const Heddl
 // difference: "blk.3.ffn_down.weight: module Q4_K, file Q6_K".
 HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_module_check_weights(const HeddleModule *module, const HeddleWeights *weights);
 
+// ---- devices -------------------------------------------------------------------------------------------------
+
+typedef struct HeddleDeviceInfo {
+    const char *type;                              // "cpu", "vulkan": modules compiled for it run there
+    int32_t number;                                // of a Vulkan device, as HeddleModelOptions.device takes it; else -1
+    const char *name, *kind, *driver;              // kind: "processor", "discrete GPU", "integrated GPU", "virtual GPU", "software", "other"
+    uint64_t memory_bytes;                         // free now on the processor; a GPU's largest heap
+    const char *lacks;                             // "": it runs modules; else the features it would need
+} HeddleDeviceInfo;
+// Texts live as long as the call.
+typedef void (*HeddleDeviceVisit)(void *user, const HeddleDeviceInfo *info);
+// Calls `visit` for the processor and for every Vulkan device. Where there is none, once with number -1 and no name: `lacks` says why.
+HEDDLE_API void heddle_devices(HeddleDeviceVisit visit, void *user);
+
 // ---- model ---------------------------------------------------------------------------------------------------
 // Module and weights together: kernels loaded, weights packed. Shared by its sessions.
 

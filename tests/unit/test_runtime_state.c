@@ -2,6 +2,8 @@
 // State over the hand-made model on the CPU: the suite of all devices, damaged slots, memory while packing, the identity of weights.
 #include "tests/unit/suite_state.h"
 
+#include "runtime/runtime.h"
+
 // Loads a file with one byte changed.
 static HdStatus *load_damaged(HeddleSession *session, const HdBuf *bytes, size_t at)
 {
@@ -101,6 +103,45 @@ static void packing_holds_weights_once(void **state)
     unlink("test_runtime_big.pack");
 }
 
+// ---- memory of the device for weights --------------------------------------------------------------------------
+
+static uint64_t bound;                                       // of a block
+static uint64_t bounded(const RtDevice *device) { return (void)device, bound; }
+
+// Homes of the packed rows (512 bytes and 64 KiB) when blocks have at most `most` bytes.
+static void place_within(uint64_t most, HeddleModel *model)
+{
+    bound = most;
+    for (uint32_t i = 0; i < model->module->weight_count; i++) model->homes[i].block = RT_NO_BLOCK;
+    OK(rt_place(model, true));
+}
+
+static void weights_lie_in_bounded_blocks(void **state)
+{
+    (void)state;
+    RtMemoryType memory = rt_host_memory;
+    RtDeviceType type = rt_device_null;
+    RtDevice device = {&type, hand.module};
+    RtHome homes[5];
+    uint64_t addresses[5];
+    HeddleModel model = {.module = hand_open_module(&(HandOptions){.big_bytes = 65536}), .device = &device, .homes = homes,
+                         .addresses = addresses};
+    memory.block_bytes = bounded;
+    type.memory = &memory;
+    place_within(65536 + 512, &model);
+    assert_true(model.blocks.len == 1 && homes[HAND_W_BIG_PACKED].block == 0 && homes[HAND_W_BIG_PACKED].offset == 512);
+    assert_true(homes[HAND_W_EMBED].block == RT_NO_BLOCK);
+    rt_unplace(&model);
+    place_within(65536 + 511, &model);
+    assert_true(model.blocks.len == 2 && homes[HAND_W_BIG_PACKED].block == 1 && homes[HAND_W_BIG_PACKED].offset == 0);
+    assert_true(addresses[HAND_W_BIG_PACKED] == model.blocks.data[1].address && model.blocks.data[1].bytes == 65536);
+    rt_unplace(&model);
+    place_within(100, &model);                               // a row that is larger has a block of its own
+    assert_true(model.blocks.len == 2 && model.blocks.data[0].bytes == 512);
+    rt_unplace(&model);
+    heddle_module_close(model.module);
+}
+
 // ---- identity --------------------------------------------------------------------------------------------------
 
 static void identity_of(const char *path, bool strict, char out_hex[33])
@@ -143,6 +184,7 @@ int main(void)
         SUITE_STATE,
         cmocka_unit_test(damaged_slots_are_refused),
         cmocka_unit_test(packing_holds_weights_once),
+        cmocka_unit_test(weights_lie_in_bounded_blocks),
         cmocka_unit_test(identity_sees_small_changes),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

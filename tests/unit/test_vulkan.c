@@ -218,15 +218,53 @@ static void a_missing_feature_is_named(void **state)
     vulkan_close(&vulkan);
 }
 
+static void hide_drivers(bool hide)
+{
+    static const char *const names[] = {"VK_ICD_FILENAMES", "VK_DRIVER_FILES"};   // of older and of newer loaders
+    for (size_t i = 0; i < HD_COUNT(names); i++) {
+        if (hide) setenv(names[i], "/nowhere.json", 1);
+        else unsetenv(names[i]);
+    }
+}
+
 static void no_driver_is_one_line(void **state)
 {
     (void)state;
-    setenv("VK_ICD_FILENAMES", "/nowhere.json", 1);
-    setenv("VK_DRIVER_FILES", "/nowhere.json", 1);
+    hide_drivers(true);
     HdStatus *status = model_on(NULL);
-    unsetenv("VK_ICD_FILENAMES");
-    unsetenv("VK_DRIVER_FILES");
+    hide_drivers(false);
     expect(status, HD_NOT_FOUND, "m.hdl: no Vulkan device: ");
+}
+
+static HeddleModule *open_variants(const HdBuf *parts, uint32_t count)
+{
+    HdBuf bytes = {0};
+    HeddleModule *module;
+    OK(cg_module_join(parts, count, &bytes));
+    OK(heddle_module_open_memory("m.hdl", bytes.data, bytes.len, &module));
+    hd_buf_free(&bytes);
+    return module;
+}
+
+// Of a file for Vulkan and for the processor a machine without a device takes the second.
+static void files_of_variants_know_the_device(void **state)
+{
+    (void)state;
+    HdBuf parts[2];
+    OK(hand_module(&(HandOptions){.vulkan = true}, NULL, &parts[0]));
+    OK(hand_module(NULL, NULL, &parts[1]));
+    HeddleModule *module = open_variants(parts, 2);
+    assert_string_equal(module->info.target, "vulkan:hand");
+    OK(heddle_module_check_machine(module));
+    heddle_module_close(module);
+    hide_drivers(true);
+    module = open_variants(parts, 2);
+    hide_drivers(false);
+    assert_string_equal(module->info.target, "cpu:x86-64-v2");
+    assert_non_null(strstr(module->variants[0].lacks, "a Vulkan device (no Vulkan device: "));
+    heddle_module_close(module);
+    hd_buf_free(&parts[0]);
+    hd_buf_free(&parts[1]);
 }
 
 // ---- refusals: memory, loss, validation ------------------------------------------------------------------------
@@ -353,6 +391,20 @@ static void kernels_lie_in_the_object(void **state)
     heddle_module_close(module);
 }
 
+static void groups_beyond_the_device_are_refused(void **state)
+{
+    (void)state;
+    VulkanDevice *device = device_of(&hand);
+    RtDevice *opened;
+    HeddleModule large = *hand.module;
+    RtKernel *kernels = calloc(large.kernel_count, sizeof *kernels);
+    memcpy(kernels, large.kernels, large.kernel_count * sizeof *kernels);
+    kernels[HAND_COPY].lanes = device->card.most_lanes + 1;
+    large.kernels = kernels;
+    expect(rt_device_vulkan.open(&large, NULL, &opened), HD_MISMATCH, "m.hdl: kernel hand_copy has work groups of ");
+    free(kernels);
+}
+
 // ---- all of it -------------------------------------------------------------------------------------------------
 
 static int run_all(const char *staging)
@@ -374,6 +426,8 @@ static int run_all(const char *staging)
         cmocka_unit_test(a_lost_device_is_one_line),
         cmocka_unit_test(the_validation_layer_is_heard),
         cmocka_unit_test(kernels_lie_in_the_object),
+        cmocka_unit_test(groups_beyond_the_device_are_refused),
+        cmocka_unit_test(files_of_variants_know_the_device),
     };
     setenv("HEDDLE_VULKAN_STAGING", staging, 1);
     return cmocka_run_group_tests_name(staging[0] == '1' ? "staged memory" : "mapped memory", tests, set_up, tear_down);
