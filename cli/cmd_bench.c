@@ -3,6 +3,7 @@
 // Tokenization and sampling are no part of it. Tokens are pseudo-random, the same in every run.
 #include "cli/bench.h"
 #include "cli/progress.h"
+#include "runtime/cpu_features.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -168,20 +169,6 @@ static HdStatus *run_test(Bench *bench, const HeddleModule *module, HeddleSessio
 
 // ---- the model ---------------------------------------------------------------------------------------------------
 
-static void describe_cpu(Bench *bench)
-{
-    char line[512];
-    FILE *file = fopen("/proc/cpuinfo", "r");
-    snprintf(bench->cpu, sizeof bench->cpu, "CPU");
-    while (file && fgets(line, sizeof line, file)) {
-        char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) || !colon) continue;
-        snprintf(bench->cpu, sizeof bench->cpu, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
-        break;
-    }
-    if (file) fclose(file);
-}
-
 // Architecture, size label and the type that most of the parameters have.
 static void describe_model(Bench *bench, const GgufFile *file)
 {
@@ -238,7 +225,7 @@ HdStatus *cmd_bench(CliOptions *options)
     if (!status) {
         heddle_module_info(model.module, &bench.info);
         bench.packed = bench.info.packed_bytes > 0, bench.kv = bench.info.kv_type;
-        describe_cpu(&bench);
+        hd_cpu_name(bench.cpu, sizeof bench.cpu);
         describe_model(&bench, heddle_weights_gguf(model.weights));
         status = run_tests(options, &model, &tests, &bench);
         if (!status) bench_print(&bench, options->report ? options->report : "md");

@@ -155,18 +155,21 @@ static HeddleModelOptions model_options(const CliOptions *options)
 }
 
 // --layout auto: where packed copies do not fit, the model is compiled once more for the mapped rows.
-static bool falls_back(const CliOptions *options, const HdStatus *status)
+static bool falls_back(const CliOptions *options, uint64_t packed_bytes, const HdStatus *status)
 {
-    return hd_status_code(status) == HD_NO_MEMORY && !options->module && (!options->layout || !strcmp(options->layout, "auto"));
+    if (hd_status_code(status) != HD_NO_MEMORY || options->module) return false;
+    return packed_bytes && (!options->layout || !strcmp(options->layout, "auto"));
 }
 
 static HdStatus *create(const CliOptions *options, const HeddleCompileOptions *compile, CliModel *model)
 {
     HeddleModelOptions how = model_options(options);
+    HeddleModuleInfo info;
     HD_TRY(cli_open_module(options, compile, &model->module));
+    heddle_module_info(model->module, &info);
     HdStatus *status = heddle_model_create(model->module, model->weights, &how, &model->model);
     progress_end();
-    if (!falls_back(options, status)) return status;
+    if (!falls_back(options, info.packed_bytes, status)) return status;
     hd_log(&options->log, HD_LOG_WARNING, "%s; using the rows as they are mapped (--layout native), which is slower",
            hd_status_message(status));
     hd_status_free(status);

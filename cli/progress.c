@@ -38,5 +38,5 @@ void progress_compiling(uint64_t done, uint64_t all) { progress_show("compiling"
 void progress_packing(void *user, uint64_t done, uint64_t all)
 {
     (void)user;
-    progress_show("packing", done < all ? done : all, all);
+    progress_show("loading", done < all ? done : all, all);
 }

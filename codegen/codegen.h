@@ -26,8 +26,12 @@ typedef struct CgLaunch {
     uint32_t scratch;            // bytes per thread
     uint32_t bytes, flops;       // rows of exprs: moved and computed, per launch
 } CgLaunch;
-// name: the symbol in the object; digest: of its .hkr text. GPU: where its code lies in the object, and lanes of a work group
-typedef struct CgKernel { char *name; HdDigest digest; uint64_t offset, bytes; uint32_t lanes; } CgKernel;
+typedef struct CgKernel {
+    char *name;                  // the symbol in the object
+    HdDigest digest;             // of its .hkr text
+    uint64_t offset, bytes;      // a GPU's kernel: its part of the object, multiples of 4
+    uint32_t lanes;              // of a work group; 0: a CPU's kernel
+} CgKernel;
 typedef struct CgWeight { const char *name; IrType type; uint64_t packed_bytes; } CgWeight;   // packed_bytes 0: mapped, native
 typedef struct CgState { const char *name; IrStateKind kind; IrDtype dtype; uint64_t row_bytes; } CgState;      // row: one position (KV), or the whole plane
 typedef struct CgResult { const char *name; int64_t arena_offset; IrType type; uint32_t rows; } CgResult;       // rows: row of exprs

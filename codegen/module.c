@@ -205,6 +205,20 @@ static void put_kernels(Writing *writing)
     put_names(writing, RT_KEY_KERNEL_DIGESTS, &digests);
 }
 
+// Where the kernels of a GPU lie in the object.
+static void put_kernel_places(Writing *writing)
+{
+    Cells cells = {0};
+    for (size_t i = 0; i < writing->program->kernels.len; i++) {
+        const CgKernel *kernel = &writing->program->kernels.data[i];
+        if (!kernel->lanes) continue;
+        hd_vec_push(&cells, (int64_t)kernel->offset);
+        hd_vec_push(&cells, (int64_t)kernel->bytes);
+        hd_vec_push(&cells, kernel->lanes);
+    }
+    if (cells.len) put_cells(writing, RT_TABLE_KERNELS, &cells);
+}
+
 static void put_args(Writing *writing)
 {
     Cells cells = {0};
@@ -369,6 +383,7 @@ static HdStatus *write_all(Writing *writing, HdBuf *out_bytes)
     HD_TRY(put_rope(writing));
     HD_TRY(put_vocab(writing));
     put_kernels(writing);
+    put_kernel_places(writing);
     put_args(writing);
     put_exprs(writing);
     put_weights(writing);

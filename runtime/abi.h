@@ -12,6 +12,20 @@
 // thread's memory, 64-byte aligned, as many bytes as the launch says. Every thread calls it with units of its own.
 typedef void HeddleKernel(const uint64_t *args, int64_t unit_begin, int64_t unit_end, uint8_t *scratch);
 
+// A kernel of a GPU is one SPIR-V module with the entry point `main`, work groups of one dimension and a fixed size ("lanes" in the module's
+// kernel table), no descriptor sets, and these push constants. Work group g of G does the units begin + g, begin + g + G, ... < end: the
+// runtime starts as many groups as there are units, or fewer. All addresses are buffer device addresses, argument slots are as above.
+typedef struct HeddleGpuLaunch {
+    uint64_t args;           // address of this launch's argument slots
+    int64_t begin, end;      // units
+    uint64_t scratch;        // address of scratch memory: group g has the launch's scratch bytes at scratch + g * bytes
+} HeddleGpuLaunch;           // 32 bytes, no padding
+enum {
+    HEDDLE_GPU_MAX_GROUPS = 65535,           // of a launch: what every Vulkan device can do
+    HEDDLE_GPU_MAX_LANES = 1024,
+    HEDDLE_GPU_SCRATCH_BYTES = 32 << 20      // of all groups of a launch, unless a single one has more
+};
+
 // Where an argument slot gets its value when a step starts.
 typedef enum HeddleArgKind {
     HEDDLE_ARG_ARENA,        // index: byte offset in the arena of this step class

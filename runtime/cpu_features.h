@@ -4,8 +4,11 @@
 #define HEDDLE_CPU_FEATURES_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 // Is the extension with LLVM's name ("avx512vnni") there? False for names that are not in ir/targets.def's table of features.
 bool hd_cpu_has(const char *feature);
+// What the processor calls itself; "CPU" where nobody knows.
+void hd_cpu_name(char *out_text, size_t size);
 
 #endif

@@ -110,6 +110,20 @@ HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_module_check_machine(const Heddl
 // difference: "blk.3.ffn_down.weight: module Q4_K, file Q6_K".
 HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_module_check_weights(const HeddleModule *module, const HeddleWeights *weights);
 
+// ---- devices -------------------------------------------------------------------------------------------------
+
+typedef struct HeddleDeviceInfo {
+    const char *type;                              // "cpu", "vulkan": modules compiled for it run there
+    int32_t number;                                // of a Vulkan device, as HeddleModelOptions.device takes it; else -1
+    const char *name, *kind, *driver;              // kind: "processor", "discrete GPU", "integrated GPU", "virtual GPU", "software", "other"
+    uint64_t memory_bytes;                         // free now on the processor; a GPU's largest heap
+    const char *lacks;                             // "": it runs modules; else the features it would need
+} HeddleDeviceInfo;
+// Texts live as long as the call.
+typedef void (*HeddleDeviceVisit)(void *user, const HeddleDeviceInfo *info);
+// Calls `visit` for the processor and for every Vulkan device. Where there is none, once with number -1 and no name: `lacks` says why.
+HEDDLE_API void heddle_devices(HeddleDeviceVisit visit, void *user);
+
 // ---- model ---------------------------------------------------------------------------------------------------
 // Module and weights together: kernels loaded, weights packed. Shared by its sessions.
 
@@ -129,9 +143,11 @@ typedef struct HeddleModelOptions {
     uint32_t threads;        // for packing; 0: heddle_default_threads()
     HeddleLayout layout;
     const char *pack_path;   // pack file made by heddle_pack_save: mapped instead of packing; NULL: none
-    const char *device;      // "cpu", "null"; NULL: the module's. A demand, never a hint
+    // "cpu", "null", "vulkan", or which Vulkan device: its number or a part of its name; NULL: the module's, the best of them. A
+    // demand, never a hint
+    const char *device;
     HeddleLogSink log;       // NULL: silence
-    void (*progress)(void *user, uint64_t done, uint64_t all);   // bytes packed; NULL: nobody looks
+    void (*progress)(void *user, uint64_t done, uint64_t all);   // bytes uploaded, then bytes packed; NULL: nobody looks
     void *log_user;          // of both
 } HeddleModelOptions;
 
@@ -174,13 +190,13 @@ HEDDLE_API uint32_t heddle_session_threads(const HeddleSession *session);
 
 // Memory, to the byte.
 typedef struct HeddleMemory {
-    uint64_t weights_mapped;   // tensors used as they lie in the file
+    uint64_t weights_mapped;   // tensors used as they lie in the file; a GPU with memory of its own holds a copy of them
     uint64_t weights_packed;   // packed copies (or the mapped pack file)
     uint64_t append_per_slot;  // sum over KV states of context * bytes of a row, rounded up to 64
     uint64_t recurrent_per_slot;   // sum over recurrent states of planes * (bytes of a plane, rounded up to 64)
     uint64_t state;            // slots * (append_per_slot + recurrent_per_slot)
     uint64_t arena;            // intermediate values: the largest step class
-    uint64_t scratch;          // threads * the largest launch, rounded up to 64, plus 64
+    uint64_t scratch;          // threads * the largest launch, rounded up to 64, plus 64; on a GPU work groups * the largest launch
     uint64_t inputs;           // of a step: tokens, segments, rows, rotations
     uint64_t rope;             // rotary table: context * rotated channels * 4; its pages become resident as positions are reached
     uint64_t total;            // of the above, weights_mapped included

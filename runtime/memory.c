@@ -22,14 +22,14 @@ HdStatus *rt_alloc(uint64_t bytes, const char *what, RtBuffer *out_buffer)
     if (bytes >= (uint64_t)1 << 62) return rt_no_memory(bytes, what);
     void *data = mmap(NULL, HD_MAX(bytes, 1), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED) return rt_no_memory(bytes, what);
-    *out_buffer = (RtBuffer){(uint64_t)(uintptr_t)data, bytes};
+    *out_buffer = (RtBuffer){(uint64_t)(uintptr_t)data, bytes, data, NULL};
     return NULL;
 }
 
 void rt_free(RtBuffer *buffer)
 {
-    if (buffer->address) munmap(rt_host(buffer), HD_MAX(buffer->bytes, 1));
-    *buffer = (RtBuffer){0, 0};
+    if (buffer->host) munmap(rt_host(buffer), HD_MAX(buffer->bytes, 1));
+    *buffer = (RtBuffer){0};
 }
 
 static uint64_t page_bytes(void) { return (uint64_t)sysconf(_SC_PAGESIZE); }
@@ -124,22 +124,20 @@ uint32_t rt_step_scratch(const HeddleModule *module)
     return scratch;
 }
 
-// Bytes of the tensors that step classes read as they lie in the file; each once.
-static uint64_t mapped_bytes(const HeddleModule *module)
+uint64_t rt_group_scratch(uint64_t group_bytes)
 {
-    uint8_t *used = hd_xcalloc(module->tensor_count, 1);
+    uint64_t groups = group_bytes ? HEDDLE_GPU_SCRATCH_BYTES / group_bytes : 0;
+    return group_bytes * HD_MAX(HD_MIN(groups, HEDDLE_GPU_MAX_GROUPS), 1);
+}
+
+// Bytes of the tensors that step classes read as they lie in the file.
+static uint64_t native_bytes(const HeddleModule *module)
+{
+    uint8_t *used = hd_xcalloc(module->weight_count, 1);
     uint64_t bytes = 0;
-    for (uint32_t c = 0; c < module->class_count; c++)
-        for (uint32_t l = 0; rt_class_is_step(&module->classes[c]) && l < module->classes[c].launch_count; l++) {
-            const RtLaunch *launch = &module->classes[c].launches[l];
-            for (uint32_t a = 0; a < launch->arg_count; a++) {
-                const RtArg *arg = &module->args[launch->first_arg + a];
-                if (arg->kind != HEDDLE_ARG_WEIGHT || module->weights[arg->index].packed_bytes) continue;
-                uint32_t tensor = module->weights[arg->index].tensor;
-                if (!used[tensor]) bytes += module->tensors[tensor].bytes;
-                used[tensor] = 1;
-            }
-        }
+    rt_step_weights(module, used);
+    for (uint32_t i = 0; i < module->weight_count; i++)
+        if (used[i] && !module->weights[i].packed_bytes) bytes += module->tensors[module->weights[i].tensor].bytes;
     free(used);
     return bytes;
 }
@@ -160,7 +158,7 @@ static HdStatus *state_bytes(const HeddleModule *module, const RtShape *shape, H
 
 HdStatus *rt_memory(const HeddleModule *module, const RtShape *shape, HeddleMemory *out_memory)
 {
-    HeddleMemory memory = {.weights_mapped = mapped_bytes(module),
+    HeddleMemory memory = {.weights_mapped = native_bytes(module),
                            .weights_packed = module->info.packed_bytes,
                            .context = shape->context,
                            .slots = shape->slots,
@@ -170,7 +168,9 @@ HdStatus *rt_memory(const HeddleModule *module, const RtShape *shape, HeddleMemo
     HD_TRY(state_bytes(module, shape, &memory));
     for (uint32_t i = 0; i < module->class_count; i++)
         if (rt_class_is_step(&module->classes[i])) memory.arena = HD_MAX(memory.arena, module->classes[i].arena_bytes);
-    memory.scratch = shape->threads * (hd_align_up(rt_step_scratch(module), RT_ALIGN) + RT_ALIGN);
+    uint32_t scratch = rt_step_scratch(module);
+    memory.scratch = rt_module_is_for(module, "vulkan") ? rt_group_scratch(scratch)
+        : shape->threads * (hd_align_up(scratch, RT_ALIGN) + RT_ALIGN);
     rt_input_layout(module, shape, offsets);
     memory.inputs = offsets[HEDDLE_INPUT_COUNT];
     memory.rope = (uint64_t)shape->context * module->rope_n * sizeof(float);

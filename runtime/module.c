@@ -11,6 +11,12 @@
 
 bool rt_class_is_step(const RtClass *class) { return strcmp(class->name, "load") != 0; }
 
+bool rt_module_is_for(const HeddleModule *module, const char *device)
+{
+    const char *colon = strchr(module->info.target, ':');
+    return colon && hd_str_is((HdStr){module->info.target, (size_t)(colon - module->info.target)}, device);
+}
+
 const RtClass *rt_class_find(const HeddleModule *module, const char *name)
 {
     for (uint32_t i = 0; i < module->class_count; i++)

@@ -18,6 +18,9 @@
 //   heddle.kernels, .kernel_digests, .states, .state_kinds, .state_types, .weight_layouts, .classes, .results: strings
 //   heddle.table.*                  i64       tables: rows of the columns below, one after another
 //
+// The object of a CPU module is a shared object. That of a Vulkan module is the SPIR-V of all kernels, and heddle.table.kernels says where
+// each lies; what the digest cannot tell damaged is handed to the driver as it is.
+//
 // A file of variants holds the same model compiled for several targets. It is a GGUF file of the same architecture with the keys
 // heddle.digest, .format, .abi and .fingerprint, and these, and nothing else:
 //
@@ -71,6 +74,7 @@ enum { RT_MODULE_FORMAT = 1, RT_MAX_VARIANTS = 16 };
 enum { RT_ARG_KIND, RT_ARG_INDEX, RT_ARG_COLUMNS };
 enum { RT_EXPR_CONSTANT, RT_EXPR_T, RT_EXPR_S, RT_EXPR_C, RT_EXPR_R, RT_EXPR_CEILS, RT_EXPR_CEIL0,
        RT_EXPR_COLUMNS = RT_EXPR_CEIL0 + 6 };            // twice coef, div, sym
+enum { RT_KERNEL_OFFSET, RT_KERNEL_BYTES, RT_KERNEL_LANES, RT_KERNEL_COLUMNS };   // in the object: multiples of 4; lanes of a work group
 enum { RT_WEIGHT_TENSOR, RT_WEIGHT_PACKED_BYTES, RT_WEIGHT_COLUMNS };
 enum { RT_STATE_ROW_BYTES, RT_STATE_COLUMNS };
 // RT_CLASS_LAUNCHES, RT_CLASS_RESULTS: how many
@@ -78,6 +82,7 @@ enum { RT_CLASS_T, RT_CLASS_S, RT_CLASS_C, RT_CLASS_R, RT_CLASS_ARENA, RT_CLASS_
 enum { RT_LAUNCH_KERNEL, RT_LAUNCH_STAGE, RT_LAUNCH_LAYER, RT_LAUNCH_FIRST_ARG, RT_LAUNCH_ARGS, RT_LAUNCH_UNITS,
        RT_LAUNCH_SCRATCH, RT_LAUNCH_BYTES, RT_LAUNCH_FLOPS, RT_LAUNCH_COLUMNS };
 enum { RT_RESULT_OFFSET, RT_RESULT_ROWS, RT_RESULT_COLUMNS_OF_ROW, RT_RESULT_COLUMNS };
+#define RT_TABLE_KERNELS "heddle.table.kernels"        // of modules for a GPU; a row per entry of heddle.kernels
 #define RT_TABLE_ARGS "heddle.table.args"
 #define RT_TABLE_EXPRS "heddle.table.exprs"
 #define RT_TABLE_WEIGHTS "heddle.table.weights"
@@ -100,7 +105,8 @@ typedef struct RtExpr {
     struct { int64_t coef, div; uint32_t sym; } ceil[2];
 } RtExpr;
 typedef struct RtArg { HeddleArgKind kind; int64_t index; } RtArg;
-typedef struct RtKernel { const char *name, *digest; } RtKernel;
+// offset, bytes: its part of the object; these and lanes are 0 in a CPU module
+typedef struct RtKernel { const char *name, *digest; uint64_t offset, bytes; uint32_t lanes; } RtKernel;
 typedef struct RtTensor { const char *name; const GgmlTypeInfo *type; uint64_t ne[4], bytes; } RtTensor;
 // packed_bytes 0: used as it lies in the file
 typedef struct RtWeight { uint32_t tensor; const char *layout; uint64_t packed_bytes; } RtWeight;
@@ -152,6 +158,8 @@ struct HeddleModule {
 // NULL when there is no class of this name.
 const RtClass *rt_class_find(const HeddleModule *module, const char *name);
 bool rt_class_is_step(const RtClass *class);             // all but "load"
+// Does the module's target begin with "device:"?
+bool rt_module_is_for(const HeddleModule *module, const char *device);
 // The step class with the smallest T whose bounds hold such a step; the largest when none does.
 const RtClass *rt_class_for(const HeddleModule *module, int64_t tokens, int64_t segments, int64_t rows);
 // False on overflow.

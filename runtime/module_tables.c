@@ -98,6 +98,24 @@ static HdStatus *read_model(HeddleModule *module)
 
 // ---- kernels, expressions, weights, states -------------------------------------------------------------------
 
+// Where each kernel of a GPU lies in the object.
+static HdStatus *read_kernel_places(HeddleModule *module, RtKernel *kernels, uint64_t count)
+{
+    Table table;
+    int64_t len = (int64_t)rt_module_bytes(module, RT_TENSOR_OBJECT).len;
+    HD_TRY(read_table(module, RT_TABLE_KERNELS, RT_KERNEL_COLUMNS, &table));
+    if (table.rows != count) return bad(module, table.key, table.rows, "not a row for every kernel");
+    for (uint64_t i = 0; i < count; i++) {
+        const int64_t *row = row_of(&table, i), offset = row[RT_KERNEL_OFFSET], bytes = row[RT_KERNEL_BYTES];
+        if (!within(bytes, 4, len) || !within(offset, 0, len - bytes)) return bad(module, table.key, i, "outside the object");
+        if (offset % 4 || bytes % 4) return bad(module, table.key, i, "not aligned to 4 bytes");
+        if (!within(row[RT_KERNEL_LANES], 1, HEDDLE_GPU_MAX_LANES)) return bad(module, table.key, i, "lanes have to be 1 to 1024");
+        kernels[i].offset = (uint64_t)offset, kernels[i].bytes = (uint64_t)bytes;
+        kernels[i].lanes = (uint32_t)row[RT_KERNEL_LANES];
+    }
+    return NULL;
+}
+
 static HdStatus *read_kernels(HeddleModule *module)
 {
     const char **names, **digests;
@@ -105,7 +123,8 @@ static HdStatus *read_kernels(HeddleModule *module)
     HD_TRY(read_names(module, RT_KEY_KERNELS, UINT64_MAX, &names, &count));
     HD_TRY(read_names(module, RT_KEY_KERNEL_DIGESTS, count, &digests, NULL));
     RtKernel *kernels = HD_NEW_ARRAY(&module->arena, RtKernel, count);
-    for (uint64_t i = 0; i < count; i++) kernels[i] = (RtKernel){names[i], digests[i]};
+    for (uint64_t i = 0; i < count; i++) kernels[i] = (RtKernel){.name = names[i], .digest = digests[i]};
+    if (rt_module_is_for(module, "vulkan")) HD_TRY(read_kernel_places(module, kernels, count));
     module->kernels = kernels, module->kernel_count = (uint32_t)count;
     return NULL;
 }

@@ -5,21 +5,24 @@
 
 #include "runtime/cpu_features.h"
 #include "runtime/module.h"
+#include "runtime/runtime.h"
 
 // ---- what the machine lacks ------------------------------------------------------------------------------------
 
-static bool is_cpu(const HeddleModule *module) { return hd_str_starts(hd_str(module->info.target), "cpu:"); }
-
-static void list_lacks(const HeddleModule *module, HdBuf *out_text)
+// Whether there is a GPU for a module that is alone is seen when the GPU is opened; `choosing` among several takes a look before.
+static void list_lacks(const HeddleModule *module, bool choosing, HdBuf *out_text)
 {
-    hd_buf_str(out_text, is_cpu(module) ? "" : "another device");
-    for (uint32_t i = 0; i < module->feature_count && is_cpu(module); i++)
+    bool is_cpu = rt_module_is_for(module, "cpu");
+    bool is_vulkan = rt_module_is_for(module, "vulkan");
+    hd_buf_str(out_text, is_cpu || is_vulkan ? "" : "another device");
+    if (is_vulkan && choosing) rt_vulkan_lacks(out_text);
+    for (uint32_t i = 0; i < module->feature_count && is_cpu; i++)
         if (!hd_cpu_has(module->features[i])) hd_buf_printf(out_text, "%s%s", out_text->len ? ", " : "", module->features[i]);
 }
 
 HdStatus *rt_other_target(const HeddleModule *module)
 {
-    return hd_error(HD_UNSUPPORTED, "%s: compiled for %s; this program runs cpu modules: heddle compile MODEL.gguf --target "
+    return hd_error(HD_UNSUPPORTED, "%s: compiled for %s; this program runs cpu and vulkan modules: heddle compile MODEL.gguf --target "
                     "cpu:native -o %s", module->path, module->info.target, module->path);
 }
 
@@ -40,7 +43,7 @@ HeddleStatus *heddle_module_check_machine(const HeddleModule *module)
     const char *lacks = module->variants[module->info.variant - 1].lacks;
     if (!lacks[0]) return NULL;
     if (module->variant_count > 1) return none_runs(module);
-    if (!is_cpu(module)) return rt_other_target(module);
+    if (!rt_module_is_for(module, "cpu")) return rt_other_target(module);
     return hd_error(HD_MISMATCH, "%s: compiled for %s, which needs %s: this machine does not have that; compile for it: heddle "
                     "compile MODEL.gguf --target cpu:native -o %s", module->path, module->info.target, lacks, module->path);
 }
@@ -101,7 +104,7 @@ static uint32_t first_that_runs(const Variants *variants)
 {
     for (uint32_t i = 0; i < variants->count; i++) {
         HdBuf lacks = {0};
-        list_lacks(variants->list[i], &lacks);
+        list_lacks(variants->list[i], variants->count > 1, &lacks);
         bool runs = !lacks.len;
         hd_buf_free(&lacks);
         if (runs) return i;
@@ -116,7 +119,7 @@ static HeddleModule *take(const char *path, const Variants *variants, uint32_t i
     RtVariant *rows = HD_NEW_ARRAY(&module->arena, RtVariant, variants->count);
     for (uint32_t i = 0; i < variants->count; i++) {
         HdBuf lacks = {0};
-        list_lacks(variants->list[i], &lacks);
+        list_lacks(variants->list[i], variants->count > 1, &lacks);
         rows[i] = (RtVariant){hd_arena_printf(&module->arena, "%s", variants->list[i]->info.target),
                               hd_arena_strndup(&module->arena, lacks.data, lacks.len)};
         hd_buf_free(&lacks);

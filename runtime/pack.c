@@ -35,11 +35,39 @@ static void layout_digest(const HeddleModule *module, char out_hex[33])
     hd_buf_free(&text);
 }
 
+static bool has_packed(const HeddleModel *model)
+{
+    for (uint32_t i = 0; i < model->module->weight_count; i++)
+        if (model->module->weights[i].packed_bytes) return model->weights && model->addresses[i];
+    return false;
+}
+
+// copies: per row of the weight table, for what has to be read from a device.
+static HdStatus *add_packed(GgufWriter *writer, const HeddleModel *model, RtBuffer *copies)
+{
+    const HeddleModule *module = model->module;
+    HD_VEC(HdStr) names = {0};
+    HdStatus *status = NULL;
+    for (uint32_t i = 0; i < module->weight_count && !status; i++) {
+        const void *data;
+        char name[32];
+        if (!module->weights[i].packed_bytes) continue;
+        status = rt_fetch_packed(model, i, &copies[i], &data);
+        if (status) break;
+        snprintf(name, sizeof name, "packed.%" PRIu32, i);
+        gguf_writer_tensor(writer, name, GGML_I8, 1, &module->weights[i].packed_bytes, data);
+        hd_vec_push(&names, hd_str(module->tensors[module->weights[i].tensor].name));
+    }
+    gguf_writer_strings(writer, PACK_TENSORS, names.data, names.len);
+    hd_vec_free(&names);
+    return status;
+}
+
 HeddleStatus *heddle_pack_save(const HeddleModel *model, const char *path)
 {
     const HeddleModule *module = model->module;
-    char layout[33], identity[33], full[33], name[32];
-    if (!module->info.packed_bytes || !model->weights || !(model->packed.address || model->pack))
+    char layout[33], identity[33], full[33];
+    if (!has_packed(model))
         return hd_error(HD_USAGE, "%s: there are no packed weights to save: module %s uses them as they lie in the file, or the "
                         "device packs none", path, module->path);
     layout_digest(module, layout);
@@ -50,17 +78,11 @@ HeddleStatus *heddle_pack_save(const HeddleModel *model, const char *path)
     gguf_writer_string(writer, PACK_LAYOUT, hd_str(layout));
     gguf_writer_string(writer, PACK_IDENTITY, hd_str(identity));
     gguf_writer_string(writer, PACK_FULL, hd_str(full));
-    HD_VEC(HdStr) names = {0};
-    for (uint32_t i = 0; i < module->weight_count; i++) {
-        if (!module->weights[i].packed_bytes) continue;
-        snprintf(name, sizeof name, "packed.%" PRIu32, i);
-        gguf_writer_tensor(writer, name, GGML_I8, 1, &module->weights[i].packed_bytes,
-                           (const void *)(uintptr_t)model->addresses[i]);
-        hd_vec_push(&names, hd_str(module->tensors[module->weights[i].tensor].name));
-    }
-    gguf_writer_strings(writer, PACK_TENSORS, names.data, names.len);
-    HdStatus *status = gguf_writer_save(writer, path);
-    hd_vec_free(&names);
+    RtBuffer *copies = hd_xcalloc(module->weight_count, sizeof *copies);
+    HdStatus *status = add_packed(writer, model, copies);
+    if (!status) status = gguf_writer_save(writer, path);
+    for (uint32_t i = 0; i < module->weight_count; i++) rt_free(&copies[i]);
+    free(copies);
     gguf_writer_free(writer);
     return status;
 }
@@ -90,6 +112,7 @@ static HdStatus *check_keys(const HeddleModel *model, const GgufFile *pack, cons
     return model->weights ? rt_weights_check(model->weights, identity, full, gguf_path(pack), mend) : NULL;
 }
 
+// Checks the packed copy of a row and leaves it where it is mapped, or takes it to the row's home on the device.
 static HdStatus *place(HeddleModel *model, uint32_t row)
 {
     char name[32];
@@ -99,6 +122,9 @@ static HdStatus *place(HeddleModel *model, uint32_t row)
     if (!tensor || tensor->type->id != GGML_I8 || tensor->bytes != want || (uintptr_t)tensor->data % RT_ALIGN)
         return hd_error(HD_BAD_DATA, "%s: tensor %s has to be %" PRIu64 " bytes of i8, aligned to %d", gguf_path(model->pack),
                         name, want, RT_ALIGN);
+    const RtHome *home = &model->homes[row];
+    if (home->block != RT_NO_BLOCK)
+        return rt_upload(model, &model->blocks.data[home->block], home->offset, tensor->data, tensor->bytes, NULL);
     model->addresses[row] = (uint64_t)(uintptr_t)tensor->data;
     return NULL;
 }
@@ -110,6 +136,7 @@ HdStatus *rt_pack_open(HeddleModel *model, const char *path)
                   model->weights ? heddle_weights_path(model->weights) : "MODEL.gguf", model->module->path);
     HdStatus *status = gguf_open(path, NULL, &model->pack);
     if (!status) status = check_keys(model, model->pack, mend.data);
+    if (!status && !model->device->type->memory->in_place) status = rt_place(model, true);
     for (uint32_t i = 0; i < model->module->weight_count && !status; i++)
         if (model->module->weights[i].packed_bytes) status = place(model, i);
     hd_buf_free(&mend);

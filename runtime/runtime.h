@@ -3,7 +3,8 @@
 // device/device.h.
 //
 //   weights.c ─► model.c (packing) ─► session.c (state) ─► session_eval.c (splits input into steps) ─► device/
-//                pack.c (pack files)   session_state.c (snapshots, forks), session_file.c (saved slots)
+//                place.c (where weights lie), pack.c (pack files)
+//                                      session_state.c (snapshots, forks), session_file.c (saved slots)
 #ifndef HEDDLE_RUNTIME_H
 #define HEDDLE_RUNTIME_H
 
@@ -39,6 +40,8 @@ void rt_input_layout(const HeddleModule *module, const RtShape *shape, uint64_t 
 HD_MUST_USE HdStatus *rt_memory(const HeddleModule *module, const RtShape *shape, HeddleMemory *out_memory);
 // Largest scratch of a step class.
 uint32_t rt_step_scratch(const HeddleModule *module);
+// Scratch memory of a GPU for launches whose work groups have `group_bytes` each: for as many groups as can be started, or as fit.
+uint64_t rt_group_scratch(uint64_t group_bytes);
 
 // ---- weights.c -----------------------------------------------------------------------------------------------
 
@@ -58,18 +61,44 @@ void rt_release_pages(const void *data, uint64_t bytes);
 
 // ---- model.c, pack.c -----------------------------------------------------------------------------------------
 
+// A place in the model's blocks.
+typedef struct RtHome { uint32_t block; uint64_t offset; } RtHome;
+enum { RT_NO_BLOCK = UINT32_MAX };
+
 struct HeddleModel {
     HeddleModule *module;
     HeddleWeights *weights;          // NULL: null device without weights
     RtDevice *device;
     uint64_t *addresses;             // per row of module->weights: device address
-    RtBuffer packed;                 // all packed copies, in the order of the weight table, each aligned to RT_ALIGN
-    GgufFile *pack;                  // the mapped pack file, instead of `packed`
+    HD_VEC(RtBuffer) blocks;         // memory of the device for weights that do not stay where they are mapped
+    RtHome *homes;                   // per row of module->weights: its part of them
+    GgufFile *pack;                  // the mapped pack file, when there is one
     HdLog log;
 };
 
+// ---- place.c: where weights lie --------------------------------------------------------------------------------
+// Packed copies get memory of the device. So do native rows where the device has memory of its own; elsewhere they stay mapped.
+
+// Which rows of the weight table step classes read: 1 per row, [weight_count].
+void rt_step_weights(const HeddleModule *module, uint8_t *out_used);
+// Memory for packed copies (`packed`) or for the native rows that step classes read, in blocks of bounded size: fills in homes
+// and addresses.
+HD_MUST_USE HdStatus *rt_place(HeddleModel *model, bool packed);
+// Copies mapped bytes to a buffer of the device, piece by piece, and gives each piece's pages back. `progress` may be NULL.
+typedef struct RtProgress { void (*report)(void *user, uint64_t done, uint64_t all); void *user; uint64_t done, all; } RtProgress;
+HD_MUST_USE HdStatus *rt_upload(HeddleModel *model, const RtBuffer *buffer, uint64_t offset, const void *data, uint64_t bytes,
+                                RtProgress *progress);
+// The packed copy of a row as the host sees it; `store` as in rt_fetch.
+HD_MUST_USE HdStatus *rt_fetch_packed(const HeddleModel *model, uint32_t row, RtBuffer *store, const void **out_data);
+void rt_unplace(HeddleModel *model);
+
 // Maps `path`, checks that it belongs to the model's module and weights, and fills in the addresses of packed weights.
 HD_MUST_USE HdStatus *rt_pack_open(HeddleModel *model, const char *path);
+
+// ---- device/list.c -------------------------------------------------------------------------------------------
+
+// Appends why no Vulkan device here runs modules; nothing when one does.
+void rt_vulkan_lacks(HdBuf *out_text);
 
 // ---- session.c -----------------------------------------------------------------------------------------------
 
@@ -96,13 +125,17 @@ typedef struct RtKept {
 struct HeddleSession {
     HeddleModel *model;
     const HeddleModule *module;
+    RtDevice *device;                // the model's
+    const RtMemoryType *memory;      // its memory
     RtShape shape;
     RtQueue *queue;                  // the device's threads, arena and plans
     RtBuffer *states;                // per state of the module
     RtStateView *views;              // the same as kernels see them
     RtSlot *slots;
     RtBuffer inputs;
-    void *input[HEDDLE_INPUT_COUNT]; // into `inputs`
+    void *input[HEDDLE_INPUT_COUNT]; // into `inputs`, as the host sees them
+    uint64_t input_address[HEDDLE_INPUT_COUNT];   // and as kernels do
+    RtBuffer fetched;                // a result of a device that has memory of its own
     RtBuffer rope;                   // [context][rope_n]: rows computed when first needed; a row of zeros has not been
     double *rope_frequency;          // [rope_n / 2]
     HD_VEC(RtKept) kept;             // the first is "logits"

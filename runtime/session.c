@@ -19,7 +19,8 @@ static HdStatus *create_states(HeddleSession *session)
         const RtState *state = &module->states[i];
         uint64_t slot = rt_state_slot_bytes(state, &session->shape);
         // rt_memory has checked the product
-        HdStatus *status = rt_alloc(slot * session->shape.slots, state->name, &session->states[i]);
+        HdStatus *status = session->memory->alloc(session->device, slot * session->shape.slots, RT_ZEROED, state->name,
+                                                  &session->states[i]);
         if (status)
             return hd_annotate(status, "state of %" PRIu32 " slots with %" PRIu32 " positions", session->shape.slots,
                                session->shape.context);
@@ -47,8 +48,12 @@ static HdStatus *create_inputs(HeddleSession *session)
     uint64_t offsets[HEDDLE_INPUT_COUNT + 1];
     uint32_t n = session->module->rope_n;
     rt_input_layout(session->module, &session->shape, offsets);
-    HD_TRY(rt_alloc(offsets[HEDDLE_INPUT_COUNT], "the inputs of a step", &session->inputs));
-    for (int i = 0; i < HEDDLE_INPUT_COUNT; i++) session->input[i] = (uint8_t *)rt_host(&session->inputs) + offsets[i];
+    HD_TRY(session->memory->alloc(session->device, offsets[HEDDLE_INPUT_COUNT], RT_SHARED, "the inputs of a step",
+                                  &session->inputs));
+    for (int i = 0; i < HEDDLE_INPUT_COUNT; i++) {
+        session->input[i] = (uint8_t *)rt_host(&session->inputs) + offsets[i];
+        session->input_address[i] = session->inputs.address + offsets[i];
+    }
     session->rope_frequency = hd_xcalloc(n / 2, sizeof(double));
     unsigned int saved = rt_float_mode_enter();
     for (uint32_t i = 0; i < n / 2; i++) session->rope_frequency[i] = pow(session->module->rope_theta, -2.0 * i / n);
@@ -90,10 +95,9 @@ static HdStatus *create(HeddleSession *session)
     HD_TRY(create_states(session));
     HD_TRY(create_slots(session));
     HD_TRY(create_inputs(session));
-    RtBindings bindings = {session->model->addresses, session->views, session->input, session->shape.threads,
+    RtBindings bindings = {session->model->addresses, session->views, session->input_address, session->shape.threads,
                            session->shape.poison};
-    return session->model->device->type->queue_new(session->model->device, &bindings, memory.arena, rt_step_scratch(module),
-                                                   &session->queue);
+    return session->device->type->queue_new(session->device, &bindings, memory.arena, rt_step_scratch(module), &session->queue);
 }
 
 HeddleStatus *heddle_session_create(HeddleModel *model, const HeddleSessionOptions *options, HeddleSession **out_session)
@@ -102,6 +106,7 @@ HeddleStatus *heddle_session_create(HeddleModel *model, const HeddleSessionOptio
     HD_TRY(rt_shape(model->module, options, &shape));
     HeddleSession *session = hd_xcalloc(1, sizeof *session);
     session->model = model, session->module = model->module, session->shape = shape;
+    session->device = model->device, session->memory = model->device->type->memory;
     HdStatus *status = create(session);
     if (status) heddle_session_free(session);
     else *out_session = session;
@@ -111,8 +116,9 @@ HeddleStatus *heddle_session_create(HeddleModel *model, const HeddleSessionOptio
 void heddle_session_free(HeddleSession *session)
 {
     if (!session) return;
-    if (session->queue) session->model->device->type->queue_free(session->queue);
-    for (uint32_t i = 0; session->states && i < session->module->state_count; i++) rt_free(&session->states[i]);
+    if (session->queue) session->device->type->queue_free(session->queue);
+    for (uint32_t i = 0; session->states && i < session->module->state_count; i++)
+        session->memory->free(session->device, &session->states[i]);
     for (uint32_t i = 0; session->slots && i < session->shape.slots; i++) {
         free(session->slots[i].tokens);
         free(session->slots[i].positions);
@@ -122,7 +128,8 @@ void heddle_session_free(HeddleSession *session)
         free(session->kept.data[i].data);
     }
     hd_vec_free(&session->kept);
-    rt_free(&session->inputs);
+    session->memory->free(session->device, &session->inputs);
+    rt_free(&session->fetched);
     rt_free(&session->rope);
     free(session->rope_frequency);
     free(session->states);

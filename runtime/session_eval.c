@@ -240,17 +240,29 @@ static bool all_finite(const float *row, uint64_t count)
     return !bad;
 }
 
-static const float *result_rows(const Eval *eval, const RtClass *class, const RtKept *kept)
+static const RtResult *result_of(const RtClass *class, const RtKept *kept)
 {
-    const uint8_t *arena = eval->session->model->device->type->arena(eval->session->queue);
     for (uint32_t i = 0; i < class->result_count; i++)
-        if (!strcmp(class->results[i].name, kept->name)) return (const float *)(const void *)(arena + class->results[i].offset);
+        if (!strcmp(class->results[i].name, kept->name)) return &class->results[i];
     return NULL;                                         // cannot happen: heddle_keep_result has looked
 }
 
-static void keep_rows(const Eval *eval, const RtClass *class, RtKept *kept)
+// The rows of a result that the step has computed; valid until the next are asked for.
+static HdStatus *result_rows(const Eval *eval, const RtClass *class, const RtKept *kept, const float **out_rows)
 {
-    const float *rows = result_rows(eval, class, kept);
+    HeddleSession *session = eval->session;
+    const RtResult *result = result_of(class, kept);
+    uint64_t rows = kept->rows == RT_ROWS_TOKENS ? eval->step.token_count : eval->step.row_count;
+    const void *data = NULL;
+    if (result && rows)
+        HD_TRY(rt_fetch(session->device, session->device->type->arena(session->queue), result->offset,
+                        rows * kept->columns * sizeof(float), &session->fetched, &data));
+    *out_rows = data;
+    return NULL;
+}
+
+static void keep_rows(const Eval *eval, const float *rows, RtKept *kept)
+{
     for (uint32_t s = 0, row = 0; s < eval->step.segment_count && rows; s++) {
         const Segment *segment = &eval->step.segments[s];
         const Progress *progress = &eval->pieces[segment->progress];
@@ -284,10 +296,15 @@ static void sink_rows(const Eval *eval, const float *logits)
 static HdStatus *deliver(Eval *eval, const RtClass *class)
 {
     HeddleSession *session = eval->session;
-    const float *logits = result_rows(eval, class, &session->kept.data[0]);
-    HD_TRY(check_logits(eval, logits));
-    if (eval->sink) sink_rows(eval, logits);
-    for (size_t i = eval->sink ? 1 : 0; i < session->kept.len; i++) keep_rows(eval, class, &session->kept.data[i]);
+    const float *rows;
+    HD_TRY(result_rows(eval, class, &session->kept.data[0], &rows));
+    HD_TRY(check_logits(eval, rows));
+    if (eval->sink) sink_rows(eval, rows);
+    else keep_rows(eval, rows, &session->kept.data[0]);
+    for (size_t i = 1; i < session->kept.len; i++) {
+        HD_TRY(result_rows(eval, class, &session->kept.data[i], &rows));
+        keep_rows(eval, rows, &session->kept.data[i]);
+    }
     for (uint32_t s = 0; s < eval->step.segment_count; s++) {
         const Segment *segment = &eval->step.segments[s];
         eval->pieces[segment->progress].rows_done += segment->rows;
@@ -312,16 +329,17 @@ static HdStatus *run_step(Eval *eval)
     const RtClass *class = rt_class_for(session->module, step->token_count, step->segment_count, step->row_count);
     RtBinding binding = {{step->token_count, step->segment_count, context_bound(session, step), step->row_count}};
     HeddleStepStatus result = {0, 0};
-    HdStatus *status = session->model->device->type->step(session->queue, class, &binding, &result);
+    HdStatus *status = session->device->type->step(session->queue, class, &binding, &result);
     if (status) {
         break_slots(eval);
         return status;
     }
     session->counters.steps++, session->counters.tokens += step->token_count, session->counters.rows += step->row_count;
     if (result.layer_plus_1) return not_finite(eval, result.token, result.layer_plus_1 - 1, "a value that is not finite");
-    HD_TRY(deliver(eval, class));
-    commit(eval);
-    return NULL;
+    status = deliver(eval, class);
+    if (status) break_slots(eval);                       // the state has moved on, the slot has not
+    else commit(eval);
+    return status;
 }
 
 static HdStatus *evaluate(Eval *eval, const HeddlePiece *pieces)

@@ -21,53 +21,75 @@ enum { FORMAT = 1 };
 static uint64_t state_bytes(const RtState *state, uint32_t tokens) { return state->append_only ? state->row_bytes * tokens
                                                                     : state->row_bytes; }
 
-static uint8_t *state_data(const HeddleSession *session, uint32_t state, uint32_t slot)
+static uint64_t state_offset(const HeddleSession *session, uint32_t state, uint32_t slot)
 {
-    return (uint8_t *)rt_host(&session->states[state]) + rt_plane_offset(session, state, slot, session->slots[slot].plane);
+    return rt_plane_offset(session, state, slot, session->slots[slot].plane);
 }
 
 static void state_name(uint32_t state, char out_name[32]) { snprintf(out_name, 32, "state.%" PRIu32, state); }
 
 // ---- saving ----------------------------------------------------------------------------------------------------
 
-static void content_of_slot(const HeddleSession *session, uint32_t slot, uint32_t count, char out_hex[33])
+// A slot as the host sees it; a row per state.
+typedef struct Content { const RtSlot *row; uint32_t count; const void **data; RtBuffer *copies; } Content;
+
+static HdStatus *fetch_content(const HeddleSession *session, uint32_t slot, Content *content)
+{
+    for (uint32_t i = 0; i < session->module->state_count; i++)
+        HD_TRY(rt_fetch(session->device, &session->states[i], state_offset(session, i, slot),
+                        state_bytes(&session->module->states[i], content->count), &content->copies[i], &content->data[i]));
+    return NULL;
+}
+
+static void content_digest(const HeddleModule *module, const Content *content, char out_hex[33])
 {
     HdHasher *hasher = hd_hasher_new();
-    hd_hasher_add(hasher, session->slots[slot].tokens, count * sizeof(int32_t));
-    for (uint32_t i = 0; i < session->module->state_count; i++)
-        hd_hasher_add(hasher, state_data(session, i, slot), (size_t)state_bytes(&session->module->states[i], count));
+    hd_hasher_add(hasher, content->row->tokens, content->count * sizeof(int32_t));
+    for (uint32_t i = 0; i < module->state_count; i++)
+        hd_hasher_add(hasher, content->data[i], (size_t)state_bytes(&module->states[i], content->count));
     hd_digest_hex(hd_hasher_finish(hasher), out_hex);
 }
 
-static void add_keys(GgufWriter *writer, const HeddleSession *session, uint32_t slot, uint32_t count)
+static void add_keys(GgufWriter *writer, const HeddleSession *session, const Content *content)
 {
-    char identity[33] = "", full[33] = "", content[33];
+    char identity[33] = "", full[33] = "", digest[33];
     if (session->model->weights) rt_weights_identity(session->model->weights, identity, full);
-    content_of_slot(session, slot, count, content);
+    content_digest(session->module, content, digest);
     gguf_writer_u32(writer, SLOT_FORMAT, FORMAT);
     gguf_writer_string(writer, SLOT_MODULE, hd_str(session->module->info.digest));
     gguf_writer_string(writer, SLOT_IDENTITY, hd_str(identity));
     gguf_writer_string(writer, SLOT_FULL, hd_str(full));
-    gguf_writer_u32(writer, SLOT_TOKENS, count);
-    gguf_writer_string(writer, SLOT_CONTENT, hd_str(content));
+    gguf_writer_u32(writer, SLOT_TOKENS, content->count);
+    gguf_writer_string(writer, SLOT_CONTENT, hd_str(digest));
+}
+
+static HdStatus *write_content(const HeddleSession *session, const Content *content, const char *path)
+{
+    GgufWriter *writer = gguf_writer_new(SLOT_ARCHITECTURE);
+    add_keys(writer, session, content);
+    if (content->count) gguf_writer_tensor(writer, "tokens", GGML_I32, 1, &(uint64_t){content->count}, content->row->tokens);
+    for (uint32_t i = 0; i < session->module->state_count && content->count; i++) {
+        char name[32];
+        uint64_t bytes = state_bytes(&session->module->states[i], content->count);
+        state_name(i, name);
+        gguf_writer_tensor(writer, name, GGML_I8, 1, &bytes, content->data[i]);
+    }
+    HdStatus *status = gguf_writer_save(writer, path);
+    gguf_writer_free(writer);
+    return status;
 }
 
 HeddleStatus *heddle_slot_save(HeddleSession *session, uint32_t slot, const char *path)
 {
     RtSlot *row;
+    uint32_t states = session->module->state_count;
     HD_TRY(rt_whole_slot(session, slot, &row));
-    uint32_t count = rt_slot_position(row);
-    GgufWriter *writer = gguf_writer_new(SLOT_ARCHITECTURE);
-    add_keys(writer, session, slot, count);
-    if (count) gguf_writer_tensor(writer, "tokens", GGML_I32, 1, &(uint64_t){count}, row->tokens);
-    for (uint32_t i = 0; i < session->module->state_count && count; i++) {
-        char name[32];
-        uint64_t bytes = state_bytes(&session->module->states[i], count);
-        state_name(i, name);
-        gguf_writer_tensor(writer, name, GGML_I8, 1, &bytes, state_data(session, i, slot));
-    }
-    HdStatus *status = gguf_writer_save(writer, path);
-    gguf_writer_free(writer);
+    Content content = {row, rt_slot_position(row), hd_xcalloc(states, sizeof(void *)), hd_xcalloc(states, sizeof(RtBuffer))};
+    HdStatus *status = fetch_content(session, slot, &content);
+    if (!status) status = write_content(session, &content, path);
+    for (uint32_t i = 0; i < states; i++) rt_free(&content.copies[i]);
+    free(content.copies);
+    free(content.data);
     return status;
 }
 
@@ -162,8 +184,11 @@ static HdStatus *fill_slot(HeddleSession *session, uint32_t slot, const Saved *s
     RtSlot *row = &session->slots[slot];
     if (!saved->count) return NULL;
     memcpy(row->tokens, saved->tokens, saved->count * sizeof(int32_t));
+    row->broken = true;                                  // until all of it is there
     for (uint32_t i = 0; i < session->module->state_count; i++)
-        memcpy(state_data(session, i, slot), saved->states[i], state_bytes(&session->module->states[i], saved->count));
+        HD_TRY(session->memory->write(session->device, &session->states[i], state_offset(session, i, slot), saved->states[i],
+                                      state_bytes(&session->module->states[i], saved->count)));
+    row->broken = false;
     for (uint32_t p = 1; p < session->shape.planes; p++) row->positions[p] = RT_NO_POSITION;
     row->positions[0] = row->filled = saved->count;
     return NULL;

@@ -15,11 +15,6 @@ struct HeddleSnapshot {
     RtBuffer recurrent;              // a plane of every recurrent state, each row_bytes, one after another
 };
 
-static uint8_t *plane_data(const HeddleSession *session, uint32_t state, uint32_t slot, uint32_t plane)
-{
-    return (uint8_t *)rt_host(&session->states[state]) + rt_plane_offset(session, state, slot, plane);
-}
-
 static HdDigest prefix_digest(const RtSlot *slot, uint32_t count) { return hd_digest(slot->tokens, count * sizeof(int32_t)); }
 
 const int32_t *heddle_slot_tokens(const HeddleSession *session, uint32_t slot, uint32_t *out_count)
@@ -36,10 +31,13 @@ HeddleStatus *heddle_slot_reset(HeddleSession *session, uint32_t slot)
 {
     RtSlot *row;
     HD_TRY(rt_slot(session, slot, &row));
+    row->broken = true;                                  // until all of it is done
+    row->filled = 0;
     for (uint32_t i = 0; i < session->module->state_count; i++)
-        rt_zero(&session->states[i], rt_plane_offset(session, i, slot, 0), session->views[i].slot_bytes);
+        HD_TRY(session->memory->zero(session->device, &session->states[i], rt_plane_offset(session, i, slot, 0),
+                                     session->views[i].slot_bytes));
     for (uint32_t p = 0; p < session->shape.planes; p++) row->positions[p] = 0;
-    row->filled = row->plane = 0;
+    row->plane = 0;
     row->broken = false;
     return NULL;
 }
@@ -50,10 +48,13 @@ HeddleStatus *heddle_slot_fork(HeddleSession *session, uint32_t from, uint32_t t
     HD_TRY(rt_whole_slot(session, from, &source));
     HD_TRY(rt_slot(session, to, &target));
     if (from == to) return NULL;
+    target->broken = true;
+    target->filled = 0;
     for (uint32_t i = 0; i < session->module->state_count; i++) {
         const RtState *state = &session->module->states[i];
         uint64_t bytes = state->append_only ? state->row_bytes * source->filled : session->views[i].slot_bytes;
-        memcpy(plane_data(session, i, to, 0), plane_data(session, i, from, 0), bytes);
+        HD_TRY(session->memory->copy(session->device, &session->states[i], rt_plane_offset(session, i, to, 0),
+                                     &session->states[i], rt_plane_offset(session, i, from, 0), bytes));
     }
     memcpy(target->tokens, source->tokens, source->filled * sizeof(int32_t));
     memcpy(target->positions, source->positions, session->shape.planes * sizeof(uint32_t));
@@ -73,15 +74,19 @@ static uint64_t recurrent_bytes(const HeddleModule *module)
 }
 
 // Between the slot's planes and the snapshot's bytes.
-static void copy_recurrent(const HeddleSession *session, uint32_t slot, uint32_t plane, uint8_t *bytes, bool to_slot)
+static HdStatus *copy_recurrent(const HeddleSession *session, uint32_t slot, uint32_t plane, uint8_t *bytes, bool to_slot)
 {
+    const RtMemoryType *memory = session->memory;
     for (uint32_t i = 0; i < session->module->state_count; i++) {
         const RtState *state = &session->module->states[i];
+        const RtBuffer *buffer = &session->states[i];
+        uint64_t offset = rt_plane_offset(session, i, slot, plane);
         if (state->append_only) continue;
-        uint8_t *data = plane_data(session, i, slot, plane);
-        memcpy(to_slot ? data : bytes, to_slot ? bytes : data, state->row_bytes);
+        if (to_slot) HD_TRY(memory->write(session->device, buffer, offset, bytes, state->row_bytes));
+        else HD_TRY(memory->read(session->device, buffer, offset, state->row_bytes, bytes));
         bytes += state->row_bytes;
     }
+    return NULL;
 }
 
 HeddleStatus *heddle_snapshot_take(const HeddleSession *session, uint32_t slot, HeddleSnapshot **out_snapshot)
@@ -95,9 +100,10 @@ HeddleStatus *heddle_snapshot_take(const HeddleSession *session, uint32_t slot, 
     snapshot->position = rt_slot_position(row);
     snapshot->prefix = prefix_digest(row, snapshot->position);
     snapshot->recurrent = recurrent;
-    copy_recurrent(session, slot, row->plane, rt_host(&recurrent), false);
-    *out_snapshot = snapshot;
-    return NULL;
+    HdStatus *status = copy_recurrent(session, slot, row->plane, rt_host(&recurrent), false);
+    if (status) heddle_snapshot_free(snapshot);
+    else *out_snapshot = snapshot;
+    return status;
 }
 
 HeddleStatus *heddle_snapshot_restore(HeddleSession *session, uint32_t slot, const HeddleSnapshot *snapshot)
@@ -111,7 +117,8 @@ HeddleStatus *heddle_snapshot_restore(HeddleSession *session, uint32_t slot, con
     if (have.lo != snapshot->prefix.lo || have.hi != snapshot->prefix.hi)
         return hd_error(HD_MISMATCH, "slot %" PRIu32 ": its cache no longer begins with the %" PRIu32 " tokens after which the "
                         "snapshot was taken", slot, snapshot->position);
-    copy_recurrent(session, slot, row->plane, rt_host(&snapshot->recurrent), true);
+    row->broken = true;
+    HD_TRY(copy_recurrent(session, slot, row->plane, rt_host(&snapshot->recurrent), true));
     row->positions[row->plane] = snapshot->position;
     row->broken = false;
     return NULL;

@@ -5,6 +5,7 @@
 #include "runtime/cpu_features.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #if defined(__x86_64__)
@@ -61,3 +62,16 @@ bool hd_cpu_has(const char *feature) {
 bool hd_cpu_has(const char *feature) { return (void)feature, false; }
 
 #endif
+
+void hd_cpu_name(char *out_text, size_t size) {
+    char line[512];
+    FILE *file = fopen("/proc/cpuinfo", "re");
+    snprintf(out_text, size, "CPU");
+    while (file && fgets(line, sizeof line, file)) {
+        const char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) || !colon) continue;
+        snprintf(out_text, size, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
+        break;
+    }
+    if (file) fclose(file);
+}

@@ -100,8 +100,9 @@ static HdStatus *load(CpuDevice *cpu, const HeddleModule *module)
     return NULL;
 }
 
-static HdStatus *cpu_open(const HeddleModule *module, RtDevice **out_device)
+static HdStatus *cpu_open(const HeddleModule *module, const char *which, RtDevice **out_device)
 {
+    (void)which;                                         // there is one
     CpuDevice *cpu = hd_xcalloc(1, sizeof *cpu);
     cpu->base = (RtDevice){&rt_device_cpu, module};
     cpu->fd = -1;
@@ -224,7 +225,7 @@ static HdStatus *cpu_launch(RtQueue *base, const RtClass *class, uint32_t launch
     return NULL;
 }
 
-static const uint8_t *cpu_arena(const RtQueue *queue) { return rt_host(&((const CpuQueue *)queue)->arena); }
+static const RtBuffer *cpu_arena(const RtQueue *queue) { return &((const CpuQueue *)queue)->arena; }
 
-const RtDeviceType rt_device_cpu = {"cpu", true, cpu_open, cpu_close, cpu_queue_new, cpu_queue_free, cpu_step, cpu_launch,
-                                    cpu_arena};
+const RtDeviceType rt_device_cpu = {"cpu", true, &rt_host_memory, cpu_open, cpu_close, cpu_queue_new, cpu_queue_free,
+                                    cpu_step, cpu_launch, cpu_arena};

@@ -1,21 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
-// Choosing a device by name.
+// Choosing a device: the one the module was compiled for, or the null device; where the machine has several of a kind, which.
 #include "runtime/device/device.h"
 
 #include <string.h>
 
-static const RtDeviceType *const types[] = {&rt_device_cpu, &rt_device_null};
+static const RtDeviceType *const types[] = {&rt_device_cpu, &rt_device_vulkan, &rt_device_null};
 
-HdStatus *rt_device_type(const HeddleModule *module, const char *name, const RtDeviceType **out_type)
+static const RtDeviceType *type_named(const char *name)
 {
-    const char *colon = strchr(module->info.target, ':');
-    size_t kind = colon ? (size_t)(colon - module->info.target) : strlen(module->info.target);
-    HdStr wanted = name ? hd_str(name) : (HdStr){module->info.target, kind};
     for (size_t i = 0; i < HD_COUNT(types); i++)
-        if (hd_str_is(wanted, types[i]->name)) {
-            *out_type = types[i];
-            return NULL;
-        }
-    if (name) return hd_error(HD_USAGE, "device '%s': this program has cpu and null", name);
-    return rt_other_target(module);
+        if (!strcmp(name, types[i]->name)) return types[i];
+    return NULL;
+}
+
+static const RtDeviceType *type_of(const HeddleModule *module)
+{
+    for (size_t i = 0; i < HD_COUNT(types); i++)
+        if (rt_module_is_for(module, types[i]->name)) return types[i];
+    return NULL;
+}
+
+HdStatus *rt_device_type(const HeddleModule *module, const char *name, const RtDeviceType **out_type, const char **out_which)
+{
+    const RtDeviceType *made_for = type_of(module), *named = name ? type_named(name) : NULL;
+    *out_which = NULL;
+    *out_type = named ? named : made_for;
+    if (named == &rt_device_null) return NULL;
+    if (!made_for) return rt_other_target(module);
+    if (named && named != made_for)
+        return hd_error(HD_MISMATCH, "%s: compiled for %s, device '%s' is asked for: heddle compile MODEL.gguf --target %s -o %s",
+                        module->path, module->info.target, name, named == &rt_device_cpu ? "cpu:native" : named->name, module->path);
+    if (!name || named) return NULL;
+    if (made_for != &rt_device_vulkan)
+        return hd_error(HD_USAGE, "device '%s': %s is compiled for %s; the devices for that are cpu and null", name, module->path,
+                        module->info.target);
+    *out_which = name;
+    return NULL;
 }

@@ -4,6 +4,7 @@
 //
 //   null    walks the whole schedule and checks every launch, computes nothing; results are zero
 //   cpu     calls the kernels of the module's shared object from a pool of threads
+//   vulkan  records the launches of a class as a command buffer of a GPU's queue (vulkan.h)
 //
 // A new device is a file that defines one RtDeviceType and a row in the table of device.c.
 #ifndef HEDDLE_DEVICE_H
@@ -11,9 +12,10 @@
 
 #include "runtime/module.h"
 
-// Memory of a device. Host memory: address is the pointer.
-typedef struct RtBuffer { uint64_t address, bytes; } RtBuffer;
-static inline void *rt_host(const RtBuffer *buffer) { return (void *)(uintptr_t)buffer->address; }
+// Memory of a device. address: what kernels see, in host memory the pointer. host: where this process sees the same bytes, NULL when it
+// does not. handle: what the device knows it by, NULL in host memory.
+typedef struct RtBuffer { uint64_t address, bytes; void *host, *handle; } RtBuffer;
+static inline void *rt_host(const RtBuffer *buffer) { return buffer->host; }
 
 // A state as kernels see it.
 typedef struct RtStateView { uint64_t address, slot_bytes, plane_bytes; } RtStateView;
@@ -22,7 +24,7 @@ typedef struct RtStateView { uint64_t address, slot_bytes, plane_bytes; } RtStat
 typedef struct RtBindings {
     const uint64_t *weights;                     // per row of the weight table
     const RtStateView *states;                   // per row of the state table; NULL: the queue only runs @load
-    void *const *inputs;                         // [HEDDLE_INPUT_COUNT]; NULL likewise
+    const uint64_t *inputs;                      // [HEDDLE_INPUT_COUNT]; NULL likewise
     uint32_t threads;
     bool poison;                                 // fill arena and scratch with 0xFF before each step (devices that run kernels)
 } RtBindings;
@@ -30,28 +32,57 @@ typedef struct RtBindings {
 typedef struct RtDevice RtDevice;
 typedef struct RtQueue RtQueue;
 
+// What a buffer is for. PLAIN: kernels only, content undefined; ZEROED: the same, zeroes at first; SHARED: `host` is there, so that the
+// host can write what kernels read in a step, and zeroes at first.
+typedef enum RtUse { RT_PLAIN, RT_ZEROED, RT_SHARED } RtUse;
+
+// The memory of a device. Offsets and sizes lie inside the buffer, those of `zero` are multiples of 4. Every function returns when the
+// bytes are there; none runs while a step on the same buffer does.
+typedef struct RtMemoryType {
+    bool in_place;                               // kernels read this process's memory: mapped weights need no copy
+    HdStatus *(*alloc)(RtDevice *device, uint64_t bytes, RtUse use, const char *what, RtBuffer *out_buffer);
+    void (*free)(RtDevice *device, RtBuffer *buffer);   // a buffer of zeroes is fine
+    HdStatus *(*zero)(RtDevice *device, const RtBuffer *buffer, uint64_t offset, uint64_t bytes);
+    HdStatus *(*write)(RtDevice *device, const RtBuffer *buffer, uint64_t offset, const void *data, uint64_t bytes);
+    HdStatus *(*read)(RtDevice *device, const RtBuffer *buffer, uint64_t offset, uint64_t bytes, void *out_data);
+    HdStatus *(*copy)(RtDevice *device, const RtBuffer *to, uint64_t to_offset, const RtBuffer *from, uint64_t from_offset,
+                      uint64_t bytes);
+    // Where the host can read these bytes at the speed of its own memory; NULL: use `read`.
+    const void *(*view)(const RtDevice *device, const RtBuffer *buffer, uint64_t offset);
+    uint64_t (*block_bytes)(const RtDevice *device);   // largest buffer that weights should be put in together
+} RtMemoryType;
+
 typedef struct RtDeviceType {
     const char *name;
     bool runs_kernels;                           // false: needs neither weights nor this machine's features
-    HdStatus *(*open)(const HeddleModule *module, RtDevice **out_device);
+    const RtMemoryType *memory;
+    // `which`: the one to take where the machine has several, by number or a part of its name; NULL: any.
+    HdStatus *(*open)(const HeddleModule *module, const char *which, RtDevice **out_device);
     void (*close)(RtDevice *device);
     HdStatus *(*queue_new)(RtDevice *device, const RtBindings *bindings, uint64_t arena_bytes, uint32_t scratch_bytes,
                            RtQueue **out_queue);
     void (*queue_free)(RtQueue *queue);
     // Runs every stage of a class for T, S, C, R; returns when all is done. The status word is reset before.
     HdStatus *(*step)(RtQueue *queue, const RtClass *class, const RtBinding *binding, HeddleStepStatus *out_status);
-    // Runs units begin <= u < end of one launch (packing a tensor in pieces).
+    // Runs units begin <= u < end of one launch (packing a tensor in pieces). The weights' addresses are looked at anew.
     HdStatus *(*launch)(RtQueue *queue, const RtClass *class, uint32_t launch, int64_t begin, int64_t end);
-    // Host view of the arena after a step.
-    const uint8_t *(*arena)(const RtQueue *queue);
+    const RtBuffer *(*arena)(const RtQueue *queue);   // holds the results after a step
 } RtDeviceType;
 
 struct RtDevice { const RtDeviceType *type; const HeddleModule *module; };
 struct RtQueue { RtDevice *device; };
 
-// device.c. The device called `name`; NULL: the one the module's target asks for. Errors list the names.
-HD_MUST_USE HdStatus *rt_device_type(const HeddleModule *module, const char *name, const RtDeviceType **out_type);
-extern const RtDeviceType rt_device_null, rt_device_cpu;
+// host_memory.c: of devices whose kernels see this process's memory.
+extern const RtMemoryType rt_host_memory;
+// Bytes of a buffer as the host sees them: in place, or read into `store`, which grows (rt_alloc) and belongs to the caller.
+HD_MUST_USE HdStatus *rt_fetch(RtDevice *device, const RtBuffer *buffer, uint64_t offset, uint64_t bytes, RtBuffer *store,
+                               const void **out_data);
+
+// device.c. The device that `name` asks for, NULL: the one the module's target does, and which of several (NULL: any). Errors list
+// what would be right.
+HD_MUST_USE HdStatus *rt_device_type(const HeddleModule *module, const char *name, const RtDeviceType **out_type,
+                                     const char **out_which);
+extern const RtDeviceType rt_device_null, rt_device_cpu, rt_device_vulkan;
 
 // ---- plan.c: a class of the schedule, bound to addresses ---------------------------------------------------------
 // Argument slots hold addresses for good; only expressions change with T, S, C, R, and only when these do. The units of a stage
@@ -64,6 +95,7 @@ typedef struct RtPhase { uint32_t first, count; } RtPhase;   // launches
 typedef struct RtPlan {
     const HeddleModule *module;
     const RtClass *class;
+    const RtBindings *bindings;
     uint32_t threads, most_chunks;
     uint64_t *slots;                             // argument slots of all launches, one after another
     uint32_t *first_slot;                        // per launch
@@ -79,6 +111,8 @@ typedef struct RtPlan {
 HD_MUST_USE HdStatus *rt_plan_new(const HeddleModule *module, const RtClass *class, const RtBindings *bindings, uint64_t arena,
                                   uint64_t status, RtPlan **out_plan);
 void rt_plan_free(RtPlan *plan);                 // NULL is fine
+// Fills in the addresses of a launch's weights as they are now.
+void rt_plan_refresh(RtPlan *plan, uint32_t launch);
 // Evaluates expressions and cuts units. BAD_DATA names the launch whose units are negative or overflow.
 HD_MUST_USE HdStatus *rt_plan_bind(RtPlan *plan, const RtBinding *binding);
 static inline const int64_t *rt_plan_cuts(const RtPlan *plan, uint32_t launch)

@@ -16,8 +16,9 @@ typedef struct NullQueue {
     RtPlan **plans;                  // per class; made when first used
 } NullQueue;
 
-static HdStatus *null_open(const HeddleModule *module, RtDevice **out_device)
+static HdStatus *null_open(const HeddleModule *module, const char *which, RtDevice **out_device)
 {
+    (void)which;                                         // there is one
     RtDevice *device = hd_xcalloc(1, sizeof *device);
     *device = (RtDevice){&rt_device_null, module};
     *out_device = device;
@@ -130,7 +131,7 @@ static HdStatus *null_launch(RtQueue *queue, const RtClass *class, uint32_t laun
     return check_launch((NullQueue *)queue, plan, launch);
 }
 
-static const uint8_t *null_arena(const RtQueue *queue) { return rt_host(&((const NullQueue *)queue)->arena); }
+static const RtBuffer *null_arena(const RtQueue *queue) { return &((const NullQueue *)queue)->arena; }
 
-const RtDeviceType rt_device_null = {"null", false, null_open, null_close, null_queue_new, null_queue_free, null_step,
-                                     null_launch, null_arena};
+const RtDeviceType rt_device_null = {"null", false, &rt_host_memory, null_open, null_close, null_queue_new, null_queue_free,
+                                     null_step, null_launch, null_arena};

@@ -23,7 +23,7 @@ static uint64_t resolve(const RtBindings *bindings, const RtArg *arg, uint64_t a
     case HEDDLE_ARG_STATE: return bindings->states[arg->index].address;
     case HEDDLE_ARG_STATE_SLOT: return bindings->states[arg->index].slot_bytes;
     case HEDDLE_ARG_STATE_PLANE: return bindings->states[arg->index].plane_bytes;
-    case HEDDLE_ARG_INPUT: return (uint64_t)(uintptr_t)bindings->inputs[arg->index];
+    case HEDDLE_ARG_INPUT: return bindings->inputs[arg->index];
     case HEDDLE_ARG_CONST: return (uint64_t)arg->index;
     case HEDDLE_ARG_STATUS: return status;
     case HEDDLE_ARG_EXPR: case HEDDLE_ARG_KIND_COUNT: break;
@@ -59,7 +59,7 @@ HdStatus *rt_plan_new(const HeddleModule *module, const RtClass *class, const Rt
 {
     RtPlan *plan = hd_xcalloc(1, sizeof *plan);
     uint32_t launches = class->launch_count;
-    plan->module = module, plan->class = class, plan->threads = bindings->threads;
+    plan->module = module, plan->class = class, plan->bindings = bindings, plan->threads = bindings->threads;
     plan->slots = hd_xcalloc(class->arg_slots, sizeof *plan->slots);
     plan->first_slot = hd_xcalloc(launches, sizeof *plan->first_slot);
     plan->units = hd_xcalloc(launches, sizeof *plan->units);
@@ -71,6 +71,15 @@ HdStatus *rt_plan_new(const HeddleModule *module, const RtClass *class, const Rt
     if (result) rt_plan_free(plan);
     else *out_plan = plan;
     return result;
+}
+
+void rt_plan_refresh(RtPlan *plan, uint32_t launch)
+{
+    const RtLaunch *row = &plan->class->launches[launch];
+    for (uint32_t a = 0; a < row->arg_count; a++) {
+        const RtArg *arg = &plan->module->args[row->first_arg + a];
+        if (arg->kind == HEDDLE_ARG_WEIGHT) plan->slots[plan->first_slot[launch] + a] = plan->bindings->weights[arg->index];
+    }
 }
 
 void rt_plan_free(RtPlan *plan)

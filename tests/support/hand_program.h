@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program made by hand over tests/data/hand_kernels.c: a tiny model with everything a module can hold (a cache, a recurrent
+// A program made by hand over tests/data/hand_kernels.c (or hand_kernels.comp, for a GPU): a tiny model with everything a module can hold (a cache, a recurrent
 // state with planes, a packed weight, a rotary table, three step classes, a result per token, stages that need barriers), and
 // its answers computed by plain C in another order of work.
 #ifndef HEDDLE_TESTS_HAND_PROGRAM_H
@@ -21,7 +21,8 @@ enum { HAND_VOCAB = 16, HAND_DIM = 8, HAND_ROPE = 4, HAND_WIDE = 64, HAND_LINKS 
 typedef struct HandOptions {
     uint64_t big_bytes;          // adds a packed weight "big" of as many bytes (a multiple of 64 KiB); 0: none
     bool cheap;                  // states no cost worth a second thread; else every launch claims to move 16 MiB
-    const IrTarget *target;      // NULL: cpu:x86-64-v2
+    const IrTarget *target;      // NULL: cpu:x86-64-v2, or vulkan:hand
+    bool vulkan;                 // the kernels are SPIR-V
 } HandOptions;
 
 // ---- the program -----------------------------------------------------------------------------------------------
@@ -117,13 +118,35 @@ static inline void hand_weight(CgProgram *program, const char *name, int64_t row
     hd_vec_push(&program->weights, weight);
 }
 
+// Appends a kernel's SPIR-V to the object.
+static inline void hand_spirv(CgProgram *program, CgKernel *kernel, uint32_t lanes)
+{
+    char path[4096];
+    HdBuf code = {0};
+    snprintf(path, sizeof path, "%s/%s.spv", HAND_SPIRV, kernel->name);
+    hd_status_free(hd_read_file(path, &code));
+    kernel->offset = program->object.len, kernel->bytes = code.len, kernel->lanes = lanes;
+    hd_buf_bytes(&program->object, code.data, code.len);
+    hd_buf_free(&code);
+}
+
+static inline void hand_kernels(CgProgram *program, const HandOptions *options)
+{
+    static const struct { const char *name; uint32_t lanes; } kernels[HAND_KERNELS_COUNT] = {   // lanes: as hand_kernels.comp has them
+        {"hand_pack", 16}, {"hand_copy", 64}, {"hand_embed", 8}, {"hand_append", 8}, {"hand_recur", 8}, {"hand_mix", 8},
+        {"hand_head", 1}, {"hand_seed", 1}, {"hand_chain", 1}};
+    for (int i = 0; i < HAND_KERNELS_COUNT; i++) {
+        CgKernel kernel = {.name = hd_xstrdup(kernels[i].name), .digest = hd_digest(kernels[i].name, strlen(kernels[i].name))};
+        if (options->vulkan) hand_spirv(program, &kernel, kernels[i].lanes);
+        hd_vec_push(&program->kernels, kernel);
+    }
+    if (!options->vulkan) hd_status_free(hd_read_file(HAND_KERNELS, &program->object));
+}
+
 static inline CgProgram *hand_program(const HandOptions *options)
 {
-    static const char *const kernels[HAND_KERNELS_COUNT] = {"hand_pack", "hand_copy", "hand_embed", "hand_append", "hand_recur",
-                                                            "hand_mix", "hand_head", "hand_seed", "hand_chain"};
     CgProgram *program = hd_xcalloc(1, sizeof *program);
-    for (int i = 0; i < HAND_KERNELS_COUNT; i++)
-        hd_vec_push(&program->kernels, ((CgKernel){hd_xstrdup(kernels[i]), hd_digest(kernels[i], strlen(kernels[i]))}));
+    hand_kernels(program, options);
     hand_weight(program, "embed", HAND_VOCAB, HAND_DIM, IR_LAYOUT_NATIVE, 0);
     hand_weight(program, "out", HAND_VOCAB, HAND_DIM, IR_LAYOUT_NATIVE, 0);
     hand_weight(program, "out", HAND_VOCAB, HAND_DIM, IR_LAYOUT_R16, HAND_VOCAB * HAND_DIM * 4);
@@ -137,7 +160,6 @@ static inline CgProgram *hand_program(const HandOptions *options)
     hand_class(program, options, "decode", 1, 1, 1);
     hand_class(program, options, "small", 4, 2, 4);
     hand_class(program, options, "prefill", HAND_T, HAND_S, HAND_R);
-    hd_status_free(hd_read_file(HAND_KERNELS, &program->object));
     return program;
 }
 
@@ -158,7 +180,8 @@ static inline HdStatus *hand_module(const HandOptions *options, const GgufFile *
     CgProgram *program = hand_program(options ? options : &defaults);
     IrModule *graph = hand_graph();
     const IrTarget plain = {.name = "cpu:x86-64-v2", .features = 1u << IR_FEATURE_SSE42};
-    const IrTarget *target = options && options->target ? options->target : &plain;
+    const IrTarget vulkan = {.name = "vulkan:hand"};
+    const IrTarget *target = options && options->target ? options->target : options && options->vulkan ? &vulkan : &plain;
     CgModuleInfo info = {.pipeline = "by hand", .producer = "test 1", .model = model};
     HdStatus *status = cg_module_write(program, graph, target, &info, out_bytes);
     ir_module_free(graph);

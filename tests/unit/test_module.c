@@ -244,9 +244,16 @@ static void refuses_another_machine(void **state)
     module = open_bytes(&bytes);
     HeddleModel *model;
     expect(heddle_model_create(module, NULL, NULL, &model), HD_UNSUPPORTED,
-           "compiled for cuda:sm_90abc; this program runs cpu modules");
-    expect(heddle_model_create(module, NULL, &(HeddleModelOptions){.device = "vulkan"}, &model), HD_USAGE, "device 'vulkan'");
+           "compiled for cuda:sm_90abc; this program runs cpu and vulkan modules");
     expect(heddle_module_check_machine(module), HD_UNSUPPORTED, "cuda:sm_90abc");
+    heddle_module_close(module);
+    hd_buf_free(&bytes);
+    bytes = module_bytes();
+    module = open_bytes(&bytes);
+    expect(heddle_model_create(module, NULL, &(HeddleModelOptions){.device = "vulkan"}, &model), HD_MISMATCH,
+           "m.hdl: compiled for cpu:x86-64-v2, device 'vulkan' is asked for: heddle compile MODEL.gguf --target vulkan");
+    expect(heddle_model_create(module, NULL, &(HeddleModelOptions){.device = "1"}, &model), HD_USAGE,
+           "device '1': m.hdl is compiled for cpu:x86-64-v2; the devices for that are cpu and null");
     heddle_module_close(module);
     hd_buf_free(&bytes);
 }

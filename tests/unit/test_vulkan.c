@@ -1,0 +1,465 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Vulkan device: the suites of all devices with mapped and with staged memory, under the validation layer; what is recorded, uploaded
+// and refused. Without a Vulkan device the test says so and is skipped.
+#include "tests/unit/suite_eval.h"
+#include "tests/unit/suite_state.h"
+
+#include "runtime/device/vulkan.h"
+#include "runtime/runtime.h"
+
+static bool validates;                                       // the layer is installed
+
+static VulkanDevice *device_of(const Hand *of) { return (VulkanDevice *)of->model->device; }
+
+static HdStatus *eval_one(HeddleSession *session, int32_t token)
+{
+    return heddle_eval(session, &(HeddlePiece){.tokens = &token, .count = 1, .logits = HEDDLE_LOGITS_LAST}, 1);
+}
+
+// ---- memory ----------------------------------------------------------------------------------------------------
+
+static void memory_is_seen_or_staged_as_asked(void **state)
+{
+    (void)state;
+    const VulkanDevice *device = device_of(&hand);
+    HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){0});
+    bool staging = vulkan_env("HEDDLE_VULKAN_STAGING");
+    if (staging) assert_false(device->direct);
+    if (device->card.type == VK_PHYSICAL_DEVICE_TYPE_CPU) assert_true(device->direct == !staging);
+    assert_true((rt_host(&session->states[0]) != NULL) == device->direct);
+    assert_non_null(rt_host(&session->inputs));              // the host always writes these in place
+    heddle_session_free(session);
+}
+
+// Larger than the staging buffer, at places that are multiples of nothing.
+static void bytes_come_back(void **state)
+{
+    (void)state;
+    enum { BYTES = (40 << 20) + 24, FROM = 13, COUNT = BYTES - 29 };
+    RtDevice *device = hand.model->device;
+    RtBuffer a, b;
+    uint8_t *want = malloc(BYTES), *got = malloc(BYTES);
+    OK(vulkan_memory.alloc(device, BYTES, RT_ZEROED, "a test", &a));
+    OK(vulkan_memory.alloc(device, BYTES, RT_PLAIN, "a test", &b));
+    OK(vulkan_memory.read(device, &a, 0, BYTES, got));
+    for (size_t i = 0; i < BYTES; i++) assert_true(got[i] == 0);
+    for (size_t i = 0; i < BYTES; i++) want[i] = (uint8_t)(i * 2654435761u >> 13);
+    OK(vulkan_memory.write(device, &a, FROM, want + FROM, COUNT));
+    OK(vulkan_memory.copy(device, &b, 4, &a, 4, BYTES - 4));
+    OK(vulkan_memory.read(device, &b, FROM, COUNT, got));
+    assert_memory_equal(got, want + FROM, COUNT);
+    OK(vulkan_memory.zero(device, &b, 1024, 32 << 20));
+    OK(vulkan_memory.read(device, &b, FROM, COUNT, got));
+    memset(want + 1024, 0, 32 << 20);
+    assert_memory_equal(got, want + FROM, COUNT);
+    vulkan_memory.free(device, &a);
+    vulkan_memory.free(device, &b);
+    free(want);
+    free(got);
+}
+
+static void only_what_steps_read_is_uploaded(void **state)
+{
+    (void)state;
+    const HeddleModel *model = hand.model;
+    float embed[HAND_VOCAB][HAND_DIM];
+    const RtHome *home = &model->homes[HAND_W_EMBED];
+    assert_true(home->block != RT_NO_BLOCK && model->homes[HAND_W_PACKED].block != RT_NO_BLOCK);
+    assert_true(model->homes[HAND_W_OUT].block == RT_NO_BLOCK && model->addresses[HAND_W_OUT] == 0);
+    OK(vulkan_memory.read(model->device, &model->blocks.data[home->block], home->offset, sizeof embed, embed));
+    assert_memory_equal(embed, hand.values.embed, sizeof embed);
+}
+
+// A tensor that is only packed is on the device while that is done, in several pieces.
+static void large_weights_are_packed(void **state)
+{
+    (void)state;
+    const uint64_t big = 70 << 20;
+    HandOptions options = hand_device;
+    options.big_bytes = big;
+    Hand large;
+    RtBuffer store = {0};
+    const void *data;
+    hand_open(&large, 1, NULL, &options, NULL);
+    OK(rt_fetch_packed(large.model, HAND_W_BIG_PACKED, &store, &data));
+    for (uint64_t i = 0; i < big; i += 8) {
+        uint64_t value;
+        memcpy(&value, (const uint8_t *)data + i, 8);
+        assert_true(value == i);
+    }
+    rt_free(&store);
+    hand_close(&large);
+}
+
+static void the_plan_counts_work_groups(void **state)
+{
+    (void)state;
+    HeddleMemory memory;
+    OK(heddle_memory_plan(hand.module, NULL, &memory));
+    assert_int_equal(memory.scratch, 96 * HEDDLE_GPU_MAX_GROUPS);            // 6 MB: all groups that can be
+    assert_int_equal(rt_group_scratch(1 << 20), 32 << 20);                   // 32 groups of 1 MiB
+    assert_int_equal(rt_group_scratch(40 << 20), 40 << 20);
+    assert_int_equal(rt_group_scratch(0), 0);
+}
+
+// ---- recording -------------------------------------------------------------------------------------------------
+
+static PFN_vkCmdDispatch real_dispatch;
+static uint32_t dispatched;
+
+static void VKAPI_PTR count_dispatch(VkCommandBuffer commands, uint32_t x, uint32_t y, uint32_t z)
+{
+    dispatched++;
+    real_dispatch(commands, x, y, z);
+}
+
+static uint32_t dispatches_of(HeddleSession *session, const int32_t *tokens, uint32_t count, HeddleLogits logits)
+{
+    VulkanDevice *device = device_of(&hand);
+    dispatched = 0;
+    real_dispatch = device->vkCmdDispatch;
+    device->vkCmdDispatch = count_dispatch;
+    HdStatus *status = heddle_eval(session, &(HeddlePiece){.tokens = tokens, .count = count, .logits = logits}, 1);
+    device->vkCmdDispatch = real_dispatch;
+    OK(status);
+    return dispatched;
+}
+
+static void commands_are_recorded_once(void **state)
+{
+    (void)state;
+    HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){0});
+    const uint32_t launches = hand.module->classes[1].launch_count;
+    assert_int_equal(dispatches_of(session, text[0], 1, HEDDLE_LOGITS_LAST), launches);
+    for (uint32_t i = 1; i < 20; i++) assert_int_equal(dispatches_of(session, text[0] + i, 1, HEDDLE_LOGITS_LAST), 0);
+    // another class; no rows are wanted, so the head has no units
+    assert_int_equal(dispatches_of(session, text[0] + 20, 3, HEDDLE_LOGITS_NONE), launches - 1);
+    assert_int_equal(dispatches_of(session, text[0] + 23, 1, HEDDLE_LOGITS_LAST), 0);   // the first is still there
+    append_and_check(&hand, session, 0, text[0], 24, 2);
+    heddle_session_free(session);
+}
+
+// Sessions in threads of their own share the device's queue and its staging buffer.
+static void *evaluate_apart(void *out_ok)
+{
+    HeddleSession *session;
+    bool ok = !heddle_session_create(hand.model, NULL, &session);
+    for (int round = 0; round < 5 && ok; round++) {
+        for (uint32_t i = 0; i < 20 && ok; i++) {
+            HdStatus *status = eval_one(session, text[0][i]);
+            ok = !status;
+            hd_status_free(status);
+        }
+        float want[HAND_VOCAB];
+        hand_logits(&hand.values, text[0], 20, want);
+        for (int v = 0; v < HAND_VOCAB && ok; v++) ok = fabsf(heddle_logits(session, &(uint64_t){0})[v] - want[v]) < 1e-4f;
+        if (ok) ok = !heddle_slot_reset(session, 0);
+    }
+    heddle_session_free(session);
+    *(bool *)out_ok = ok;
+    return NULL;
+}
+
+static void sessions_run_side_by_side(void **state)
+{
+    (void)state;
+    pthread_t threads[3];
+    bool ok[3] = {false};
+    for (int i = 0; i < 3; i++) assert_int_equal(pthread_create(&threads[i], NULL, evaluate_apart, &ok[i]), 0);
+    for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    assert_true(ok[0] && ok[1] && ok[2]);
+    OK(vulkan_complaint(&device_of(&hand)->vulkan));
+}
+
+// ---- refusals: the device --------------------------------------------------------------------------------------
+
+static HdStatus *model_on(const char *device)
+{
+    HeddleModel *model = NULL;
+    HdStatus *status = heddle_model_create(hand.module, hand.weights, &(HeddleModelOptions){.device = device}, &model);
+    heddle_model_free(model);
+    return status;
+}
+
+static void devices_are_chosen_by_number_and_name(void **state)
+{
+    (void)state;
+    char number[16];
+    const VulkanCard *card = &device_of(&hand)->card;
+    snprintf(number, sizeof number, "%u", card->number);
+    OK(model_on(number));
+    OK(model_on("vulkan"));
+    OK(model_on(card->name));
+    OK(model_on("null"));
+    expect(model_on("77"), HD_USAGE, "m.hdl: device '77': there is no such number; Vulkan devices: 0 ");
+    expect(model_on("no such card"), HD_USAGE, "device 'no such card': no device, and no part of a name; Vulkan devices: 0 ");
+    expect(model_on("cpu"), HD_MISMATCH, "m.hdl: compiled for vulkan:hand, device 'cpu' is asked for: heddle compile");
+}
+
+static PFN_vkGetPhysicalDeviceFeatures2 real_features;
+
+static void VKAPI_PTR without_int16(VkPhysicalDevice device, VkPhysicalDeviceFeatures2 *features)
+{
+    real_features(device, features);
+    features->features.shaderInt16 = VK_FALSE;
+}
+
+static void a_missing_feature_is_named(void **state)
+{
+    (void)state;
+    Vulkan vulkan;
+    VulkanCard card;
+    OK(vulkan_open(&vulkan));
+    OK(vulkan_pick(&vulkan, NULL, &card));
+    real_features = vulkan.vkGetPhysicalDeviceFeatures2;
+    vulkan.vkGetPhysicalDeviceFeatures2 = without_int16;
+    expect(vulkan_pick(&vulkan, NULL, &card), HD_MISMATCH, "no Vulkan device has what is needed: ");
+    expect(vulkan_pick(&vulkan, "0", &card), HD_MISMATCH, ", lacks shaderInt16");
+    vulkan_close(&vulkan);
+}
+
+static void hide_drivers(bool hide)
+{
+    static const char *const names[] = {"VK_ICD_FILENAMES", "VK_DRIVER_FILES"};   // of older and of newer loaders
+    for (size_t i = 0; i < HD_COUNT(names); i++) {
+        if (hide) setenv(names[i], "/nowhere.json", 1);
+        else unsetenv(names[i]);
+    }
+}
+
+static void no_driver_is_one_line(void **state)
+{
+    (void)state;
+    hide_drivers(true);
+    HdStatus *status = model_on(NULL);
+    hide_drivers(false);
+    expect(status, HD_NOT_FOUND, "m.hdl: no Vulkan device: ");
+}
+
+static HeddleModule *open_variants(const HdBuf *parts, uint32_t count)
+{
+    HdBuf bytes = {0};
+    HeddleModule *module;
+    OK(cg_module_join(parts, count, &bytes));
+    OK(heddle_module_open_memory("m.hdl", bytes.data, bytes.len, &module));
+    hd_buf_free(&bytes);
+    return module;
+}
+
+// Of a file for Vulkan and for the processor a machine without a device takes the second.
+static void files_of_variants_know_the_device(void **state)
+{
+    (void)state;
+    HdBuf parts[2];
+    OK(hand_module(&(HandOptions){.vulkan = true}, NULL, &parts[0]));
+    OK(hand_module(NULL, NULL, &parts[1]));
+    HeddleModule *module = open_variants(parts, 2);
+    assert_string_equal(module->info.target, "vulkan:hand");
+    OK(heddle_module_check_machine(module));
+    heddle_module_close(module);
+    hide_drivers(true);
+    module = open_variants(parts, 2);
+    hide_drivers(false);
+    assert_string_equal(module->info.target, "cpu:x86-64-v2");
+    assert_non_null(strstr(module->variants[0].lacks, "a Vulkan device (no Vulkan device: "));
+    heddle_module_close(module);
+    hd_buf_free(&parts[0]);
+    hd_buf_free(&parts[1]);
+}
+
+// ---- refusals: memory, loss, validation ------------------------------------------------------------------------
+
+static VkResult VKAPI_PTR full(VkDevice device, const VkMemoryAllocateInfo *info, const VkAllocationCallbacks *callbacks,
+                               VkDeviceMemory *out_memory)
+{
+    (void)device, (void)info, (void)callbacks, (void)out_memory;
+    return VK_ERROR_OUT_OF_DEVICE_MEMORY;
+}
+
+static void full_memory_says_what_for(void **state)
+{
+    (void)state;
+    VulkanDevice *device = device_of(&hand);
+    PFN_vkAllocateMemory real = device->vkAllocateMemory;
+    HeddleSession *session;
+    device->vkAllocateMemory = full;
+    HdStatus *status = heddle_session_create(hand.model, &(HeddleSessionOptions){.slots = 3}, &session);
+    device->vkAllocateMemory = real;
+    expect(status, HD_NO_MEMORY, "no memory for cache: 6144 bytes (6.0 KiB) asked for");
+    uint64_t most = device->card.largest_allocation;
+    device->card.largest_allocation = 4096;
+    status = heddle_session_create(hand.model, &(HeddleSessionOptions){.slots = 3}, &session);
+    device->card.largest_allocation = most;
+    expect(status, HD_NO_MEMORY, "state of 3 slots with 64 positions: device ");
+    session = hand_session(&hand, (HeddleSessionOptions){.slots = 3});
+    append_and_check(&hand, session, 2, text[0], 0, 5);
+    heddle_session_free(session);
+}
+
+static VkResult VKAPI_PTR lost_submit(VkQueue queue, uint32_t count, const VkSubmitInfo *submits, VkFence fence)
+{
+    (void)queue, (void)count, (void)submits, (void)fence;
+    return VK_ERROR_DEVICE_LOST;
+}
+
+static void a_lost_device_is_one_line(void **state)
+{
+    (void)state;
+    Hand other;
+    open_other(&other, NULL, false);
+    VulkanDevice *device = device_of(&other);
+    HeddleSession *session = hand_session(&other, (HeddleSessionOptions){.slots = 2});
+    append_and_check(&other, session, 0, text[0], 0, 5);
+    PFN_vkQueueSubmit real = device->vkQueueSubmit;
+    device->vkQueueSubmit = lost_submit;
+    expect(eval_one(session, 1), HD_IO, "was lost: a step did not end");
+    device->vkQueueSubmit = real;
+    expect(eval_one(session, 1), HD_NOT_FINITE, "slot 0: an earlier step failed and left its state unusable");
+    OK(heddle_slot_reset(session, 0));
+    append_and_check(&other, session, 0, text[0], 0, 5);
+    if (!device->direct) {
+        device->vkQueueSubmit = lost_submit;
+        expect(heddle_slot_fork(session, 0, 1), HD_IO, "was lost: a copy did not end");
+        expect(heddle_slot_reset(session, 0), HD_IO, "was lost");
+        device->vkQueueSubmit = real;
+        expect(heddle_slot_fork(session, 0, 1), HD_NOT_FINITE, "slot 0");   // half of it may be gone
+    }
+    heddle_session_free(session);
+    hand_close(&other);
+}
+
+// Adds a barrier between no stages, which Vulkan 1.2 forbids and drivers do not mind.
+static void VKAPI_PTR dispatch_and_err(VkCommandBuffer commands, uint32_t x, uint32_t y, uint32_t z)
+{
+    real_dispatch(commands, x, y, z);
+    device_of(&hand)->vkCmdPipelineBarrier(commands, 0, 0, 0, 0, NULL, 0, NULL, 0, NULL);
+}
+
+static void the_validation_layer_is_heard(void **state)
+{
+    (void)state;
+    if (!validates) skip();
+    HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){0});
+    VulkanDevice *device = device_of(&hand);
+    real_dispatch = device->vkCmdDispatch;
+    device->vkCmdDispatch = dispatch_and_err;
+    HdStatus *status = eval_one(session, 1);
+    device->vkCmdDispatch = real_dispatch;
+    expect(status, HD_INTERNAL, "Vulkan validation: ");
+    heddle_session_free(session);
+}
+
+// ---- refusals: the module --------------------------------------------------------------------------------------
+
+// Opens the hand-made module with one kernel's row changed.
+static HdStatus *open_changed(void (*change)(CgProgram *program, CgKernel *kernel), HeddleModule **out_module)
+{
+    CgProgram *program = hand_program(&(HandOptions){.vulkan = true});
+    IrModule *graph = hand_graph();
+    const IrTarget target = {.name = "vulkan:hand"};
+    HdBuf bytes = {0};
+    change(program, &program->kernels.data[HAND_MIX]);
+    OK(cg_module_write(program, graph, &target, &(CgModuleInfo){.pipeline = "by hand", .producer = "test 1"}, &bytes));
+    HdStatus *status = heddle_module_open_memory("m.hdl", bytes.data, bytes.len, out_module);
+    hd_buf_free(&bytes);
+    ir_module_free(graph);
+    cg_program_free(program);
+    return status;
+}
+
+static void beyond(CgProgram *program, CgKernel *kernel) { kernel->offset = program->object.len - kernel->bytes + 4; }
+static void far_beyond(CgProgram *program, CgKernel *kernel) { (void)program, kernel->offset = INT64_MAX - 3; }
+static void empty(CgProgram *program, CgKernel *kernel) { (void)program, kernel->bytes = 0; }
+static void odd(CgProgram *program, CgKernel *kernel) { (void)program, kernel->offset += 2; }
+static void many(CgProgram *program, CgKernel *kernel) { (void)program, kernel->lanes = 1025; }
+static void none(CgProgram *program, CgKernel *kernel) { (void)program, kernel->lanes = 0; }
+static void no_code(CgProgram *program, CgKernel *kernel) { program->object.data[kernel->offset] ^= 1; }
+
+static void kernels_lie_in_the_object(void **state)
+{
+    (void)state;
+    HeddleModule *module;
+    HeddleModel *model;
+    expect(open_changed(beyond, &module), HD_BAD_DATA, "m.hdl: key 'heddle.table.kernels': row 5: outside the object");
+    expect(open_changed(far_beyond, &module), HD_BAD_DATA, "row 5: outside the object");
+    expect(open_changed(empty, &module), HD_BAD_DATA, "row 5: outside the object");
+    expect(open_changed(odd, &module), HD_BAD_DATA, "row 5: not aligned to 4 bytes");
+    expect(open_changed(many, &module), HD_BAD_DATA, "row 5: lanes have to be 1 to 1024");
+    expect(open_changed(none, &module), HD_BAD_DATA, "row 8: not a row for every kernel");
+    OK(open_changed(no_code, &module));                      // that is seen when it is loaded
+    expect(heddle_model_create(module, hand.weights, NULL, &model), HD_BAD_DATA, "m.hdl: kernel hand_mix is not SPIR-V");
+    heddle_module_close(module);
+}
+
+static void groups_beyond_the_device_are_refused(void **state)
+{
+    (void)state;
+    VulkanDevice *device = device_of(&hand);
+    RtDevice *opened;
+    HeddleModule large = *hand.module;
+    RtKernel *kernels = calloc(large.kernel_count, sizeof *kernels);
+    memcpy(kernels, large.kernels, large.kernel_count * sizeof *kernels);
+    kernels[HAND_COPY].lanes = device->card.most_lanes + 1;
+    large.kernels = kernels;
+    expect(rt_device_vulkan.open(&large, NULL, &opened), HD_MISMATCH, "m.hdl: kernel hand_copy has work groups of ");
+    free(kernels);
+}
+
+// ---- all of it -------------------------------------------------------------------------------------------------
+
+static int run_all(const char *staging)
+{
+    const struct CMUnitTest tests[] = {
+        SUITE_EVAL,
+        SUITE_STATE,
+        cmocka_unit_test(memory_is_seen_or_staged_as_asked),
+        cmocka_unit_test(bytes_come_back),
+        cmocka_unit_test(only_what_steps_read_is_uploaded),
+        cmocka_unit_test(large_weights_are_packed),
+        cmocka_unit_test(the_plan_counts_work_groups),
+        cmocka_unit_test(commands_are_recorded_once),
+        cmocka_unit_test(sessions_run_side_by_side),
+        cmocka_unit_test(devices_are_chosen_by_number_and_name),
+        cmocka_unit_test(a_missing_feature_is_named),
+        cmocka_unit_test(no_driver_is_one_line),
+        cmocka_unit_test(full_memory_says_what_for),
+        cmocka_unit_test(a_lost_device_is_one_line),
+        cmocka_unit_test(the_validation_layer_is_heard),
+        cmocka_unit_test(kernels_lie_in_the_object),
+        cmocka_unit_test(groups_beyond_the_device_are_refused),
+        cmocka_unit_test(files_of_variants_know_the_device),
+    };
+    setenv("HEDDLE_VULKAN_STAGING", staging, 1);
+    return cmocka_run_group_tests_name(staging[0] == '1' ? "staged memory" : "mapped memory", tests, set_up, tear_down);
+}
+
+// Is there a device to run on? What there is, or why there is none, is printed.
+static bool probe(void)
+{
+    Vulkan vulkan;
+    VulkanCard card;
+    HdStatus *status = vulkan_open(&vulkan);
+    if (!status) status = vulkan_pick(&vulkan, NULL, &card);
+    if (status) printf("%s\n", hd_status_message(status));
+    else printf("Vulkan device %u: %s, %s%s\n", card.number, card.name, card.driver, vulkan.complaint ? ", validated" : "");
+    bool found = !status;
+    hd_status_free(status);
+    vulkan_close(&vulkan);
+    return found;
+}
+
+int main(void)
+{
+    enum { SKIPPED = 77 };
+    setenv("HEDDLE_VULKAN_VALIDATION", "1", 1);
+    validates = probe();
+    if (!validates) setenv("HEDDLE_VULKAN_VALIDATION", "0", 1);
+    if (!validates && !probe()) {
+        printf("SKIPPED: the Vulkan device is not tested here\n");
+        return SKIPPED;
+    }
+    hand_device.vulkan = true;
+    hand_tolerance = 1e-6f;
+    int failed = run_all("0") + run_all("1");
+    return failed ? 1 : 0;
+}
