@@ -55,7 +55,8 @@ static HdStatus *add_target(Setup *setup, const char *name)
         return hd_error(HD_USAGE, "more than %d targets; a module takes no more", RT_MAX_VARIANTS);
     HD_TRY(ir_target_parse(name, target));
     for (uint32_t i = 0; i < setup->target_count; i++)
-        if (!(setup->targets[i].features & ~target->features))
+        if (setup->targets[i].backend == target->backend && !(setup->targets[i].features & ~target->features)
+            && (!ir_target_is_gpu(target) || !strcmp(setup->targets[i].name, target->name)))
             return hd_error(HD_USAGE, "%s would never be taken: %s stands before it and needs no more; the best comes first",
                             target->name, setup->targets[i].name);
     setup->target_count++;
@@ -86,7 +87,8 @@ static HdStatus *read_options(const HeddleCompileOptions *options, Setup *out_se
     // What the general options say comes first, so that an explicit --set wins.
     add_set(out_setup, "select-layout", "layout", options->layout);
     add_set(out_setup, "quantise-activations", "act", options->activations);
-    if (options->numerics && !strcmp(options->numerics, "bounded")) add_set(out_setup, "delta-net", "form", "wy");
+    bool gpu = ir_target_is_gpu(&out_setup->targets[0]);   // whose kernels are bounded anyway
+    if (options->numerics && !strcmp(options->numerics, "bounded") && !gpu) add_set(out_setup, "delta-net", "form", "wy");
     for (size_t i = 0; i < options->set_count; i++) out_setup->sets[out_setup->passes.set_count++] = options->sets[i];
     for (uint32_t i = 0; i < out_setup->target_count; i++) {
         out_setup->passes.target = &out_setup->targets[i];
@@ -176,8 +178,8 @@ static HdStatus *build_model(const char *path, const HeddleCompileOptions *optio
     return status;
 }
 
-// BOUNDED when an operation of some step graph is.
-static const char *numerics_of(const IrModule *module)
+// BOUNDED when an operation of some step graph is, and on GPUs, where one token's products are summed in another order than many's.
+static const char *numerics_of(const IrModule *module, const IrTarget *target)
 {
     for (size_t g = 0; g < module->graphs.len; g++) {
         const IrGraph *graph = module->graphs.data[g];
@@ -186,12 +188,14 @@ static const char *numerics_of(const IrModule *module)
             if (!graph->ops.data[i].dead && ir_op_info(graph->ops.data[i].kind)->numerics == IR_NUMERICS_BOUNDED)
                 return "bounded";
     }
-    return "ordered";
+    return ir_target_is_gpu(target) ? "bounded" : "ordered";
 }
 
-static HdStatus *check_numerics(const IrModule *module, const HeddleCompileOptions *options)
+static HdStatus *check_numerics(const IrModule *module, const IrTarget *target, const HeddleCompileOptions *options)
 {
-    const char *found = numerics_of(module);
+    const char *found = numerics_of(module, target);
+    if (options->numerics && !strcmp(options->numerics, "ordered") && ir_target_is_gpu(target))
+        return hd_error(HD_USAGE, "--numerics ordered: the kernels for %s are bounded; ordered ones are those for cpu", target->name);
     if (options->numerics && !strcmp(options->numerics, "ordered") && strcmp(found, "ordered"))
         return hd_error(HD_USAGE, "--numerics ordered contradicts the pipeline, which has a bounded operation "
                                   "(delta-net{form=wy}): leave out one of the two");
@@ -205,11 +209,11 @@ static HdStatus *generate(const GgufFile *file, IrModule *module, const IrTarget
     CgOptions codegen = {.jobs = options->jobs, .dump_dir = options->dump_dir, .cache_dir = options->cache_dir,
                          .cache_salt = compiler, .progress = options->progress};
     CgProgram *program;
-    HD_TRY(check_numerics(module, options));
+    HD_TRY(check_numerics(module, target, options));
     HD_TRY(compiler_digest(compiler));
     HD_TRY(cg_compile(module, target, &codegen, &program));
     ir_graph_remove(module, ir_graph_find(module, "model")); // what is left is what was compiled
-    CgModuleInfo info = {.model = file, .numerics = numerics_of(module)};
+    CgModuleInfo info = {.model = file, .numerics = numerics_of(module, target)};
     HdStatus *status = cg_module_write(program, module, target, &info, out_module);
     cg_program_free(program);
     return status;
@@ -338,6 +342,18 @@ static bool runs_here(const IrTarget *target)
     return true;
 }
 
+static void list_cuda(HdBuf *out_text)
+{
+    int archs[CG_MOST_CUDA_ARCHS];
+    uint32_t count = 0;
+    HdStatus *status = cg_cuda_archs(archs, &count);
+    hd_buf_str(out_text, "  cuda:sm_N             machine code for one architecture, cuda:compute_N PTX for it and newer ones; ");
+    if (status) hd_buf_str(out_text, "needs NVRTC: CUDA_PATH, or pip install nvidia-cuda-nvrtc");
+    for (uint32_t i = 0; i < count; i++) hd_buf_printf(out_text, "%s%d", i ? " " : "N: ", archs[i]);
+    hd_buf_str(out_text, "\n");
+    hd_status_free(status);
+}
+
 void heddle_list_targets(HdBuf *out_text)
 {
     IrTarget target;
@@ -353,6 +369,9 @@ void heddle_list_targets(HdBuf *out_text)
                           runs_here(&target) ? "this machine" : "others: compile here, run there");
         hd_status_free(status);
     }
+    hd_buf_str(out_text, "  vulkan                Vulkan 1.2 with buffer addresses; `heddle devices` lists what this machine has\n");
+    list_cuda(out_text);
+    hd_buf_str(out_text, "  cpu:emulated-cuda     CUDA's kernels as C++ on this machine, for tests\n");
     hd_buf_str(out_text, "  cpu:NAME+FEATURE-FEATURE adds and removes features:");
     for (int i = 0; i < IR_FEATURE_COUNT; i++) hd_buf_printf(out_text, " %s", ir_feature_name((IrFeature)i));
     hd_buf_str(out_text, "\n");

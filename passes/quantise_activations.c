@@ -17,6 +17,7 @@ static const struct {
 
 static bool activation_for(const IrTarget *target, IrDtype weight, IrDtype *out_activation)
 {
+    if (ir_target_is_gpu(target)) return false;
     for (size_t i = 0; i < HD_COUNT(pairs); i++) {
         if (pairs[i].weight != weight) continue;
         if (pairs[i].feature >= 0 && !ir_target_has(target, (IrFeature)pairs[i].feature)) continue;

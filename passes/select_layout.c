@@ -64,7 +64,9 @@ static void pack_operand(IrGraph *graph, PassCtx *ctx, IrOpRef ref, uint32_t ind
 
 HdStatus *pass_select_layout(IrGraph *graph, PassCtx *ctx)
 {
-    IrLayout layout = strcmp(pass_option(ctx, "layout"), "native") ? IR_LAYOUT_R16 : IR_LAYOUT_NATIVE;
+    const char *wanted = pass_option(ctx, "layout");
+    bool native = !strcmp(wanted, "native") || (!strcmp(wanted, "auto") && ir_target_is_gpu(ctx->target));   // a GPU's kernels read the file's blocks
+    IrLayout layout = native ? IR_LAYOUT_NATIVE : IR_LAYOUT_R16;
     IR_FOR_OPS(graph, 0, ref)
     {
         const IrOp op = *ir_op(graph, ref);

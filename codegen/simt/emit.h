@@ -53,9 +53,6 @@ HD_MUST_USE HdStatus *simt_print_cuda(const KirFn *fn, HdBuf *out_text);
 // CUDA C to a cubin, or to PTX, as the target says; `name` stands in messages. UNSUPPORTED when there is no NVRTC, or one that does not
 // know the architecture.
 HD_MUST_USE HdStatus *simt_compile_cuda(const char *name, const IrTarget *target, const HdBuf *source, HdBuf *out_code);
-// The architectures that the NVRTC found here compiles for, from 75 (Turing) on.
-enum { SIMT_MOST_ARCHS = 64 };
-HD_MUST_USE HdStatus *simt_cuda_archs(int out_archs[SIMT_MOST_ARCHS], uint32_t *out_count);
 
 // ---- emulate.c: CUDA C on the host -----------------------------------------------------------------------------
 

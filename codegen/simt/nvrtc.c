@@ -3,6 +3,8 @@
 // compiling needs no driver. NVRTC is part of the toolkit and of PyPI's nvidia-cuda-nvrtc.
 #include "codegen/simt/emit.h"
 
+#include "codegen/codegen.h"
+
 #include <dlfcn.h>
 #include <glob.h>
 #include <pthread.h>
@@ -99,22 +101,22 @@ static HdStatus *open_nvrtc(const Nvrtc **out_nvrtc) {
 
 // ---- architectures ---------------------------------------------------------------------------------------------
 
-HdStatus *simt_cuda_archs(int out_archs[SIMT_MOST_ARCHS], uint32_t *out_count) {
+HdStatus *cg_cuda_archs(int out_archs[CG_MOST_CUDA_ARCHS], uint32_t *out_count) {
     const Nvrtc *nv;
     int count, list[256];
     HD_TRY(open_nvrtc(&nv));
     if (nv->arch_count(&count) || count > (int)HD_COUNT(list) || nv->archs(list)) return hd_error(HD_INTERNAL, "NVRTC does not say what it compiles for");
     *out_count = 0;
-    for (int i = 0; i < count && *out_count < SIMT_MOST_ARCHS; i++)
+    for (int i = 0; i < count && *out_count < CG_MOST_CUDA_ARCHS; i++)
         if (list[i] >= 75) out_archs[(*out_count)++] = list[i];
     return NULL;
 }
 
 static HdStatus *check_arch(const Nvrtc *nv, const IrTarget *target) {
-    int archs[SIMT_MOST_ARCHS];
+    int archs[CG_MOST_CUDA_ARCHS];
     uint32_t count;
     HdBuf list = {0};
-    HD_TRY(simt_cuda_archs(archs, &count));
+    HD_TRY(cg_cuda_archs(archs, &count));
     for (uint32_t i = 0; i < count; i++) {
         if (archs[i] == target->arch) return hd_buf_free(&list), NULL;
         hd_buf_printf(&list, "%s%d", i ? ", " : "", archs[i]);

@@ -1,22 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// MATMUL and GROUPED. A work unit is ROWS rows of the matrices of a component times a few tokens. First LANES_PER_ROW lanes share a
+// MATMUL and GROUPED, for few tokens (sched_tile.c: for many). A work unit is ROWS rows of the matrices of a component times a few tokens. First LANES_PER_ROW lanes share a
 // row of the matrix: each decodes every eighth group of 16 columns and multiplies it with all tokens of the unit. Through shared memory
 // the sums come to one lane per row and token, which adds the eight parts and does the epilogue.
-#include "codegen/cpu/mm.h"
+#include "codegen/simt/product.h"
+
 #include "codegen/simt/decode.h"
-#include "codegen/simt/sched.h"
 
 enum { ROWS = 8, LANES_PER_ROW = SIMT_LANES / ROWS, MOST_TOKENS = LANES_PER_ROW };
-
-typedef struct Product {
-    MmJob *job;
-    CgBuild *build;
-    KirFn *fn;
-    uint32_t tokens;             // of a unit
-    KirRef n0;                   // i64: the unit's first row
-    KirRef expert;               // i64; 0: no experts
-    KirRef sums[MM_MAX_FACTORS]; // shared: [tokens][lanes]
-} Product;
 
 static int64_t bytes_of_row(IrDtype dtype, int64_t columns) {
     const IrDtypeInfo *info = ir_dtype_info(dtype);
@@ -25,28 +15,33 @@ static int64_t bytes_of_row(IrDtype dtype, int64_t columns) {
 
 // ---- sums of a lane ----------------------------------------------------------------------------------------------
 
-static KirRef lane_row(const Product *p) { return kir_sdiv(p->fn, kir_lane(p->fn), kir_i64(p->fn, LANES_PER_ROW)); }
-static KirRef lane_part(const Product *p) { return kir_srem(p->fn, kir_lane(p->fn), kir_i64(p->fn, LANES_PER_ROW)); }
+static KirRef lane_row(const SimtProduct *p) { return kir_sdiv(p->fn, kir_lane(p->fn), kir_i64(p->fn, LANES_PER_ROW)); }
+static KirRef lane_part(const SimtProduct *p) { return kir_srem(p->fn, kir_lane(p->fn), kir_i64(p->fn, LANES_PER_ROW)); }
 
-// This lane's row of the matrix; beyond the last the last once more.
-static KirRef matrix_row(const Product *p, const MmFactor *f) {
+// Row `row` of the matrix; beyond the last the last once more.
+static KirRef matrix_row(const SimtProduct *p, const MmFactor *f, KirRef row) {
     KirFn *fn = p->fn;
-    KirRef row = kir_min(fn, kir_add(fn, p->n0, lane_row(p)), kir_sub(fn, p->job->n, kir_i64(fn, 1)));
+    row = kir_min(fn, row, kir_sub(fn, p->job->n, kir_i64(fn, 1)));
     if (p->expert) row = kir_add(fn, kir_mul(fn, p->expert, p->job->n), row);
     return kir_offset(fn, f->base, kir_mul(fn, row, cg_const(p->build, bytes_of_row(f->dtype, p->job->columns), "bytes of a native row")));
 }
 
-// 16 columns from number 16 * part on times those of each token.
-static void add_part(const Product *p, IrDtype dtype, KirRef row, KirRef part, const KirRef *x, KirRef *acc) {
-    KirFn *fn = p->fn;
+static void decode_part(KirFn *fn, IrDtype dtype, KirRef row, KirRef part, KirRef out_values[16]) {
     const IrDtypeInfo *info = ir_dtype_info(dtype);
-    KirRef w[16], block = row, sixteen = part;
-    if (!simt_is_plain(dtype)) {
-        KirRef parts = kir_i64(fn, info->block / 16);
-        block = kir_at(fn, row, kir_sdiv(fn, part, parts), info->block_bytes, 0);
-        sixteen = kir_srem(fn, part, parts);
-    }
-    simt_decode16(fn, dtype, block, sixteen, w);
+    KirRef parts = kir_i64(fn, info->block / 16);
+    if (simt_is_plain(dtype)) simt_decode16(fn, dtype, row, part, out_values);
+    else simt_decode16(fn, dtype, kir_at(fn, row, kir_sdiv(fn, part, parts), info->block_bytes, 0), kir_srem(fn, part, parts), out_values);
+}
+
+void simt_decode_part(const SimtProduct *p, const MmFactor *f, KirRef row, KirRef part, KirRef out_values[16]) {
+    decode_part(p->fn, f->dtype, matrix_row(p, f, row), part, out_values);
+}
+
+// 16 columns from number 16 * part on times those of each token.
+static void add_part(const SimtProduct *p, IrDtype dtype, KirRef row, KirRef part, const KirRef *x, KirRef *acc) {
+    KirFn *fn = p->fn;
+    KirRef w[16];
+    decode_part(fn, dtype, row, part, w);
     for (uint32_t t = 0; t < p->tokens; t++) {
         KirRef at = kir_at(fn, x[t], part, 64, 0);
         for (int i = 0; i < 16; i++) acc[t] = kir_fma(fn, w[i], kir_load(fn, KT_F32, kir_offset_const(fn, at, 4 * i)), acc[t]);
@@ -54,7 +49,7 @@ static void add_part(const Product *p, IrDtype dtype, KirRef row, KirRef part, c
 }
 
 // What is left of a row of plain numbers behind the last whole 16: one column per lane of the row and round.
-static void add_rest(const Product *p, IrDtype dtype, KirRef row, const KirRef *x, KirRef *acc) {
+static void add_rest(const SimtProduct *p, IrDtype dtype, KirRef row, const KirRef *x, KirRef *acc) {
     KirFn *fn = p->fn;
     KirLoop loop;
     KirRef next[MOST_TOKENS];
@@ -67,10 +62,10 @@ static void add_rest(const Product *p, IrDtype dtype, KirRef row, const KirRef *
     for (uint32_t t = 0; t < p->tokens; t++) acc[t] = loop.results[t];
 }
 
-static void multiply(const Product *p, uint32_t index, const KirRef *x) {
+static void multiply(const SimtProduct *p, uint32_t index, const KirRef *x) {
     KirFn *fn = p->fn;
     const MmFactor *f = &p->job->factors[index];
-    KirRef acc[MOST_TOKENS], next[MOST_TOKENS], row = matrix_row(p, f);
+    KirRef acc[MOST_TOKENS], next[MOST_TOKENS], row = matrix_row(p, f, kir_add(fn, p->n0, lane_row(p)));
     KirLoop loop;
     for (uint32_t t = 0; t < p->tokens; t++) acc[t] = kir_float(fn, KT_F32, 0);
     KirRef parts = kir_sdiv(fn, p->job->k, kir_i64(fn, 16));
@@ -87,7 +82,7 @@ static void multiply(const Product *p, uint32_t index, const KirRef *x) {
 // ---- one lane per row and token ----------------------------------------------------------------------------------
 
 // Row lane % ROWS, token lane / ROWS of the unit.
-static KirRef whole_sum(const Product *p, uint32_t index, KirRef row, KirRef token) {
+static KirRef whole_sum(const SimtProduct *p, uint32_t index, KirRef row, KirRef token) {
     KirFn *fn = p->fn;
     KirRef first = kir_add(fn, kir_mul(fn, token, kir_i64(fn, SIMT_LANES)), kir_mul(fn, row, kir_i64(fn, LANES_PER_ROW))), sum = 0;
     for (int i = 0; i < LANES_PER_ROW; i++) {
@@ -97,11 +92,10 @@ static KirRef whole_sum(const Product *p, uint32_t index, KirRef row, KirRef tok
     return sum;
 }
 
-static void store_results(const Product *p, KirRef column, KirRef row, KirRef token, const MmToken *of_token) {
+void simt_store_results(const SimtProduct *p, KirRef column, const MmToken *of_token, const KirRef *sums) {
     KirFn *fn = p->fn;
     CgRegion *region = cg_region_new(p->build);
-    for (uint32_t f = 0; f < p->job->factor_count; f++)
-        cg_region_bind_lanes(region, p->job->factors[f].result, whole_sum(p, f, row, token));
+    for (uint32_t f = 0; f < p->job->factor_count; f++) cg_region_bind_lanes(region, p->job->factors[f].result, sums[f]);
     for (uint32_t i = 0; i < p->job->out_count; i++) {
         const MmOut *out = &p->job->outs[i];
         KirRef value = cg_region_eval(region, out->value, of_token->coord, column, 1, 0);
@@ -112,7 +106,7 @@ static void store_results(const Product *p, KirRef column, KirRef row, KirRef to
 }
 
 // `count`: how many tokens there are from `first` on; at: where a token's row lies.
-static void do_unit(const Product *p, KirRef first, KirRef count, MmTokenAt *at, void *user) {
+static void do_unit(const SimtProduct *p, KirRef first, KirRef count, MmTokenAt *at, void *user) {
     KirFn *fn = p->fn;
     KirRef x[MOST_TOKENS], last = kir_sub(fn, count, kir_i64(fn, 1));
     MmToken token;
@@ -129,7 +123,9 @@ static void do_unit(const Product *p, KirRef first, KirRef count, MmTokenAt *at,
     KirIf branch;
     kir_if_begin(fn, exists, &branch);
     at(p->job, user, wanted, &token);
-    store_results(p, column, row, mine, &token);
+    KirRef sums[MM_MAX_FACTORS];
+    for (uint32_t f = 0; f < p->job->factor_count; f++) sums[f] = whole_sum(p, f, row, mine);
+    simt_store_results(p, column, &token, sums);
     kir_if_end(fn, &branch, NULL);
 }
 
@@ -139,15 +135,16 @@ static void do_unit(const Product *p, KirRef first, KirRef count, MmTokenAt *at,
 typedef struct Launch {
     CgBuild *build;
     KirFn *fn;
-    uint32_t count, tokens;      // components; tokens of a unit
+    uint32_t count, rows, tokens;   // components; rows and tokens of a unit
     MmJob *jobs;
-    Product products[MM_MAX_OUTS];
+    SimtProduct products[MM_MAX_OUTS];
     KirRef first, total;         // i64: first token of the unit; how many tokens there are
     int64_t ranks;               // GROUPED: rows of a token
     KirRef row, ids;             // GROUPED: the unit's row t * k + r; address of the experts chosen
 } Launch;
 
-static int64_t row_blocks(const MmJob *job) { return hd_ceil_div(job->rows, ROWS); }
+static int64_t row_blocks(const Launch *l, const MmJob *job) { return hd_ceil_div(job->rows, l->rows); }
+static bool is_tiled(const Launch *l) { return l->rows == SIMT_TILE_ROWS; }
 
 static void prepare(Launch *l, uint32_t index, KirRef sums[MM_MAX_FACTORS]) {
     MmJob *job = &l->jobs[index];
@@ -156,10 +153,10 @@ static void prepare(Launch *l, uint32_t index, KirRef sums[MM_MAX_FACTORS]) {
     job->x_bytes = cg_const(l->build, job->columns * 4, "bytes of an activation row");
     job->k = cg_const(l->build, job->columns, "K");
     job->n = cg_const(l->build, job->rows, "N");
-    l->products[index] = (Product){.job = job, .build = l->build, .fn = l->fn, .tokens = l->tokens};
+    l->products[index] = (SimtProduct){.job = job, .build = l->build, .fn = l->fn, .tokens = l->tokens};
     for (uint32_t i = 0; i < job->factor_count; i++) {
         job->factors[i].base = cg_pointer(l->build, job->factors[i].weight);
-        if (!sums[i]) sums[i] = kir_shared(l->fn, KIR_F32, l->tokens * SIMT_LANES);
+        if (!is_tiled(l) && !sums[i]) sums[i] = kir_shared(l->fn, KIR_F32, l->tokens * SIMT_LANES);
         l->products[index].sums[i] = sums[i];
         cg_expr_add_elements(&l->build->flops, job->graph, cg_type(job->graph, job->factors[i].result), 2 * job->columns);
     }
@@ -174,25 +171,32 @@ static int64_t begin(Launch *l, CgGroupBuilder *builder, const char *name) {
     l->build = cg_simt_launch_begin(builder, full, SIMT_LANES);
     l->fn = l->build->fn;
     cg_account(l->build);
-    for (uint32_t i = 0; i < l->count; i++) prepare(l, i, sums), blocks += row_blocks(&l->jobs[i]);
+    uint32_t shared = 0;
+    for (uint32_t i = 0; i < l->count; i++) {
+        prepare(l, i, sums);
+        blocks += row_blocks(l, &l->jobs[i]);
+        shared = HD_MAX(shared, simt_tile_shared(&l->jobs[i]));
+    }
+    KirRef tile = is_tiled(l) ? kir_shared(l->fn, KIR_F32, shared) : 0;
+    for (uint32_t i = 0; i < l->count; i++) l->products[i].tile = tile;
     return blocks;
 }
 
 // Goes to the component that block number `block` is of, from component `index` on.
-static void choose(Launch *l, uint32_t index, KirRef block, void (*emit)(Launch *l, Product *p)) {
+static void choose(Launch *l, uint32_t index, KirRef block, void (*emit)(Launch *l, SimtProduct *p)) {
     KirFn *fn = l->fn;
-    Product *p = &l->products[index];
+    SimtProduct *p = &l->products[index];
     KirIf here;
     if (index + 1 < l->count) {
-        KirRef blocks = cg_const(l->build, row_blocks(p->job), "blocks of rows");
+        KirRef blocks = cg_const(l->build, row_blocks(l, p->job), "blocks of rows");
         kir_if_begin(fn, kir_cmp(fn, KIR_LT, block, blocks), &here);
-        p->n0 = kir_mul(fn, block, kir_i64(fn, ROWS));
+        p->n0 = kir_mul(fn, block, kir_i64(fn, l->rows));
         emit(l, p);
         kir_if_else(fn, &here, 0, NULL);
         choose(l, index + 1, kir_sub(fn, block, blocks), emit);
         kir_if_end(fn, &here, NULL);
     } else {
-        p->n0 = kir_mul(fn, block, kir_i64(fn, ROWS));
+        p->n0 = kir_mul(fn, block, kir_i64(fn, l->rows));
         emit(l, p);
     }
 }
@@ -203,7 +207,10 @@ static void token_at(const MmJob *job, void *user, KirRef index, MmToken *out_to
     out_token->row = out_token->coord[0] = index;
 }
 
-static void emit_tokens(Launch *l, Product *p) { do_unit(p, l->first, l->total, token_at, NULL); }
+static void emit_tokens(Launch *l, SimtProduct *p) {
+    if (is_tiled(l)) simt_tile(p, l->first, l->total, token_at, NULL);
+    else do_unit(p, l->first, l->total, token_at, NULL);
+}
 
 // Units of `tokens` rows of this dimension; false: it is more than a symbol.
 static bool token_units(IrDim dim, uint32_t tokens, IrExpr *out_units) {
@@ -213,13 +220,23 @@ static bool token_units(IrDim dim, uint32_t tokens, IrExpr *out_units) {
     return ir_dim_sym(dim) < IR_SYM_BASE_COUNT;
 }
 
+// Few tokens: all that a unit can take. More than that: tiles, where the products have the form for it.
+static void choose_unit(Launch *l, IrDim rows, IrExpr *out_units) {
+    int64_t most = mm_job_most(&l->jobs[0], rows);
+    bool tiles = most > 4 * MOST_TOKENS;
+    for (uint32_t i = 0; i < l->count; i++) tiles = tiles && simt_tile_fits(&l->jobs[i]);
+    l->rows = tiles ? SIMT_TILE_ROWS : ROWS, l->tokens = tiles ? SIMT_TILE_TOKENS : MOST_TOKENS;
+    if (most != 1 && token_units(rows, l->tokens, out_units)) return;
+    l->rows = ROWS, l->tokens = 1;
+    *out_units = ir_dim_expr(l->jobs[0].graph, rows);
+}
+
 static void launch_matmul(CgGroupBuilder *builder, MmJob *jobs, uint32_t count) {
     IrExpr units;
     IrDim rows = jobs[0].x.dims[0];
-    bool alone = mm_job_most(&jobs[0], rows) == 1 || !token_units(rows, MOST_TOKENS, &units);
-    Launch l = {.jobs = jobs, .count = count, .tokens = alone ? 1 : MOST_TOKENS};
-    if (alone) units = ir_dim_expr(jobs[0].graph, rows);
-    int64_t blocks = begin(&l, builder, "matmul");
+    Launch l = {.jobs = jobs, .count = count};
+    choose_unit(&l, rows, &units);
+    int64_t blocks = begin(&l, builder, is_tiled(&l) ? "matmul_tiles" : "matmul");
     KirFn *fn = l.fn;
     cg_expr_scale(&units, blocks);
     l.build->units = units;
@@ -243,7 +260,7 @@ static void choice_at(const MmJob *job, void *user, KirRef index, MmToken *out_t
     out_token->x = kir_offset(fn, job->x_base, kir_mul(fn, source, job->x_bytes));
 }
 
-static void emit_choice(Launch *l, Product *p) {
+static void emit_choice(Launch *l, SimtProduct *p) {
     p->expert = cg_load_i32(l->fn, kir_at(l->fn, l->ids, l->row, 4, 0), 0);
     do_unit(p, kir_i64(l->fn, 0), kir_i64(l->fn, 1), choice_at, l);
 }
@@ -252,7 +269,7 @@ static void emit_choice(Launch *l, Product *p) {
 static void launch_grouped(CgGroupBuilder *builder, MmJob *jobs, uint32_t count) {
     const IrOp *op = ir_op(jobs[0].graph, jobs[0].op);
     const IrType ids = *cg_type(jobs[0].graph, op->operands[2]);
-    Launch l = {.jobs = jobs, .count = count, .tokens = 1, .ranks = ids.dims[1]};
+    Launch l = {.jobs = jobs, .count = count, .rows = ROWS, .tokens = 1, .ranks = ids.dims[1]};
     int64_t blocks = begin(&l, builder, "grouped");
     l.ids = cg_pointer(l.build, op->operands[2]);
     cg_units(l.build, &ids.dims[0], 1, ids.dims[1] * blocks);
