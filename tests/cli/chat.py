@@ -5,6 +5,7 @@ bit, Ctrl-C, editing; then the same program on pipes, and `heddle run --chat`.
 usage: chat.py HEDDLE FOLDER_OF_TINY_MODELS FOLDER_OF_TEMPLATES
 """
 import faulthandler
+import json
 import os
 import pty
 import re
@@ -233,6 +234,18 @@ silent = [line for line in hidden[2].splitlines() if line]
 thought = [line for line in err.splitlines() if line and line.split(",")[0] not in {s.split(",")[0] for s in silent}]
 check(code == 0 and out.strip() and out == hidden[1], f"the answer is the same: {out!r}, {hidden[1]!r}")
 check(thought and "</think>" not in out + err, f"thinking on stderr: {err!r}")
+
+# a budget of N: N tokens of thinking, then "\\n</think>\\n\\n" as the template writes it, then the answer that follows this text
+question = '{"messages": [{"role": "user", "content": "Who art thou?"}], "add_generation_prompt": true, "enable_thinking": true}'
+rendered = json.loads(pipe("template", model, "--chat-template", thinking_template, "--jsonl", text=question + "\n")[1])["rendered"]
+check(rendered.endswith("<think>\n"), f"the template opens thinking: {rendered!r}")
+for budget in (0, 6):
+    greedy = ["--chat-template", thinking_template, "--think", "on", "--think-budget", str(budget), "-p", "Who art thou?", "--temp", "0", "-n", "30"]
+    thinking = pipe("run", model, "-p", rendered, "-n", str(budget), "--temp", "0", "--no-display-prompt")[1][:-1]
+    want = pipe("run", model, "-p", rendered + thinking + "\n</think>\n\n", "-n", "30", "--temp", "0", "--no-display-prompt")[1].strip()
+    code, out, err = pipe("run", model, "--chat", *greedy)
+    check(code == 0 and len(out.strip()) > 20 and want.startswith(out.strip()), f"the answer behind {budget} tokens of thinking: {out!r}, expected {want!r}")
+    check(thinking.strip() in err and bool(thinking.strip()) == bool(budget), f"{budget} tokens of thinking: {thinking!r} in {err!r}")
 code, out, err = pipe("run", model, "--chat", "--think", "off", *options)
 check(code == 0 and "digest" in err and STATS.search(err), "thinking off")
 
