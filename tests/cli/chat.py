@@ -16,6 +16,8 @@ import tempfile
 import termios
 import time
 
+from checks import check, finish
+
 heddle, tiny, templates = sys.argv[1:]
 model, other = os.path.join(tiny, "tiny-dense-q8_0.gguf"), os.path.join(tiny, "tiny-dense-q4_k_m.gguf")
 thinking_template = os.path.join(templates, "qwen3.5.jinja")
@@ -23,15 +25,7 @@ work = tempfile.mkdtemp()
 os.environ["XDG_CACHE_HOME"] = work
 os.environ["TERM"] = "xterm"
 faulthandler.dump_traceback_later(200, exit=True)      # where it hangs, if it does
-failed = 0
 STATS = re.compile(r"prompt (\d+) tokens.*?generated (\d+) tokens.*?stopped: (.*?); threads \d+; digest ([0-9a-f]{16})")
-
-
-def check(good, what):
-    global failed
-    if not good:
-        failed += 1
-        print("FAILED:", what)
 
 
 class Chat:
@@ -254,5 +248,4 @@ for arguments, text in ((["run", model, "-p", "a", "--think", "on"], "without --
                         (["chat", model, "--chat-template", "/no/such"], "/no/such")):
     code, out, err = pipe(*arguments)
     check(code in (1, 2) and not out and text in err.splitlines()[-1], f"{arguments}: exit {code}, {err!r}")
-print("failed:", failed)
-sys.exit(failed != 0)
+finish()

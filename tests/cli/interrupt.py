@@ -12,19 +12,12 @@ import sys
 import tempfile
 import time
 
+from checks import check, finish
+
 heddle, tiny, preload = sys.argv[1:]
 model = os.path.join(tiny, "tiny-dense-q8_0.gguf")
 work = tempfile.mkdtemp()
 os.environ["XDG_CACHE_HOME"] = os.path.join(work, "cache")
-failed = 0
-
-
-def check(good, what):
-    global failed
-    if not good:
-        failed += 1
-        print("FAILED:", what)
-
 
 module = os.path.join(work, "m.hdl")
 subprocess.run([heddle, "compile", model, "-o", module], check=True, capture_output=True)
@@ -115,5 +108,4 @@ code, text, said = slowly(True)
 check(code == 0 and "stopped: interrupted" in said, f"Ctrl-C while the reader is slow: exit {code}, {said}")
 check(4096 <= len(text) and whole.startswith(text.removesuffix(b"\n")), f"the text until then is whole: {len(text)} of {len(whole)} bytes")
 
-print("failed:", failed)
-sys.exit(failed != 0)
+finish()
