@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""How far logits are from those that float64 gives for the same file, over several texts: Heddle's, and llama.cpp's where llama_cpp can be imported.
+"""How far logits are from those that float64 gives for the same file, over several texts: Heddle's, and llama.cpp's where llama_cpp is installed.
 
-usage: accuracy.py HEDDLE MODEL.gguf [--text FILE] [--texts N] [--tokens N] [--ours "OPTIONS OF heddle verify"]... [--no-llama]
+usage: accuracy.py HEDDLE MODEL.gguf [--text FILE] [--texts N] [--tokens N] [--seed N] [--ours "OPTIONS OF heddle verify"]... [--no-llama]
 
-Without --text the tokens are random. For each text a line with the NMSE of each candidate: sum((x - float64)^2) / sum(float64^2) over all logits. Then the
-mean over the texts, the median and the upper tenth over single tokens, and how often a candidate's token is nearer than the first candidate's. With experts
-a few tokens that choose another expert make most of an NMSE, so that only means over many texts compare; medians do not see these tokens. llama.cpp runs on
-the CPU with a float32 cache (llama-cpp-python's Llama), Heddle with the cache that it chooses.
-Needs: pip install numpy gguf [llama-cpp-python]. tests/tools/reference64.py computes the reference; a model of 10 M parameters takes 1 s per text.
+Without --text the tokens are random. For each text a line with the NMSE of each candidate: sum((x - float64)^2) / sum(float64^2) over all logits.
+Then the mean over the texts, the median and the upper tenth over single tokens, and how often a candidate's token is nearer than the first
+candidate's. With experts a few tokens that choose another expert make most of an NMSE, so that only means over many texts compare; medians do not
+see these tokens. llama.cpp runs on the CPU with a float32 cache, Heddle with the cache that it chooses.
+Needs: pip install numpy gguf [llama-cpp-python]. tests/tools/reference64.py computes the reference: seconds per text for 10 M parameters.
 """
 import argparse
 import json
@@ -76,7 +76,7 @@ candidates = {f"heddle {o}".strip(): lambda ids, work, o=o: heddle(args, o, ids,
 other = None if args.no_llama else llama(args.model, args.tokens)
 if other:
     candidates["llama.cpp"] = lambda ids, work: other(ids)
-print("text  " + "".join(f"{name:>24}" for name in candidates))
+print("text  " + "".join(f"  {name:>22}" for name in candidates))
 errors, powers = {name: [] for name in candidates}, []   # a row per text, a column per token
 with tempfile.TemporaryDirectory() as work:
     for number, ids in enumerate(texts(args, model.t["token_embd.weight"].shape[1])):
