@@ -15,6 +15,8 @@ import tempfile
 import gguf
 import numpy as np
 
+from checks import check, finish
+
 heddle, source = sys.argv[1:]
 sys.path.insert(0, f"{source}/tests/tools")
 import make_published  # noqa: E402
@@ -29,14 +31,6 @@ CAPS = {"q4_k_s": 2.9e-4, "q4_k_m": 2.1e-4, "q5_k_m-mtp": 3.7e-3, "ud-q4_k_xl-mt
         "moe-ud-q4_k_m-mtp": 5e-3, "moe-mxfp4": 7e-2, "moe-nvfp4": 5.8e-2, "mix-dense": 3.3e-3, "mix-experts-1": 0.1, "mix-experts-2": 5e-2,
         "mix-experts-3": 0.6}
 EXACT = 7e-12    # with exact activations: measured 3e-14 to 4e-12
-failed = 0
-
-
-def check(ok, what):
-    global failed
-    if not ok:
-        failed += 1
-        print(f"FAILED: {what}")
 
 
 def run(*args):
@@ -98,4 +92,4 @@ with tempfile.TemporaryDirectory() as work:
         if name == "mix-dense":
             check(verify(model, golden, cap, "--layout", "native") == digests[name], f"{name} has other bits in native layout")
     refused(work)
-sys.exit(failed != 0)
+finish()
