@@ -104,10 +104,10 @@ HD_MUST_USE HdStatus *compiler_list_targets(HdBuf *out_text);
 // Where the library lies; false when only the loader's cache may know it.
 bool compiler_path(HdBuf *out_path);
 HD_MUST_USE HdStatus *compiler_version(HdBuf *out_text);
-// Runs the compiler in a process of its own, so that its memory is given back and its defects end only itself. `to`: the module is compiled to this
-// file; NULL: the cache's entry, which is only compiled when it is not there, and to which `shortcut` will lead. out_path: where the module is.
-HD_MUST_USE HdStatus *compiler_compile_apart(const char *path, const HeddleCompileOptions *options, const char *to, const char *shortcut,
-                                             HdBuf *out_path);
+// Run the compiler in a process of its own, so that its memory is given back and its defects end only itself. compiler_cache_apart gives the path of the
+// module in the cache, where it is only compiled when it is not there yet, and to which `shortcut` will lead.
+HD_MUST_USE HdStatus *compiler_compile_apart(const char *path, const HeddleCompileOptions *options, HdBuf *out_module);
+HD_MUST_USE HdStatus *compiler_cache_apart(const char *path, const HeddleCompileOptions *options, const char *shortcut, HdBuf *out_path);
 
 // ---- load.c: what all commands that compute share ------------------------------------------------------------
 typedef struct CliModel { HeddleWeights *weights; HeddleModule *module; HeddleModel *model; } CliModel;

@@ -40,12 +40,6 @@ static void show(void *user, const char *text, size_t len, bool thinking)
     fflush(place(screen, thinking));
 }
 
-static void show_progress(void *user, uint64_t done, uint64_t all)
-{
-    (void)user;
-    progress_show("reading", done, all);
-}
-
 static void finish_answer(Screen *screen)
 {
     end_part(screen);
@@ -77,6 +71,7 @@ static HdStatus *answer(Chat *chat, const char *text)
     uint64_t limit = options->predict == CLI_UNSET ? DEFAULT_ANSWER : (uint64_t)options->predict;
     chat->screen.begun = false;
     HD_TRY(conversation_turn(&chat->setup.conversation, text, limit, &chat->last));
+    progress_end();
     finish_answer(&chat->screen);
     cli_print_stats(options, chat->setup.conversation.generator.session, &chat->last);
     return NULL;
@@ -210,9 +205,9 @@ static void begin(const CliOptions *options, const CliModel *model, Chat *chat)
     chat->options = options, chat->model = model;
     chat->screen = (Screen){.hide_thinking = options->no_show_thinking, .terminal = isatty(STDOUT_FILENO)};
     chat->setup.conversation.generator.emit = show;
-    chat->setup.conversation.generator.progress = show_progress;
+    chat->setup.conversation.generator.progress = progress_reading;
     chat->setup.conversation.generator.user = &chat->screen;
-    generate_catch_interrupt();
+    generate_catch_interrupt(false);
 }
 
 HdStatus *chat_once(const CliOptions *options, const CliModel *model, const char *text)

@@ -86,7 +86,7 @@ static HdStatus *score_text(const CliOptions *options, CliModel *model, const in
     if (context < 4) status = hd_error(HD_USAGE, "-c %u: expected at least 4 tokens, of which half are scored", context);
     else if (count < 2 * context)
         status = hd_error(HD_BAD_DATA, "%s: %u tokens, expected at least two chunks of %u (-c)", options->file, count, context);
-    generate_catch_interrupt();
+    generate_catch_interrupt(false);
     if (!status) status = run_chunks(options, session, tokens, count / context, context, &scoring);
     heddle_session_free(session);
     return status;

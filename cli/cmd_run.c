@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // heddle run: prompt in, continuation out. Stdout carries the text (or the ids) and nothing else.
 #include "cli/conversation.h"
+#include "cli/progress.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,22 +20,43 @@ static HdStatus *read_prompt(const CliOptions *options, HdBuf *out_text)
 
 // ---- output ----------------------------------------------------------------------------------------------------
 
+// What stands before the first token is printed with it: until then the line belongs to the bar of progress.
 typedef struct Printer {
     const CliOptions *options;
+    const HdBuf *prompt;
+    bool begun;
     uint64_t printed;
 } Printer;
+
+static void begin_output(Printer *printer)
+{
+    if (printer->begun) return;
+    printer->begun = true;
+    progress_end();
+    if (printer->options->ids) printf("[");
+    else if (!printer->options->no_display_prompt) fwrite(printer->prompt->data, 1, printer->prompt->len, stdout);
+}
 
 static void print_id(void *user, int32_t id)
 {
     Printer *printer = user;
+    begin_output(printer);
     printf("%s%d", printer->printed++ ? ", " : "", id);
 }
 
 static void print_text(void *user, const char *text, size_t len, bool thinking)
 {
-    (void)user, (void)thinking;
+    (void)thinking;
+    begin_output(user);
     fwrite(text, 1, len, stdout);
     fflush(stdout);
+}
+
+static void end_output(Printer *printer)
+{
+    begin_output(printer);
+    printf(printer->options->ids ? "]\n" : "\n");
+    fflush(stdout); // before what is said on stderr
 }
 
 void cli_print_stats(const CliOptions *options, const HeddleSession *session, const GenerateStats *stats)
@@ -53,18 +75,17 @@ void cli_print_stats(const CliOptions *options, const HeddleSession *session, co
 
 static HdStatus *run_tokens(const CliOptions *options, Generator *generator, const HdBuf *text, const int32_t *ids, uint32_t count)
 {
-    Printer printer = {.options = options};
+    Printer printer = {.options = options, .prompt = text};
     GenerateStats stats;
     uint64_t limit = options->predict == CLI_UNSET ? DEFAULT_PREDICT : (uint64_t)options->predict;
     HD_TRY(generate_check_room(generator, count));
-    if (options->ids) printf("["), generator->emit_id = print_id;
+    if (options->ids) generator->emit_id = print_id;
     else generator->emit = print_text;
+    generator->progress = progress_reading;
     generator->user = &printer;
-    if (!options->ids && !options->no_display_prompt) fwrite(text->data, 1, text->len, stdout), fflush(stdout);
-    generate_catch_interrupt();
+    generate_catch_interrupt(false);
     if (limit) HD_TRY(generate(generator, ids, count, limit, &stats));
-    printf(options->ids ? "]\n" : "\n");
-    fflush(stdout); // before what is said on stderr
+    end_output(&printer);
     if (limit) cli_print_stats(options, generator->session, &stats);
     return NULL;
 }

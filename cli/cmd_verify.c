@@ -302,13 +302,17 @@ static HdStatus *compute_against(const CliOptions *options, Reference *out)
 // ---- verdict ---------------------------------------------------------------------------------------------------
 
 // What a module promises against the float64 reference; the conversions of activations stand in its graph.
-static double stated_bound(const HeddleModuleInfo *info)
+//
+// With int8 activations 40 texts of the trained dense models gave up to 3.6e-5, and nine tenths of the tokens of those with experts
+// are no worse. In the others a router's near-tie turns over, which costs a token up to 0.2 and is most of a text's figure: the fewer
+// tokens, the more one of them can do. 352 texts gave up to 2.5e-3 with 8 tokens, 1.4e-3 with 32, 1.9e-4 with 256. In bf16 errors
+// are a quarter as large (dense 1.4e-6 in square) and meet a quarter as many near-ties: 24 texts of 32 tokens gave up to 1.2e-4.
+static double stated_bound(const HeddleModuleInfo *info, uint32_t tokens)
 {
     HdStr graph = {info->graph, info->graph_len};
-    bool experts = memmem(graph.data, graph.len, " topk ", 6);
-    // int8 activations: measured up to 4e-5, and up to 9e-4 where a few tokens choose another expert
-    if (memmem(graph.data, graph.len, "quant_act", 9)) return experts ? 3e-3 : 1.6e-4;
-    if (memmem(graph.data, graph.len, "to = bf16", 9)) return 2e-5; // bf16 activations: up to 5.9e-6
+    double turned = memmem(graph.data, graph.len, " topk ", 6) ? 0.08 / tokens : 0;
+    if (memmem(graph.data, graph.len, "quant_act", 9)) return 1.6e-4 + turned;
+    if (memmem(graph.data, graph.len, "to = bf16", 9)) return 6e-6 + turned / 4;
     if (memmem(graph.data, graph.len, "delta.chunk", 11)) return 1e-10;
     if (!strcmp(info->kv_type, "F16")) return 1e-6; // a cache in half precision
     return 1e-11;
@@ -320,9 +324,9 @@ static HdStatus *parse_bound(const CliOptions *options, double *out_bound)
     return hd_error(HD_USAGE, "--max-nmse %s: expected a number such as 1e-11", options->max_nmse);
 }
 
-static HdStatus *judge(const CliOptions *options, const HeddleModuleInfo *info, double nmse)
+static HdStatus *judge(const CliOptions *options, const HeddleModuleInfo *info, uint32_t tokens, double nmse)
 {
-    double bound = stated_bound(info);
+    double bound = stated_bound(info, tokens);
     HD_TRY(parse_bound(options, &bound));
     if (nmse <= bound) return NULL;
     return hd_error(HD_BAD_DATA, "NMSE %.2e is above the bound %.2e", nmse, bound);
@@ -371,7 +375,7 @@ static HdStatus *report(const CliOptions *options, const HeddleModuleInfo *info,
     printf("NMSE %.2e (%.1f dB)  top-1 %.4f  max|d| %.1e  calls %u  numerics %s  digest %016llx\n", nmse,
            nmse > 0 ? 10 * log10(nmse) : -999.0, (double)score->agree / (double)score->rows, score->largest, calls,
            info->numerics, (unsigned long long)digest);
-    return judge(options, info, nmse);
+    return judge(options, info, score->reference->count, nmse);
 }
 
 // Combinations that contradict themselves, and what is missing.

@@ -28,9 +28,9 @@ static void on_interrupt(int number)
     if (interrupt_count++) _exit(130);   // nobody took notice of the first
 }
 
-void generate_catch_interrupt(void)
+void generate_catch_interrupt(bool cuts_reading)
 {
-    struct sigaction action = {.sa_handler = on_interrupt};
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = cuts_reading ? 0 : SA_RESTART};
     sigaction(SIGINT, &action, NULL);
 }
 

@@ -51,8 +51,9 @@ const char *generate_end_text(GenerateEnd end);
 void cli_print_stats(const CliOptions *options, const HeddleSession *session, const GenerateStats *stats);
 
 // Ctrl-C: from generate_catch_interrupt on, SIGINT ends the generation that runs (or the next to start) and not the program; a second one
-// before that happened ends the program. generate_interrupted tells whether one came, and forgets it.
-void generate_catch_interrupt(void);
+// before that happened ends the program. cuts_reading: it ends a read that waits, too; else waiting goes on, and no output is lost.
+// generate_interrupted tells whether one came, and forgets it.
+void generate_catch_interrupt(bool cuts_reading);
 bool generate_interrupted(void);
 
 // The values of the options, else of the file, else the defaults; without --seed a random one.

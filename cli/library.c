@@ -182,16 +182,23 @@ static HdStatus *apart(ChildWork *work, void *user, HdBuf *out_reply)
 }
 
 typedef struct CompileWork {
-    const char *path, *to, *shortcut;
+    const char *path, *shortcut;
     const HeddleCompileOptions *options;
 } CompileWork;
 
-static HdStatus *compile_to_file(const CompileWork *work, const char *to)
+// In the child: replies with the bytes of the module.
+static HdStatus *compile(void *user, HdBuf *out_module)
+{
+    const CompileWork *work = user;
+    HdStatus *status = compiler_compile(work->path, work->options, out_module);
+    progress_end();
+    return status;
+}
+
+static HdStatus *compile_to_file(CompileWork *work, const char *to)
 {
     HdBuf module = {0};
-    HdStatus *compiled = compiler_compile(work->path, work->options, &module);
-    progress_end();
-    HD_TRY(compiled);
+    HD_TRY(compile(work, &module));
     HdStatus *status = hd_write_file(to, module.data, module.len);
     hd_buf_free(&module);
     if (!status) return NULL;
@@ -200,27 +207,27 @@ static HdStatus *compile_to_file(const CompileWork *work, const char *to)
     return refused;
 }
 
-// In the child: replies with the path of the module, from the cache when it is there.
-static HdStatus *find_or_compile(void *user, HdBuf *out_reply)
+// In the child: replies with the path of the module in the cache.
+static HdStatus *find_or_compile(void *user, HdBuf *out_path)
 {
-    const CompileWork *work = user;
-    if (work->to) {
-        hd_buf_str(out_reply, work->to);
-        return compile_to_file(work, work->to);
-    }
+    CompileWork *work = user;
     HdDigest key;
     HD_TRY(compiler_key(work->path, work->options, &key));
-    HD_TRY(cache_entry(key, out_reply));
-    if (!cache_use(out_reply->data)) {
-        HD_TRY(compile_to_file(work, out_reply->data));
+    HD_TRY(cache_entry(key, out_path));
+    if (!cache_use(out_path->data)) {
+        HD_TRY(compile_to_file(work, out_path->data));
         cache_trim(work->options->log);
     }
-    shortcut_write(work->options->cache_dir, work->shortcut, out_reply->data);
+    shortcut_write(work->options->cache_dir, work->shortcut, out_path->data);
     return NULL;
 }
 
-HdStatus *compiler_compile_apart(const char *path, const HeddleCompileOptions *options, const char *to, const char *shortcut,
-                                 HdBuf *out_path)
+HdStatus *compiler_compile_apart(const char *path, const HeddleCompileOptions *options, HdBuf *out_module)
 {
-    return apart(find_or_compile, &(CompileWork){path, to, shortcut, options}, out_path);
+    return apart(compile, &(CompileWork){path, NULL, options}, out_module);
+}
+
+HdStatus *compiler_cache_apart(const char *path, const HeddleCompileOptions *options, const char *shortcut, HdBuf *out_path)
+{
+    return apart(find_or_compile, &(CompileWork){path, shortcut, options}, out_path);
 }

@@ -9,15 +9,42 @@
 
 #ifdef HEDDLE_LIBEDIT
 #include <histedit.h>
+#include <langinfo.h>
+#include <locale.h>
 
 static EditLine *editor;
 static History *history_of_lines;
 static const char *prompt_text = "";
+static bool interrupted;
 
 static char *give_prompt(EditLine *el)
 {
     (void)el;
     return (char *)(uintptr_t)prompt_text;
+}
+
+// A character in UTF-8, whatever the locale. Ctrl-C ends the reading, which libedit's own would sit out once.
+static int read_key(EditLine *el, wchar_t *out_key)
+{
+    char bytes[4];
+    size_t used;
+    (void)el;
+    for (size_t len = 0, want = 1; len < want;) {
+        ssize_t got = read(STDIN_FILENO, bytes + len, 1);
+        if (got < 0 && errno == EINTR && !(interrupted = generate_interrupted())) continue;
+        if (got <= 0) return (int)got;
+        if (!len++) want = (uint8_t)bytes[0] >= 0xF0 ? 4 : (uint8_t)bytes[0] >= 0xE0 ? 3 : (uint8_t)bytes[0] >= 0xC0 ? 2 : 1;
+        if (len == want) *out_key = (wchar_t)hd_utf8_decode(bytes, len, &used);
+    }
+    if (*out_key < 0) *out_key = 0xFFFD;
+    return 1;
+}
+
+// What is typed and shown is UTF-8.
+static void set_locale(void)
+{
+    setlocale(LC_CTYPE, "");
+    if (strcmp(nl_langinfo(CODESET), "UTF-8")) setlocale(LC_CTYPE, "C.UTF-8");
 }
 
 static void forget_editor(void)
@@ -29,6 +56,7 @@ static void forget_editor(void)
 static void make_editor(void)
 {
     HistEvent event;
+    set_locale();
     editor = el_init("heddle", stdin, stdout, stderr);
     history_of_lines = history_init();
     if (!editor || !history_of_lines) return;
@@ -36,6 +64,7 @@ static void make_editor(void)
     history(history_of_lines, &event, H_SETUNIQUE, 1);
     el_set(editor, EL_PROMPT, give_prompt);
     el_set(editor, EL_EDITOR, "emacs");
+    el_set(editor, EL_GETCFN, read_key);
     el_set(editor, EL_HIST, history, history_of_lines);
     el_set(editor, EL_BIND, "^R", "em-inc-search-prev", NULL);
     atexit(forget_editor);                                 // puts the terminal back
@@ -46,9 +75,9 @@ static LineEnd read_edited(const char *prompt, HdBuf *out_line)
     int count = 0;
     HistEvent event;
     prompt_text = prompt;
-    errno = 0;
+    interrupted = false;
     const char *line = el_gets(editor, &count);
-    if (generate_interrupted()) {
+    if (interrupted) {
         el_reset(editor);
         printf("\n");
         return LINE_INTERRUPTED;
@@ -75,10 +104,8 @@ static LineEnd read_plain(HdBuf *out_line)
     return LINE_INTERRUPTED;
 }
 
-LineEnd line_read(const char *prompt, HdBuf *out_line)
+static LineEnd read_line(const char *prompt, HdBuf *out_line)
 {
-    hd_buf_bytes(out_line, "", 0);
-    (void)generate_interrupted(); // one that came when the answer had just ended means nothing any more
     bool terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 #ifdef HEDDLE_LIBEDIT
     static bool tried;
@@ -88,4 +115,14 @@ LineEnd line_read(const char *prompt, HdBuf *out_line)
 #endif
     if (terminal) fputs(prompt, stdout), fflush(stdout);
     return read_plain(out_line);
+}
+
+LineEnd line_read(const char *prompt, HdBuf *out_line)
+{
+    hd_buf_bytes(out_line, "", 0);
+    (void)generate_interrupted(); // one that came when the answer had just ended means nothing any more
+    generate_catch_interrupt(true);
+    LineEnd end = read_line(prompt, out_line);
+    generate_catch_interrupt(false);
+    return end;
 }

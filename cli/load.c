@@ -73,20 +73,13 @@ static HdStatus *check_one_target(const CliOptions *options)
     return hd_error(HD_USAGE, "--target %s: a list of targets is for `heddle compile`; name one", options->target);
 }
 
-// A module compiled to a file that only this process sees.
+// A module that is kept nowhere.
 static HdStatus *compile_once(const CliOptions *options, const HeddleCompileOptions *compile, HeddleModule **out_module)
 {
-    const char *folder = getenv("TMPDIR");
-    char path[4096];
-    HdBuf reply = {0};
-    snprintf(path, sizeof path, "%s/heddle-XXXXXX", folder && folder[0] ? folder : "/tmp");
-    int fd = mkstemp(path);
-    if (fd < 0) return hd_error(HD_IO, "cannot make a temporary file for the module: %s", path);
-    close(fd);
-    HdStatus *status = compiler_compile_apart(options->operand, compile, path, "", &reply);
-    if (!status) status = heddle_module_open(path, out_module);
-    unlink(path);
-    hd_buf_free(&reply);
+    HdBuf module = {0};
+    HdStatus *status = compiler_compile_apart(options->operand, compile, &module);
+    if (!status) status = heddle_module_open_memory("the compiled module", module.data, module.len, out_module);
+    hd_buf_free(&module);
     return status;
 }
 
@@ -98,7 +91,7 @@ static HdStatus *open_cached(const CliOptions *options, const HeddleCompileOptio
     HdStatus *status = NULL;
     shortcut_name(options->operand, compile, shortcut);
     if (!shortcut_find(compile->cache_dir, shortcut, &path))
-        status = compiler_compile_apart(options->operand, compile, NULL, shortcut, &path);
+        status = compiler_cache_apart(options->operand, compile, shortcut, &path);
     if (!status) {
         status = heddle_module_open(path.data, out_module);
         if (status) {
@@ -106,7 +99,7 @@ static HdStatus *open_cached(const CliOptions *options, const HeddleCompileOptio
             hd_status_free(status);
             unlink(path.data);
             hd_buf_free(&path);
-            status = compiler_compile_apart(options->operand, compile, NULL, shortcut, &path);
+            status = compiler_cache_apart(options->operand, compile, shortcut, &path);
             if (!status) status = heddle_module_open(path.data, out_module);
         }
     }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The `heddle` program: picks the command, prints an error as one line, and turns its code into the exit status.
 #include "cli/cli.h"
+#include "cli/progress.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 
 static CliRun *const runs[CLI_COMMAND_COUNT] = {
@@ -14,6 +16,7 @@ static CliRun *const runs[CLI_COMMAND_COUNT] = {
 static int fail(HdStatus *status)
 {
     int code = hd_code_exit(hd_status_code(status));
+    progress_end();
     fprintf(stderr, "heddle: %s\n", hd_status_message(status));
     hd_status_free(status);
     return code;
@@ -67,6 +70,7 @@ int main(int argc, char **argv)
     HdStatus *status = NULL;
     const char *name = argc > 1 ? argv[1] : "--help";
     fill_standard_descriptors();
+    signal(SIGXFSZ, SIG_IGN);   // a file that may not grow further is an error of its write
     if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) cli_print_usage();
     else if (!strcmp(name, "--version")) print_version();
     else if (!strcmp(name, "--man")) cli_print_man();

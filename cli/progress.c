@@ -35,6 +35,12 @@ void progress_end(void)
 
 void progress_compiling(uint64_t done, uint64_t all) { progress_show("compiling", done, all); }
 
+void progress_reading(void *user, uint64_t done, uint64_t all)
+{
+    (void)user;
+    progress_show("reading", done, all);
+}
+
 void progress_packing(void *user, uint64_t done, uint64_t all)
 {
     (void)user;

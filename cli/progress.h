@@ -9,6 +9,7 @@
 void progress_show(const char *what, uint64_t done, uint64_t all);
 void progress_end(void);
 void progress_compiling(uint64_t done, uint64_t all);                // for HeddleCompileOptions
+void progress_reading(void *user, uint64_t done, uint64_t all);      // for Generator: the prompt's tokens
 void progress_packing(void *user, uint64_t done, uint64_t all);      // for HeddleModelOptions
 
 #endif

@@ -70,6 +70,7 @@ typedef struct MmProduct {
     uint32_t panel_count;        // panels that share what is loaded of the activations
     KirRef panel[MM_MAX_PANELS]; // ptr
     bool prefetch;
+    bool fused;                  // the target has fma
 } MmProduct;
 
 // rows[i]: ptr to the activation row of token i. Gives sums[p * tokens + i]: f32x16, the products of token i with the 16 rows of

@@ -6,6 +6,7 @@
 //   float32:      total = rest = 0
 //                 for each 16 columns:   x = product of the first 8 + (rest + product of the others)
 //                                        total += x;  rest = what that has lost
+//                                        (without fma the columns of a product join two by two)
 //   plain numbers, K not whole parts:    tail = rest or 0;  for the columns left:  tail += product
 //   the result is total + rest or tail
 //
@@ -36,19 +37,30 @@ static KirRef broadcast_word(KirFn *fn, KirRef ptr, int64_t bytes, KirType as) {
 
 // ---- float32 activations -------------------------------------------------------------------------------------------
 
+// sum + a0 w0 + a1 w1 for a target without fma, whose chains of 8 would lose a quarter more than those of fma: to add the two
+// products first halves the chain at the same price. sum 0: there is none yet.
+static KirRef add_two(KirFn *fn, const KirRef a[2], const KirRef w[2], KirRef sum) {
+    KirRef both = kir_add(fn, kir_mul(fn, a[0], w[0]), kir_mul(fn, a[1], w[1]));
+    return sum ? kir_add(fn, sum, both) : both;
+}
+
+static KirRef add_one(KirFn *fn, KirRef a, KirRef w, KirRef sum) { return sum ? kir_fma(fn, a, w, sum) : kir_mul(fn, a, w); }
+
 // sums: the totals, then the rests. Chains of 4 would lose a tenth less and take a fifteenth longer.
 static void part_f32(const Tile *t, KirRef column, KirRef *sums) {
     KirFn *fn = t->fn;
-    KirRef x[MM_MAX_TOKENS], w[MM_MAX_PANELS], first[MM_MAX_LANES], second[MM_MAX_LANES], *rests = sums + t->lanes;
+    KirRef x[MM_MAX_TOKENS], w[MM_MAX_PANELS][2], a[2], first[MM_MAX_LANES], second[MM_MAX_LANES], *rests = sums + t->lanes;
+    uint32_t step = t->product->fused ? 1 : 2;
     for (uint32_t i = 0; i < t->tokens; i++) x[i] = kir_at(fn, t->rows[i], column, 4, 0);
-    for (uint32_t k = 0; k < t->part; k++) {
-        KirRef *chain = k % 16 < 8 ? first : second, *before = k % 16 == 8 ? rests : chain;
-        for (uint32_t p = 0; p < t->panels; p++) w[p] = mm_numbers(&t->cursor[p], k);
+    for (uint32_t k = 0; k < t->part; k += step) {
+        KirRef *chain = k % 16 < 8 ? first : second;
+        for (uint32_t i = 0; i < step * t->panels; i++) w[i / step][i % step] = mm_numbers(&t->cursor[i / step], k + i % step);
         for (uint32_t i = 0; i < t->tokens; i++) {
-            KirRef a = broadcast(fn, KT_F32, x[i], 4 * k, 16);
+            for (uint32_t j = 0; j < step; j++) a[j] = broadcast(fn, KT_F32, x[i], 4 * (k + j), 16);
             for (uint32_t p = 0, at = i; p < t->panels; p++, at += t->tokens) {
-                chain[at] = k % 16 ? kir_fma(fn, a, w[p], before[at]) : kir_mul(fn, a, w[p]);
-                if (k % 16 == 15) kir_accumulate(fn, &sums[at], &rests[at], kir_add(fn, first[at], second[at]));
+                KirRef before = k % 16 == 0 ? 0 : k % 16 == 8 ? rests[at] : chain[at];
+                chain[at] = step == 1 ? add_one(fn, a[0], w[p][0], before) : add_two(fn, a, w[p], before);
+                if (k % 16 + step == 16) kir_accumulate(fn, &sums[at], &rests[at], kir_add(fn, first[at], second[at]));
             }
         }
     }

@@ -151,6 +151,7 @@ void hd_size_text(uint64_t bytes, char out_text[HD_SIZE_TEXT]);   // "494.3 MiB"
 // ---- map.c: string to u32, open addressing; keys are not copied ----------------------------------------------
 
 typedef struct HdMap { struct HdMapSlot *slots; size_t len, cap; } HdMap;
+void hd_map_reserve(HdMap *map, size_t len);               // room for `len` keys in all
 bool hd_map_put(HdMap *map, HdStr key, uint32_t value);   // false when the key is there already (its value stays)
 bool hd_map_get(const HdMap *map, HdStr key, uint32_t *out_value);
 void hd_map_free(HdMap *map);

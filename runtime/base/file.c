@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -87,30 +89,67 @@ static bool write_all(int fd, const HdSpan *spans, size_t count) {
     return true;
 }
 
-// A new file beside `path`; its name goes to `out_name`. Two writers never share one.
-static int open_beside(const char *path, HdBuf *out_name) {
+// ---- a new file in the place of an old one -------------------------------------------------------------------
+// The new content has no name until it is whole, where the file system can do that: whatever ends the process then (Ctrl-C, SIGKILL, a
+// full disk) leaves nothing behind.
+
+static int open_nameless(const char *path) {
+    HdBuf folder = {0};
+    const char *slash = strrchr(path, '/');
+    if (slash) hd_buf_bytes(&folder, path, (size_t)(slash - path) + 1);
+    else hd_buf_str(&folder, "./");
+    int fd = access("/proc/self/fd", X_OK) ? -1 : open(folder.data, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+    hd_buf_free(&folder);
+    return fd;
+}
+
+// A file beside `path`; its name goes to `out_name`. Two writers never share one. `nameless` >= 0: it gets the name.
+static int name_beside(const char *path, int nameless, HdBuf *out_name) {
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", nameless);
     for (unsigned attempt = 0;; attempt++) {
         out_name->len = 0;
         hd_buf_printf(out_name, "%s.%ld-%u.tmp", path, (long)getpid(), attempt);
-        int fd = open(out_name->data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd >= 0 || errno != EEXIST || attempt >= 1000) return fd;
+        int result = nameless >= 0 ? linkat(AT_FDCWD, link, AT_FDCWD, out_name->data, AT_SYMLINK_FOLLOW)
+                                   : open(out_name->data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (result >= 0 || errno != EEXIST || attempt >= 1000) return result;
     }
 }
 
-static HdStatus *write_beside(const char *path, const HdSpan *spans, size_t count) {
+static HdStatus *fill(const char *path, int fd, const HdSpan *spans, size_t count) {
+    return write_all(fd, spans, count) ? NULL : os_error(path, "write");
+}
+
+static HdStatus *write_named(const char *path, int nameless, const HdSpan *spans, size_t count) {
     HdBuf name = {0};
     HdStatus *status = NULL;
-    int fd = open_beside(path, &name);
+    int fd = name_beside(path, nameless, &name);
     if (fd < 0) {
         status = os_error(path, "create");
     } else {
-        bool written = write_all(fd, spans, count);
-        if (!written) status = os_error(path, "write");
-        if (close(fd) != 0 && !status) status = os_error(path, "write");
+        if (nameless < 0) {
+            status = fill(path, fd, spans, count);
+            if (close(fd) != 0 && !status) status = os_error(path, "write");
+        }
         if (!status && rename(name.data, path) != 0) status = os_error(path, "replace");
         if (status) unlink(name.data);
     }
     hd_buf_free(&name);
+    return status;
+}
+
+// While the file has a temporary name, signals wait.
+static HdStatus *write_beside(const char *path, const HdSpan *spans, size_t count) {
+    sigset_t all, old;
+    int nameless = open_nameless(path);
+    HdStatus *status = nameless >= 0 ? fill(path, nameless, spans, count) : NULL;
+    if (!status) {
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &old);
+        status = write_named(path, nameless, spans, count);
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+    }
+    if (nameless >= 0 && close(nameless) != 0 && !status) status = os_error(path, "write");
     return status;
 }
 
@@ -127,6 +166,7 @@ static HdStatus *write_in_place(const char *path, const HdSpan *spans, size_t co
 HdStatus *hd_write_spans(const char *path, const HdSpan *spans, size_t count) {
     struct stat info;
     bool exists = stat(path, &info) == 0;
+    if (exists && S_ISREG(info.st_mode) && access(path, W_OK)) return os_error(path, "write");   // a rename would not ask
     if (exists && S_ISDIR(info.st_mode)) return hd_error(HD_IO, "%s: cannot write: it is a folder", path);
     if (exists && !S_ISREG(info.st_mode)) return write_in_place(path, spans, count);
     char *resolved = exists ? realpath(path, NULL) : NULL;   // a symbolic link stays one

@@ -21,8 +21,8 @@ static struct HdMapSlot *find_slot(const HdMap *map, HdStr key, uint64_t hash) {
     }
 }
 
-static void grow(HdMap *map) {
-    HdMap grown = {.cap = map->cap ? map->cap * 2 : 16, .len = map->len};
+static void grow(HdMap *map, size_t cap) {
+    HdMap grown = {.cap = cap, .len = map->len};
     grown.slots = hd_xcalloc(grown.cap, sizeof *grown.slots);
     for (size_t i = 0; i < map->cap; i++)
         if (map->slots[i].hash) *find_slot(&grown, map->slots[i].key, map->slots[i].hash) = map->slots[i];
@@ -30,8 +30,14 @@ static void grow(HdMap *map) {
     *map = grown;
 }
 
+void hd_map_reserve(HdMap *map, size_t len) {
+    size_t cap = HD_MAX(map->cap, (size_t)16);
+    while (len > cap / 3 * 2) cap *= 2;
+    if (cap > map->cap) grow(map, cap);
+}
+
 bool hd_map_put(HdMap *map, HdStr key, uint32_t value) {
-    if (map->len >= map->cap / 3 * 2) grow(map);
+    hd_map_reserve(map, map->len + 1);
     uint64_t hash = hash_of(key);
     struct HdMapSlot *slot = find_slot(map, key, hash);
     if (slot->hash) return false;

@@ -25,22 +25,33 @@ static HdStatus *bad_merge(const GgufFile *file, uint64_t index, HdStr merge, co
                     (unsigned long long)index, HD_STR_ARG(merge), what);
 }
 
-// "left right", split at the first space after the first character; `joined` is a buffer for the two without it.
-static HdStatus *add_merge(const GgufFile *file, const TkVocab *vocab, HdStr merge, uint64_t index, HdBuf *joined,
-                           TkMerges *merges) {
-    uint32_t left, right, merged;
-    const char *space = merge.len > 1 ? memchr(merge.data + 1, ' ', merge.len - 1) : NULL;
-    if (!space) return bad_merge(file, index, merge, "expected two tokens with a space between them");
-    HdStr first = {merge.data, (size_t)(space - merge.data)}, second = {space + 1, merge.len - first.len - 1};
+// The token whose text is first and second together. `guess` is tried before the table is asked: vocabularies list what merges make in their order.
+static bool find_joined(const TkVocab *vocab, HdStr first, HdStr second, uint32_t guess, HdBuf *joined, uint32_t *out_id) {
+    if (guess < vocab->count) {
+        HdStr text = vocab->texts[guess];
+        *out_id = guess;
+        if (text.len == first.len + second.len && !memcmp(text.data, first.data, first.len)
+            && !memcmp(text.data + first.len, second.data, second.len)) return true;
+    }
     joined->len = 0;
     hd_buf_bytes(joined, first.data, first.len);
     hd_buf_bytes(joined, second.data, second.len);
+    return hd_map_get(&vocab->ids, (HdStr){joined->data, joined->len}, out_id);
+}
+
+// "left right", split at the first space after the first character; `joined` is a buffer. *merged: of the merge before, then of this one.
+static HdStatus *add_merge(const GgufFile *file, const TkVocab *vocab, HdStr merge, uint64_t index, HdBuf *joined,
+                           uint32_t *merged, TkMerges *merges) {
+    uint32_t left, right;
+    const char *space = merge.len > 1 ? memchr(merge.data + 1, ' ', merge.len - 1) : NULL;
+    if (!space) return bad_merge(file, index, merge, "expected two tokens with a space between them");
+    HdStr first = {merge.data, (size_t)(space - merge.data)}, second = {space + 1, merge.len - first.len - 1};
     if (!hd_map_get(&vocab->ids, first, &left) || !hd_map_get(&vocab->ids, second, &right))
         return bad_merge(file, index, merge, "a part is not in tokenizer.ggml.tokens");
-    if (!hd_map_get(&vocab->ids, (HdStr){joined->data, joined->len}, &merged))
+    if (!find_joined(vocab, first, second, *merged + 1, joined, merged))
         return bad_merge(file, index, merge, "the joined text is not in tokenizer.ggml.tokens");
     TkMerge *slot = find_slot(merges, pair_of((int32_t)left, (int32_t)right));
-    if (slot->pair == free_slot) *slot = (TkMerge){pair_of((int32_t)left, (int32_t)right), (uint32_t)index, (int32_t)merged};
+    if (slot->pair == free_slot) *slot = (TkMerge){pair_of((int32_t)left, (int32_t)right), (uint32_t)index, (int32_t)*merged};
     return NULL;
 }
 
@@ -49,6 +60,7 @@ HdStatus *tk_merges_read(const GgufFile *file, const TkVocab *vocab, TkMerges *o
     HdBuf joined = {0};
     HdStr *merges = NULL;
     uint64_t count = 0, slots = 16;
+    uint32_t merged = 0;
     HdStatus *status = gguf_get_strings(file, "tokenizer.ggml.merges", &arena, &merges, &count);
     if (!status && count >= no_rank / 4)
         status = hd_error(HD_LIMIT, "%s: tokenizer.ggml.merges has %llu entries, at most 2^30 are read", gguf_path(file),
@@ -59,7 +71,7 @@ HdStatus *tk_merges_read(const GgufFile *file, const TkVocab *vocab, TkMerges *o
         *out_merges = (TkMerges){hd_xmalloc(slots * sizeof(TkMerge)), slots - 1, 64 - bits};
         for (uint64_t i = 0; i < slots; i++) out_merges->slots[i].pair = free_slot;
     }
-    for (uint64_t i = 0; i < count && !status; i++) status = add_merge(file, vocab, merges[i], i, &joined, out_merges);
+    for (uint64_t i = 0; i < count && !status; i++) status = add_merge(file, vocab, merges[i], i, &joined, &merged, out_merges);
     hd_buf_free(&joined);
     hd_arena_free(&arena);
     return status;

@@ -52,6 +52,7 @@ static HdStatus *read_texts(const GgufFile *file, TkVocab *vocab) {
                         "%s: tokenizer.ggml.tokens has %llu entries, token_embd.weight has %llu rows; expected as many",
                         gguf_path(file), (unsigned long long)count, (unsigned long long)embedding->ne[1]);
     vocab->count = (uint32_t)count;
+    hd_map_reserve(&vocab->ids, count);
     for (uint32_t id = 0; id < vocab->count; id++) {
         uint32_t first = 0;
         if (hd_map_put(&vocab->ids, vocab->texts[id], id)) continue;

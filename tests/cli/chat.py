@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`heddle chat` in a pseudo-terminal, as a person meets it: turns that process only their own tokens, /undo and /load that restore state to the
-bit, editing; then the same program on pipes, and `heddle run --chat`.
+bit, Ctrl-C, editing; then the same program on pipes, and `heddle run --chat`.
 
 usage: chat.py HEDDLE FOLDER_OF_TINY_MODELS FOLDER_OF_TEMPLATES
 """
 import faulthandler
+import json
 import os
 import pty
 import re
@@ -15,6 +16,8 @@ import tempfile
 import termios
 import time
 
+from checks import check, finish
+
 heddle, tiny, templates = sys.argv[1:]
 model, other = os.path.join(tiny, "tiny-dense-q8_0.gguf"), os.path.join(tiny, "tiny-dense-q4_k_m.gguf")
 thinking_template = os.path.join(templates, "qwen3.5.jinja")
@@ -22,15 +25,7 @@ work = tempfile.mkdtemp()
 os.environ["XDG_CACHE_HOME"] = work
 os.environ["TERM"] = "xterm"
 faulthandler.dump_traceback_later(200, exit=True)      # where it hangs, if it does
-failed = 0
 STATS = re.compile(r"prompt (\d+) tokens.*?generated (\d+) tokens.*?stopped: (.*?); threads \d+; digest ([0-9a-f]{16})")
-
-
-def check(good, what):
-    global failed
-    if not good:
-        failed += 1
-        print("FAILED:", what)
 
 
 class Chat:
@@ -159,7 +154,55 @@ chat.type(b"\x1b[A\n")
 text = chat.until(r"digest [0-9a-f]{16}\s*\n> $")
 check("Who art thou?" in text, f"arrow up recalls the edited line: {text!r}")
 
+# characters beyond ASCII, in any locale: as many tokens as from a pipe
+def tokens_of(text):
+    done = subprocess.run([heddle, "tokenize", model, "-p", text], capture_output=True, text=True)
+    return done.stdout.count(",") + 1
+
+
+umlauts = "Gr\u00fc\u00dfe \u65e5\u672c \U0001f600 x"
+os.environ["LC_ALL"] = "C"
+foreign = Chat("-n", "4", "--chat-template", "chatml")
+os.environ.pop("LC_ALL")
+for some in (chat, foreign):
+    some.say("/reset")
+    plain = some.ask("x")[1]
+    some.say("/reset")
+    check(some.ask(umlauts)[1] - plain == tokens_of(umlauts) - tokens_of("x"), f"all of {umlauts!r} arrives: {plain}")
+check(foreign.end() == 0, "Ctrl-D in another locale")
+
+# Ctrl-C at the prompt gives a new line; during an answer it ends the answer and not the program
+chat.type(b"half a line")
+chat.until("half a line")
+chat.type(b"\x03")
+chat.until_prompt()
+check(chat.ask("Who art thou?")[2] > 0, "the line before Ctrl-C is gone, the next one is asked")
 check(chat.end() == 0, "Ctrl-D ends with 0")
+long = Chat("-n", "100000", "-c", "4096", "--temp", "0", "--chat-template", "chatml")
+long.type(b"Speak without end.\n")
+long.until("end\\.(.|\n)*\n.*\\w{3}")                                 # the first words of the answer
+os.write(long.fd, b"\x03")
+text = long.until_prompt()
+found = STATS.search(text)
+check(found and found[3] == "interrupted", f"Ctrl-C stops the answer: {text[-300:]!r}")
+check(re.search(r"context: \d+ of 4096 tokens; turns that can be undone: 1\b", long.say("/stats")), "and not the program")
+long.type(b"And then?\n")
+text = long.until("then\\?(.|\n)*\n.*\\w{3}")
+check("heddle: " not in text, f"the next turn is answered: {text!r}")
+os.write(long.fd, b"\x03")
+text = long.until_prompt()
+check("stopped: interrupted" in text, f"and stopped: {text[-300:]!r}")
+check(long.end() == 0, "the program ends by Ctrl-D")
+
+# thinking is dimmed, the answer behind it is not
+think = Chat("-n", "40", "--temp", "0", "--think", "on", "--think-budget", "6", "--chat-template", thinking_template)
+think.type(b"Who art thou?\n")
+while "digest" not in think.text and think.read(60):
+    pass
+parts = re.fullmatch(r"(?s).*?\x1b\[2m([^\x1b]*)\x1b\[0m\s*([^\x1b]+?)\r\nprompt \d+ tokens.*", think.text)
+check(parts and parts[1].strip() and parts[2].strip(), f"thinking is dimmed and the answer is not: {think.text!r}")
+think.until_prompt()
+check(think.end() == 0, "Ctrl-D after thinking")
 
 
 def pipe(*arguments, text=""):
@@ -185,6 +228,18 @@ silent = [line for line in hidden[2].splitlines() if line]
 thought = [line for line in err.splitlines() if line and line.split(",")[0] not in {s.split(",")[0] for s in silent}]
 check(code == 0 and out.strip() and out == hidden[1], f"the answer is the same: {out!r}, {hidden[1]!r}")
 check(thought and "</think>" not in out + err, f"thinking on stderr: {err!r}")
+
+# a budget of N: N tokens of thinking, then "\\n</think>\\n\\n" as the template writes it, then the answer that follows this text
+question = '{"messages": [{"role": "user", "content": "Who art thou?"}], "add_generation_prompt": true, "enable_thinking": true}'
+rendered = json.loads(pipe("template", model, "--chat-template", thinking_template, "--jsonl", text=question + "\n")[1])["rendered"]
+check(rendered.endswith("<think>\n"), f"the template opens thinking: {rendered!r}")
+for budget in (0, 6):
+    greedy = ["--chat-template", thinking_template, "--think", "on", "--think-budget", str(budget), "-p", "Who art thou?", "--temp", "0", "-n", "30"]
+    thinking = pipe("run", model, "-p", rendered, "-n", str(budget), "--temp", "0", "--no-display-prompt")[1][:-1]
+    want = pipe("run", model, "-p", rendered + thinking + "\n</think>\n\n", "-n", "30", "--temp", "0", "--no-display-prompt")[1].strip()
+    code, out, err = pipe("run", model, "--chat", *greedy)
+    check(code == 0 and len(out.strip()) > 20 and want.startswith(out.strip()), f"the answer behind {budget} tokens of thinking: {out!r}, expected {want!r}")
+    check(thinking.strip() in err and bool(thinking.strip()) == bool(budget), f"{budget} tokens of thinking: {thinking!r} in {err!r}")
 code, out, err = pipe("run", model, "--chat", "--think", "off", *options)
 check(code == 0 and "digest" in err and STATS.search(err), "thinking off")
 
@@ -193,5 +248,4 @@ for arguments, text in ((["run", model, "-p", "a", "--think", "on"], "without --
                         (["chat", model, "--chat-template", "/no/such"], "/no/such")):
     code, out, err = pipe(*arguments)
     check(code in (1, 2) and not out and text in err.splitlines()[-1], f"{arguments}: exit {code}, {err!r}")
-print("failed:", failed)
-sys.exit(failed != 0)
+finish()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Help, manual page and completion say the same; every option of --help stands in some test of the program.
+# Help, manual page and completion say the same; every option of --help stands in some test of the program (by its name alone: what it does is those tests' matter).
 # usage: manual.sh HEDDLE FOLDER_OF_THESE_TESTS
 heddle=$1 tests=$2
 # shellcheck source=tests/cli/common.sh

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models like the published ones (tests/tools/make_published.py) through the program: published.py HEDDLE SOURCE_DIR
 
-Each runs, and its logits are near those that float64 gives for the same file (tests/tools/reference64.py, whose weights are decoded by gguf-py); every type in
-every role also with exact activations, where near means rounding. Token by token gives the same bits as all at once, and so does the same model in another
+Each runs, and its logits are near those that float64 gives for the same file (tests/tools/reference64.py, whose weights are decoded by gguf-py);
+with exact activations too, where near means rounding. Token by token gives the same bits as all at once, and so does the same model in another
 dialect. What cannot be multiplied is refused in one line that names the tensor.
 """
 import os
@@ -15,6 +15,8 @@ import tempfile
 import gguf
 import numpy as np
 
+from checks import check, finish
+
 heddle, source = sys.argv[1:]
 sys.path.insert(0, f"{source}/tests/tools")
 import make_published  # noqa: E402
@@ -22,19 +24,13 @@ import reference64  # noqa: E402
 
 TOKENS = np.random.default_rng(5).integers(0, make_published.VOCABULARY, 21).astype(np.int32)
 DIALECTS = {"q4_k_m-ollama": "q4_k_m", "q4_k_m-old-ollama": "q4_k_m", "moe-ud-q4_k_xl-ollama": "moe-ud-q4_k_xl"}
-# At most four times what was measured. With activations in int8 an expert may change for another near the border, which in a random model is far from it;
-# llama.cpp's figures on these files are of the same size (dense up to 2.1e-3, MoE up to 0.12).
-CAP = {"qwen35": 9e-3, "qwen35moe": 0.45}
-EXACT = 6e-11
-EXACTLY = [name for name in make_published.FILES if name.startswith("mix-")] + ["moe-nvfp4"]
-failed = 0
-
-
-def check(ok, what):
-    global failed
-    if not ok:
-        failed += 1
-        print(f"FAILED: {what}")
+# At most twice what was measured with activations in int8. With experts nearly all of it is tokens whose router turns over, which in a random model
+# is common: another order of sums may need another cap. Over 1280 tokens of these files llama.cpp has the same figures with experts, and 1.7 to 3.2
+# times ours without.
+CAPS = {"q4_k_s": 2.9e-4, "q4_k_m": 2.1e-4, "q5_k_m-mtp": 3.7e-3, "ud-q4_k_xl-mtp": 3.9e-4, "ud-iq2_m": 3.9e-3, "moe-ud-q4_k_xl": 8e-2,
+        "moe-ud-q4_k_m-mtp": 5e-3, "moe-mxfp4": 7e-2, "moe-nvfp4": 5.8e-2, "mix-dense": 3.3e-3, "mix-experts-1": 0.1, "mix-experts-2": 5e-2,
+        "mix-experts-3": 0.6}
+EXACT = 7e-12    # with exact activations: measured 3e-14 to 4e-12
 
 
 def run(*args):
@@ -80,8 +76,8 @@ def refused(work):
 with tempfile.TemporaryDirectory() as work:
     os.environ["XDG_CACHE_HOME"] = f"{work}/cache"
     golden, digests = f"{work}/golden.gguf", {}
-    for name, (_, size, _, _) in make_published.FILES.items():
-        model, cap = f"{work}/{name}.gguf", CAP["qwen35moe" if "moe" in size else "qwen35"]
+    for name in make_published.FILES:
+        model, cap = f"{work}/{name}.gguf", CAPS[DIALECTS.get(name, name)]
         make_published.make(name, model)
         if name not in DIALECTS:
             write_golden(model, golden)    # of the file before, otherwise
@@ -89,11 +85,11 @@ with tempfile.TemporaryDirectory() as work:
         check(verify(model, golden, cap, "--decode") == digests[name], f"{name} has other bits token by token")
         if name in DIALECTS:
             check(digests[name] == digests[DIALECTS[name]], f"{name} has other bits than {DIALECTS[name]}")
-        if name in EXACTLY:
+        else:
             verify(model, golden, EXACT, "--act", "f32")
         done = run("run", model, "-p", "th", "-n", "3", "--ids", "--temp", "0")
         check(done.returncode == 0 and re.fullmatch(r"\[(\d+(, \d+){0,2})?\]\n", done.stdout), f"run {name}: {done.stdout}{done.stderr}")
         if name == "mix-dense":
             check(verify(model, golden, cap, "--layout", "native") == digests[name], f"{name} has other bits in native layout")
     refused(work)
-sys.exit(failed != 0)
+finish()

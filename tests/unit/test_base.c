@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <dirent.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -295,6 +296,25 @@ static void test_file_errors(void **state) {
     assert_int_equal(count_entries(), before);
 }
 
+// A disk that is full while the file is written.
+static void test_no_room(void **state) {
+    (void)state;
+    char message[256], bytes[4096] = {0};
+    struct rlimit old, small = {1024, RLIM_INFINITY};
+    assert_null(hd_write_file(in_folder("a"), "old", 3));
+    size_t before = count_entries();
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    small.rlim_max = old.rlim_max;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    snprintf(message, sizeof message, "%s: cannot write: File too large", in_folder("a"));
+    HdStatus *status = hd_write_file(in_folder("a"), bytes, sizeof bytes);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    expect_status(status, HD_IO, message);
+    expect_content(in_folder("a"), "old");
+    assert_int_equal(count_entries(), before);
+}
+
 static void test_devices(void **state) {
     (void)state;
     struct stat info;
@@ -343,7 +363,8 @@ int main(void) {
         cmocka_unit_test(test_status),  cmocka_unit_test(test_codes),          cmocka_unit_test(test_try),
         cmocka_unit_test(test_assert),  cmocka_unit_test(test_arena),          cmocka_unit_test(test_vec),
         cmocka_unit_test(test_text),    cmocka_unit_test(test_map),            cmocka_unit_test(test_digest),
-        cmocka_unit_test(test_utf8),    cmocka_unit_test(test_log),            cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_utf8),    cmocka_unit_test(test_log),            cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_devices),
         cmocka_unit_test(test_write_and_read), cmocka_unit_test(test_file_errors), cmocka_unit_test(test_write_is_a_replacement),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
