@@ -99,10 +99,9 @@ static HdStatus *create_layout(VulkanDevice *device)
 static HdStatus *check_kernel(const VulkanDevice *device, const RtKernel *kernel, const uint8_t *code)
 {
     static const uint32_t spirv = 0x07230203;
-    const char *path = device->base.module->path;
-    if (memcmp(code, &spirv, sizeof spirv)) return hd_error(HD_BAD_DATA, "%s: kernel %s is not SPIR-V", path, kernel->name);
+    if (memcmp(code, &spirv, sizeof spirv)) return hd_error(HD_BAD_DATA, "kernel %s is not SPIR-V", kernel->name);
     if (kernel->lanes <= device->card.most_lanes) return NULL;
-    return hd_error(HD_MISMATCH, "%s: kernel %s has work groups of %" PRIu32 " lanes, device %s at most %" PRIu32, path, kernel->name,
+    return hd_error(HD_MISMATCH, "kernel %s has work groups of %" PRIu32 " lanes, device %s at most %" PRIu32, kernel->name,
                     kernel->lanes, device->card.name, device->card.most_lanes);
 }
 
@@ -130,7 +129,7 @@ static HdStatus *load_kernel(VulkanDevice *device, uint32_t row)
         result = create_pipeline(device, shader, &device->pipelines[row]);
         device->vkDestroyShaderModule(device->device, shader, NULL);
     }
-    return hd_annotate(vulkan_result(device, result, "its pipeline"), "%s: kernel %s", module->path, kernel->name);
+    return hd_annotate(vulkan_result(device, result, "its pipeline"), "kernel %s", kernel->name);
 }
 
 static HdStatus *load_kernels(VulkanDevice *device)
