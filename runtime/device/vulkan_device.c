@@ -173,6 +173,7 @@ static HdStatus *create(VulkanDevice *device, const char *which)
 {
     HD_TRY(vulkan_open(&device->vulkan));
     HD_TRY(vulkan_pick(&device->vulkan, which, &device->card));
+    snprintf(device->description, sizeof device->description, "%s, %s", device->card.name, vulkan_card_kind(&device->card));
     HD_TRY(create_device(device));
     vulkan_memory_types(device);
     HD_TRY(vulkan_command_pool(device, &device->pool));
@@ -207,7 +208,7 @@ static void device_close(RtDevice *base)
 static HdStatus *device_open(const HeddleModule *module, const char *which, RtDevice **out_device)
 {
     VulkanDevice *device = hd_xcalloc(1, sizeof *device);
-    device->base = (RtDevice){&rt_device_vulkan, module};
+    device->base = (RtDevice){&rt_device_vulkan, module, device->description};
     pthread_mutex_init(&device->queue_lock, NULL);
     pthread_mutex_init(&device->transfer_lock, NULL);
     HdStatus *status = create(device, which);

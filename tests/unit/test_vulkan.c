@@ -256,6 +256,23 @@ static void devices_are_chosen_by_number_and_name(void **state)
     expect(model_on("cpu"), HD_MISMATCH, "m.hdl: compiled for vulkan:hand, device 'cpu' is asked for: heddle compile");
 }
 
+static void keep_line(void *user, int level, const char *line)
+{
+    if (level == HD_LOG_INFO && !strncmp(line, "device: ", 8)) snprintf(user, 512, "%s", line + 8);
+}
+
+static void the_choice_is_told(void **state)
+{
+    (void)state;
+    char line[512] = "";
+    HeddleModel *model;
+    OK(heddle_model_create(hand.module, hand.weights, &(HeddleModelOptions){.log = keep_line, .log_user = line}, &model));
+    heddle_model_free(model);
+    const char *name = device_of(&hand)->card.name;
+    assert_memory_equal(line, name, strlen(name));
+    assert_string_equal(line + strlen(name) + 2, vulkan_card_kind(&device_of(&hand)->card));
+}
+
 static PFN_vkGetPhysicalDeviceFeatures2 real_features;
 
 static void VKAPI_PTR without_int16(VkPhysicalDevice device, VkPhysicalDeviceFeatures2 *features)
@@ -483,6 +500,7 @@ static int run_all(const char *staging)
         cmocka_unit_test(poison_is_there),
         cmocka_unit_test(sessions_run_side_by_side),
         cmocka_unit_test(devices_are_chosen_by_number_and_name),
+        cmocka_unit_test(the_choice_is_told),
         cmocka_unit_test(a_missing_feature_is_named),
         cmocka_unit_test(no_driver_is_one_line),
         cmocka_unit_test(full_memory_says_what_for),
