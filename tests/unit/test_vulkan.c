@@ -91,6 +91,41 @@ static void large_weights_are_packed(void **state)
     hand_close(&large);
 }
 
+// KiB of a mapped file that this process holds.
+static long resident(const char *path)
+{
+    char line[1024];
+    long sum = 0, kib;
+    bool is_it = false;
+    FILE *file = fopen("/proc/self/smaps", "re");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file)) {
+        if (strchr("0123456789abcdef", line[0])) is_it = strstr(line, path) != NULL;   // the others begin with a capital
+        if (is_it && sscanf(line, "Rss: %ld", &kib) == 1) sum += kib;
+    }
+    fclose(file);
+    return sum;
+}
+
+static void uploaded_pages_are_given_back(void **state)
+{
+    (void)state;
+    HandOptions options = hand_device;
+    RtBuffer buffer;
+    Hand large;
+    options.big_bytes = 40 << 20;
+    hand_open(&large, 1, NULL, &options, NULL);
+    const GgufTensor *tensor = gguf_find_tensor(large.weights->file, "big");
+    RtProgress progress = {0};
+    OK(vulkan_memory.alloc(large.model->device, tensor->bytes, RT_PLAIN, "a test", &buffer));
+    OK(rt_upload(large.model, &buffer, 0, tensor->data, tensor->bytes, &progress));
+    assert_int_equal(progress.done, tensor->bytes);
+    long kib = resident(large.path);
+    if (kib > 1024) fail_msg("%ld KiB of the weights are still resident", kib);
+    vulkan_memory.free(large.model->device, &buffer);
+    hand_close(&large);
+}
+
 static void the_plan_counts_work_groups(void **state)
 {
     (void)state;
@@ -494,6 +529,7 @@ static int run_all(const char *staging)
         cmocka_unit_test(bytes_come_back),
         cmocka_unit_test(only_what_steps_read_is_uploaded),
         cmocka_unit_test(large_weights_are_packed),
+        cmocka_unit_test(uploaded_pages_are_given_back),
         cmocka_unit_test(the_plan_counts_work_groups),
         cmocka_unit_test(commands_are_recorded_once),
         cmocka_unit_test(groups_keep_within_bounds),
