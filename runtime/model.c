@@ -183,6 +183,7 @@ static HdStatus *build(HeddleModel *model, const HeddleModelOptions *options)
     }
     if (model->weights) HD_TRY(heddle_module_check_weights(model->module, model->weights));
     HD_TRY(type->open(model->module, which, &model->device));
+    if (model->device->description) hd_log(&model->log, HD_LOG_INFO, "device: %s", model->device->description);
     return prepare_weights(model, options);
 }
 

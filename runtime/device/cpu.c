@@ -104,7 +104,7 @@ static HdStatus *cpu_open(const HeddleModule *module, const char *which, RtDevic
 {
     (void)which;                                         // there is one
     CpuDevice *cpu = hd_xcalloc(1, sizeof *cpu);
-    cpu->base = (RtDevice){&rt_device_cpu, module};
+    cpu->base = (RtDevice){&rt_device_cpu, module, NULL};
     cpu->fd = -1;
     cpu->kernels = hd_xcalloc(module->kernel_count, sizeof *cpu->kernels);
     HdStatus *status = load(cpu, module);

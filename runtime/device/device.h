@@ -69,7 +69,8 @@ typedef struct RtDeviceType {
     const RtBuffer *(*arena)(const RtQueue *queue);   // holds the results after a step
 } RtDeviceType;
 
-struct RtDevice { const RtDeviceType *type; const HeddleModule *module; };
+// description: what was chosen, for people; NULL: there was no choice
+struct RtDevice { const RtDeviceType *type; const HeddleModule *module; const char *description; };
 struct RtQueue { RtDevice *device; };
 
 // host_memory.c: of devices whose kernels see this process's memory.

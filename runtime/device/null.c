@@ -20,7 +20,7 @@ static HdStatus *null_open(const HeddleModule *module, const char *which, RtDevi
 {
     (void)which;                                         // there is one
     RtDevice *device = hd_xcalloc(1, sizeof *device);
-    *device = (RtDevice){&rt_device_null, module};
+    *device = (RtDevice){&rt_device_null, module, NULL};
     *out_device = device;
     return NULL;
 }

@@ -89,6 +89,7 @@ typedef struct VulkanDevice {
     RtDevice base;
     Vulkan vulkan;
     VulkanCard card;
+    char description[sizeof((VulkanCard *)NULL)->name + 32];
     VkDevice device;
 #define VK_DEVICE(name) PFN_##name name;
 #include "runtime/device/vulkan_functions.def"

@@ -99,10 +99,9 @@ static HdStatus *create_layout(VulkanDevice *device)
 static HdStatus *check_kernel(const VulkanDevice *device, const RtKernel *kernel, const uint8_t *code)
 {
     static const uint32_t spirv = 0x07230203;
-    const char *path = device->base.module->path;
-    if (memcmp(code, &spirv, sizeof spirv)) return hd_error(HD_BAD_DATA, "%s: kernel %s is not SPIR-V", path, kernel->name);
+    if (memcmp(code, &spirv, sizeof spirv)) return hd_error(HD_BAD_DATA, "kernel %s is not SPIR-V", kernel->name);
     if (kernel->lanes <= device->card.most_lanes) return NULL;
-    return hd_error(HD_MISMATCH, "%s: kernel %s has work groups of %" PRIu32 " lanes, device %s at most %" PRIu32, path, kernel->name,
+    return hd_error(HD_MISMATCH, "kernel %s has work groups of %" PRIu32 " lanes, device %s at most %" PRIu32, kernel->name,
                     kernel->lanes, device->card.name, device->card.most_lanes);
 }
 
@@ -130,7 +129,7 @@ static HdStatus *load_kernel(VulkanDevice *device, uint32_t row)
         result = create_pipeline(device, shader, &device->pipelines[row]);
         device->vkDestroyShaderModule(device->device, shader, NULL);
     }
-    return hd_annotate(vulkan_result(device, result, "its pipeline"), "%s: kernel %s", module->path, kernel->name);
+    return hd_annotate(vulkan_result(device, result, "its pipeline"), "kernel %s", kernel->name);
 }
 
 static HdStatus *load_kernels(VulkanDevice *device)
@@ -174,6 +173,7 @@ static HdStatus *create(VulkanDevice *device, const char *which)
 {
     HD_TRY(vulkan_open(&device->vulkan));
     HD_TRY(vulkan_pick(&device->vulkan, which, &device->card));
+    snprintf(device->description, sizeof device->description, "%s, %s", device->card.name, vulkan_card_kind(&device->card));
     HD_TRY(create_device(device));
     vulkan_memory_types(device);
     HD_TRY(vulkan_command_pool(device, &device->pool));
@@ -208,7 +208,7 @@ static void device_close(RtDevice *base)
 static HdStatus *device_open(const HeddleModule *module, const char *which, RtDevice **out_device)
 {
     VulkanDevice *device = hd_xcalloc(1, sizeof *device);
-    device->base = (RtDevice){&rt_device_vulkan, module};
+    device->base = (RtDevice){&rt_device_vulkan, module, device->description};
     pthread_mutex_init(&device->queue_lock, NULL);
     pthread_mutex_init(&device->transfer_lock, NULL);
     HdStatus *status = create(device, which);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program made by hand over tests/data/hand_kernels.c (or hand_kernels.comp, for a GPU): a tiny model with everything a module can hold (a cache, a recurrent
-// state with planes, a packed weight, a rotary table, three step classes, a result per token, stages that need barriers), and
-// its answers computed by plain C in another order of work.
+// A program made by hand over tests/data/hand_kernels.c (or hand_kernels.comp, for a GPU): a tiny model with everything a module
+// can hold (a cache, a recurrent state with planes, a packed weight, a rotary table, three step classes, a result per token, stages
+// that need barriers), and its answers computed by plain C in another order of work.
 #ifndef HEDDLE_TESTS_HAND_PROGRAM_H
 #define HEDDLE_TESTS_HAND_PROGRAM_H
 

@@ -121,7 +121,7 @@ static void weights_lie_in_bounded_blocks(void **state)
     (void)state;
     RtMemoryType memory = rt_host_memory;
     RtDeviceType type = rt_device_null;
-    RtDevice device = {&type, hand.module};
+    RtDevice device = {&type, hand.module, NULL};
     RtHome homes[5];
     uint64_t addresses[5];
     HeddleModel model = {.module = hand_open_module(&(HandOptions){.big_bytes = 65536}), .device = &device, .homes = homes,

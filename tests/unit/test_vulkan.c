@@ -91,6 +91,41 @@ static void large_weights_are_packed(void **state)
     hand_close(&large);
 }
 
+// KiB of a mapped file that this process holds.
+static long resident(const char *path)
+{
+    char line[1024];
+    long sum = 0, kib;
+    bool is_it = false;
+    FILE *file = fopen("/proc/self/smaps", "re");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file)) {
+        if (strchr("0123456789abcdef", line[0])) is_it = strstr(line, path) != NULL;   // the others begin with a capital
+        if (is_it && sscanf(line, "Rss: %ld", &kib) == 1) sum += kib;
+    }
+    fclose(file);
+    return sum;
+}
+
+static void uploaded_pages_are_given_back(void **state)
+{
+    (void)state;
+    HandOptions options = hand_device;
+    RtBuffer buffer;
+    Hand large;
+    options.big_bytes = 40 << 20;
+    hand_open(&large, 1, NULL, &options, NULL);
+    const GgufTensor *tensor = gguf_find_tensor(large.weights->file, "big");
+    RtProgress progress = {0};
+    OK(vulkan_memory.alloc(large.model->device, tensor->bytes, RT_PLAIN, "a test", &buffer));
+    OK(rt_upload(large.model, &buffer, 0, tensor->data, tensor->bytes, &progress));
+    assert_int_equal(progress.done, tensor->bytes);
+    long kib = resident(large.path);
+    if (kib > 1024) fail_msg("%ld KiB of the weights are still resident", kib);
+    vulkan_memory.free(large.model->device, &buffer);
+    hand_close(&large);
+}
+
 static void the_plan_counts_work_groups(void **state)
 {
     (void)state;
@@ -105,7 +140,8 @@ static void the_plan_counts_work_groups(void **state)
 // ---- recording -------------------------------------------------------------------------------------------------
 
 static PFN_vkCmdDispatch real_dispatch;
-static uint32_t dispatched;
+static PFN_vkCmdPipelineBarrier real_barrier;
+static uint32_t dispatched, barriers, groups;
 
 static void VKAPI_PTR count_dispatch(VkCommandBuffer commands, uint32_t x, uint32_t y, uint32_t z)
 {
@@ -113,29 +149,88 @@ static void VKAPI_PTR count_dispatch(VkCommandBuffer commands, uint32_t x, uint3
     real_dispatch(commands, x, y, z);
 }
 
-static uint32_t dispatches_of(HeddleSession *session, const int32_t *tokens, uint32_t count, HeddleLogits logits)
+static void VKAPI_PTR only_count_groups(VkCommandBuffer commands, uint32_t x, uint32_t y, uint32_t z)
+{
+    (void)commands, (void)y, (void)z;
+    groups = x;
+}
+
+static void VKAPI_PTR count_barrier(VkCommandBuffer commands, VkPipelineStageFlags from, VkPipelineStageFlags to, VkDependencyFlags flags,
+                                    uint32_t n, const VkMemoryBarrier *memory, uint32_t buffer_count,
+                                    const VkBufferMemoryBarrier *buffers, uint32_t image_count, const VkImageMemoryBarrier *images)
+{
+    barriers += from == VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT && to == from && n == 1;
+    real_barrier(commands, from, to, flags, n, memory, buffer_count, buffers, image_count, images);
+}
+
+// Counts what an evaluation records.
+static void record_of(HeddleSession *session, const int32_t *tokens, uint32_t count, HeddleLogits logits)
 {
     VulkanDevice *device = device_of(&hand);
-    dispatched = 0;
-    real_dispatch = device->vkCmdDispatch;
-    device->vkCmdDispatch = count_dispatch;
+    dispatched = barriers = 0;
+    real_dispatch = device->vkCmdDispatch, real_barrier = device->vkCmdPipelineBarrier;
+    device->vkCmdDispatch = count_dispatch, device->vkCmdPipelineBarrier = count_barrier;
     HdStatus *status = heddle_eval(session, &(HeddlePiece){.tokens = tokens, .count = count, .logits = logits}, 1);
-    device->vkCmdDispatch = real_dispatch;
+    device->vkCmdDispatch = real_dispatch, device->vkCmdPipelineBarrier = real_barrier;
     OK(status);
-    return dispatched;
 }
 
 static void commands_are_recorded_once(void **state)
 {
     (void)state;
     HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){0});
-    const uint32_t launches = hand.module->classes[1].launch_count;
-    assert_int_equal(dispatches_of(session, text[0], 1, HEDDLE_LOGITS_LAST), launches);
-    for (uint32_t i = 1; i < 20; i++) assert_int_equal(dispatches_of(session, text[0] + i, 1, HEDDLE_LOGITS_LAST), 0);
-    // another class; no rows are wanted, so the head has no units
-    assert_int_equal(dispatches_of(session, text[0] + 20, 3, HEDDLE_LOGITS_NONE), launches - 1);
-    assert_int_equal(dispatches_of(session, text[0] + 23, 1, HEDDLE_LOGITS_LAST), 0);   // the first is still there
+    const uint32_t launches = hand.module->classes[1].launch_count, stages = 4 + HAND_LINKS;
+    record_of(session, text[0], 1, HEDDLE_LOGITS_LAST);
+    assert_true(dispatched == launches && barriers == stages - 1);
+    for (uint32_t i = 1; i < 20; i++) {
+        record_of(session, text[0] + i, 1, HEDDLE_LOGITS_LAST);
+        assert_true(dispatched == 0 && barriers == 0);
+    }
+    record_of(session, text[0] + 20, 3, HEDDLE_LOGITS_NONE);   // another class; no rows are wanted, so the head has no units
+    assert_true(dispatched == launches - 1 && barriers == stages - 2);
+    record_of(session, text[0] + 23, 1, HEDDLE_LOGITS_LAST);
+    assert_int_equal(dispatched, 0);                         // the first is still there
     append_and_check(&hand, session, 0, text[0], 24, 2);
+    heddle_session_free(session);
+}
+
+// Work groups that a launch of so many units and so much scratch is given.
+static uint32_t groups_of(HeddleSession *session, int64_t units, uint32_t scratch)
+{
+    enum { RECUR = 3 };
+    VulkanDevice *device = device_of(&hand);
+    const RtClass *class = &hand.module->classes[1];
+    uint32_t *bytes = (uint32_t *)(uintptr_t)&class->launches[RECUR].scratch, saved = *bytes;
+    real_dispatch = device->vkCmdDispatch;
+    device->vkCmdDispatch = only_count_groups;
+    *bytes = scratch;
+    HdStatus *status = rt_device_vulkan.launch(session->queue, class, RECUR, 0, units);
+    *bytes = saved;
+    device->vkCmdDispatch = real_dispatch;
+    OK(status);
+    return groups;
+}
+
+static void groups_keep_within_bounds(void **state)
+{
+    (void)state;
+    HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){0});
+    assert_int_equal(groups_of(session, 7, 64), 7);
+    assert_int_equal(groups_of(session, 65535, 0), 65535);
+    assert_int_equal(groups_of(session, (int64_t)1 << 33, 0), 65535);
+    assert_int_equal(groups_of(session, 1000, 1 << 20), 5);  // of 96 * 65535 bytes
+    heddle_session_free(session);
+}
+
+static void poison_is_there(void **state)
+{
+    (void)state;
+    HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){.poison = true});
+    const RtBuffer *arena = rt_device_vulkan.arena(session->queue);
+    uint32_t last;
+    OK(eval_one(session, 1));                                // needs less of the arena than a longer step
+    OK(vulkan_memory.read(hand.model->device, arena, arena->bytes - 4, 4, &last));
+    assert_int_equal(last, UINT32_MAX);
     heddle_session_free(session);
 }
 
@@ -194,6 +289,23 @@ static void devices_are_chosen_by_number_and_name(void **state)
     expect(model_on("77"), HD_USAGE, "m.hdl: device '77': there is no such number; Vulkan devices: 0 ");
     expect(model_on("no such card"), HD_USAGE, "device 'no such card': no device, and no part of a name; Vulkan devices: 0 ");
     expect(model_on("cpu"), HD_MISMATCH, "m.hdl: compiled for vulkan:hand, device 'cpu' is asked for: heddle compile");
+}
+
+static void keep_line(void *user, int level, const char *line)
+{
+    if (level == HD_LOG_INFO && !strncmp(line, "device: ", 8)) snprintf(user, 512, "%s", line + 8);
+}
+
+static void the_choice_is_told(void **state)
+{
+    (void)state;
+    char line[512] = "";
+    HeddleModel *model;
+    OK(heddle_model_create(hand.module, hand.weights, &(HeddleModelOptions){.log = keep_line, .log_user = line}, &model));
+    heddle_model_free(model);
+    const char *name = device_of(&hand)->card.name;
+    assert_memory_equal(line, name, strlen(name));
+    assert_string_equal(line + strlen(name) + 2, vulkan_card_kind(&device_of(&hand)->card));
 }
 
 static PFN_vkGetPhysicalDeviceFeatures2 real_features;
@@ -320,6 +432,7 @@ static void a_lost_device_is_one_line(void **state)
     if (!device->direct) {
         device->vkQueueSubmit = lost_submit;
         expect(heddle_slot_fork(session, 0, 1), HD_IO, "was lost: a copy did not end");
+        expect(heddle_eval(session, &(HeddlePiece){.slot = 1, .tokens = text[0], .count = 1}, 1), HD_NOT_FINITE, "slot 1: an earlier");
         expect(heddle_slot_reset(session, 0), HD_IO, "was lost");
         device->vkQueueSubmit = real;
         expect(heddle_slot_fork(session, 0, 1), HD_NOT_FINITE, "slot 0");   // half of it may be gone
@@ -416,10 +529,14 @@ static int run_all(const char *staging)
         cmocka_unit_test(bytes_come_back),
         cmocka_unit_test(only_what_steps_read_is_uploaded),
         cmocka_unit_test(large_weights_are_packed),
+        cmocka_unit_test(uploaded_pages_are_given_back),
         cmocka_unit_test(the_plan_counts_work_groups),
         cmocka_unit_test(commands_are_recorded_once),
+        cmocka_unit_test(groups_keep_within_bounds),
+        cmocka_unit_test(poison_is_there),
         cmocka_unit_test(sessions_run_side_by_side),
         cmocka_unit_test(devices_are_chosen_by_number_and_name),
+        cmocka_unit_test(the_choice_is_told),
         cmocka_unit_test(a_missing_feature_is_named),
         cmocka_unit_test(no_driver_is_one_line),
         cmocka_unit_test(full_memory_says_what_for),
