@@ -22,12 +22,13 @@ typedef struct BenchResult {
 typedef struct Bench {
     const char *model;
     char type[96], cpu[96];
+    const char *backend;
     uint64_t bytes, parameters;
     uint32_t tokens_per_call, threads, repetitions;
     bool packed;
     const char *kv;
     HeddleModuleInfo info;
-    double read_gb_per_s;            // what a plain read of memory reaches with the same threads, in the same run
+    double read_gb_per_s;            // what a plain read of memory reaches with the same threads, in the same run; 0: not measured (GPUs)
     HD_VEC(BenchResult) results;
 } Bench;
 

@@ -159,10 +159,11 @@ static void print_md(const Bench *b)
                  (double)b->parameters * (b->parameters >= 1000000000 ? 1e-9 : 1e-6));
         test_name(&r->test, name);
         snprintf(speed, sizeof speed, "%.2f ± %.2f", r->speed.mean, r->speed.deviation);
-        printf("| %-30s | %10s | %10s | %-10s | %7u | %15s | %21s | %8.2f | %7.1f %% |\n", b->type, size, parameters, "Heddle CPU",
+        printf("| %-30s | %10s | %10s | %-10s | %7u | %15s | %21s | %8.2f | %7.1f %% |\n", b->type, size, parameters, b->backend,
                b->threads, name, speed, r->gb_per_s, b->read_gb_per_s > 0 ? 100 * r->gb_per_s / b->read_gb_per_s : 0.0);
     }
-    printf("\nread %.2f GB/s; module %.16s; numerics %s; logits", b->read_gb_per_s, b->info.digest, b->info.numerics);
+    printf(b->read_gb_per_s > 0 ? "\nread %.2f GB/s; " : "\n", b->read_gb_per_s);
+    printf("module %.16s; numerics %s; logits", b->info.digest, b->info.numerics);
     for (size_t i = 0; i < b->results.len; i++) printf(" %.16s", b->results.data[i].digest);
     printf("\n");
 }

@@ -169,6 +169,14 @@ static HdStatus *run_test(Bench *bench, const HeddleModule *module, HeddleSessio
 
 // ---- the model ---------------------------------------------------------------------------------------------------
 
+static bool on_cpu(const HeddleModuleInfo *info) { return !strncmp(info->target, "cpu:", 4); }
+
+// As llama-bench names what runs the model.
+static const char *backend_of(const HeddleModuleInfo *info)
+{
+    return on_cpu(info) ? "Heddle CPU" : !strncmp(info->target, "cuda:", 5) ? "Heddle CUDA" : "Heddle Vulkan";
+}
+
 // Architecture, size label and the type that most of the parameters have.
 static void describe_model(Bench *bench, const GgufFile *file)
 {
@@ -202,7 +210,7 @@ static HdStatus *run_tests(const CliOptions *options, CliModel *model, const Tes
     fill_tokens(tokens, longest, bench->info.vocab);
     bench->threads = heddle_session_threads(session);
     bench->tokens_per_call = HD_MIN(how.tokens_per_call ? how.tokens_per_call : UINT32_MAX, bench->info.tokens_per_step);
-    bench->read_gb_per_s = bench_read_bandwidth(read_bytes, bench->threads);
+    if (on_cpu(&bench->info)) bench->read_gb_per_s = bench_read_bandwidth(read_bytes, bench->threads);
     HdStatus *status = NULL;
     for (size_t i = 0; i < tests->len && !status; i++) {
         hd_vec_push(&bench->results, ((BenchResult){.test = tests->data[i]}));
@@ -225,6 +233,7 @@ HdStatus *cmd_bench(CliOptions *options)
     if (!status) {
         heddle_module_info(model.module, &bench.info);
         bench.packed = bench.info.packed_bytes > 0, bench.kv = bench.info.kv_type;
+        bench.backend = backend_of(&bench.info);
         hd_cpu_name(bench.cpu, sizeof bench.cpu);
         describe_model(&bench, heddle_weights_gguf(model.weights));
         status = run_tests(options, &model, &tests, &bench);

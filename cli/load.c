@@ -15,9 +15,17 @@ HdStatus *cli_read_text(const char *path, HdBuf *out_text)
     return ferror(stdin) ? hd_error(HD_IO, "standard input could not be read") : NULL;
 }
 
+// What is compiled without a target is for the device that is asked for: the processor, or (a number, a part of a name) a Vulkan device.
+static const char *target_of(const CliOptions *options)
+{
+    if (options->target || !options->device) return options->target;
+    bool processor = !strcmp(options->device, "cpu") || !strcmp(options->device, "null");
+    return processor ? NULL : "vulkan";
+}
+
 HeddleCompileOptions cli_compile_options(const CliOptions *options)
 {
-    return (HeddleCompileOptions){.target = options->target,
+    return (HeddleCompileOptions){.target = target_of(options),
                                   .passes = options->passes,
                                   .sets = options->set.items,
                                   .set_count = options->set.count,

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models on a Vulkan device (in tests Mesa's lavapipe, with the validation layer): logits near float64's whatever the calls, and the
+processor's greedy continuation of prompts of many lengths in calls of many sizes. Skipped (77) where there is no device.
+
+usage: vulkan.py HEDDLE FOLDER_OF_RANDOM_MODELS FOLDER_OF_THEIR_GOLDENS FOLDER_OF_TINY_MODELS
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import gguf
+import numpy as np
+
+from checks import check, finish
+
+heddle, models, goldens, tiny = sys.argv[1:]
+os.environ["HEDDLE_VULKAN_VALIDATION"] = "1"
+CAP = 1e-9
+LENGTHS = (1, 2, 3, 4, 5, 63, 64, 65, 127, 128, 129, 255, 256, 257, 511, 512, 513)
+CALLS = (1, 3, 64, 65, 512)
+MOST_APART, MARGIN, QUALIFY = 0.02, 3, 0.9     # of logits; a choice counts where the best leads by MARGIN times what they are apart at most
+LONG = "h1-mha-tied"                           # the model of the prompts
+work = tempfile.mkdtemp()
+os.environ["XDG_CACHE_HOME"] = f"{work}/cache"
+
+
+def run(*args):
+    done = subprocess.run([heddle, *args], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return done.returncode, done.stdout, done.stderr
+
+
+def verify(model, golden, cap, *options):
+    code, out, err = run("verify", model, "--target", "vulkan", "--golden", golden, "--max-nmse", str(cap), *options)
+    line = (out.strip().splitlines() or [err.strip()])[-1]
+    print(f"{os.path.basename(model):28} {' '.join(options):14} {line}", flush=True)
+    check(code == 0 and "numerics bounded" in line, f"{model} {' '.join(options)}: {err.strip()}")
+
+
+def logits(model, ids, *options):
+    """A row per token."""
+    path = f"{work}/logits.gguf"
+    code, _, err = run("verify", model, "--ids-file", ids, "--against", "cpu", "--max-nmse", str(CAP), "--write-golden", path, *options)
+    check(code == 0, f"{model} {options}: {err.strip()}")
+    return next(t.data for t in gguf.GGUFReader(path).tensors if t.name == "logits")
+
+
+def check_lengths():
+    """Logits at the ends of the prompts, the others of the long one in between: in calls of each size."""
+    model, ids = f"{models}/{LONG}.gguf", f"{work}/ids"
+    tokens = np.random.default_rng(7).integers(0, 512, max(LENGTHS)).astype("<i4")
+    tokens.tofile(ids)
+    ends = np.array(LENGTHS) - 1
+    there = logits(model, ids)
+    best, want = np.sort(there[ends], axis=1), there[ends].argmax(axis=1)
+    for calls in CALLS:
+        rows = logits(model, ids, "--target", "vulkan", "--split", str(calls))
+        apart = np.abs(rows - there).max()
+        counts = best[:, -1] - best[:, -2] > MARGIN * apart
+        print(f"calls of {calls}: {apart:.1e} apart at most, {counts.mean():.0%} of the lengths count")
+        check(apart <= MOST_APART and counts.mean() >= QUALIFY, f"calls of {calls}: {apart} apart, {counts.sum()} count")
+        check((rows[ends].argmax(axis=1) == want)[counts].all(), f"calls of {calls}: other choices")
+
+
+def check_continuations():
+    """What the program itself goes on with."""
+    model = f"{models}/{LONG}.gguf"
+    prompt = "".join(chr(97 + i * 7 % 26) for i in range(600))
+    for length, calls in ((1, 512), (63, 3), (64, 64), (65, 64), (129, 65), (257, 512), (513, 512)):
+        options = ["-p", prompt[:length], "-n", "4", "--temp", "0", "--ids", "-b", str(calls), "-c", "600"]
+        _, want, _ = run("run", model, *options)
+        code, out, err = run("run", model, "--target", "vulkan", *options)
+        check(code == 0 and json.loads(out) == json.loads(want), f"prompt of {length}, calls of {calls}: {out}, the processor has {want}: {err}")
+
+
+code, out, _ = run("devices")
+if not any(line.startswith("* vulkan") for line in out.splitlines()):
+    print("no Vulkan device here")
+    sys.exit(77)
+for name in ("h1-mha-tied", "h2-gqa4", "h3-head256", "moe-e16-k4"):
+    for options in ([], ["--split", "1,3,64"], ["--decode"])[:3 if name in ("h2-gqa4", "moe-e16-k4") else 1]:
+        verify(f"{models}/{name}.gguf", f"{goldens}/{name}.golden.gguf", CAP, *options)
+check_lengths()
+check_continuations()
+code, out, err = run("run", f"{tiny}/tiny-dense-q8_0.gguf", "--device", "0", "-p", "And the LORD", "-n", "4", "--temp", "0", "--no-display-prompt")
+_, want, _ = run("run", f"{tiny}/tiny-dense-q8_0.gguf", "-p", "And the LORD", "-n", "4", "--temp", "0", "--no-display-prompt")
+check(code == 0 and out == want, f"--device 0: {out!r}, the processor has {want!r}: {err}")
+finish()
