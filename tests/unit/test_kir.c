@@ -194,6 +194,57 @@ static void test_verify(void **state) {
     kir_free(fn);
 }
 
+// ---- SIMT --------------------------------------------------------------------------------------------------------
+
+// Lane i of the group stores what lane 63 - i has.
+static KirFn *turned_around(void) {
+    KirFn *fn = kir_new("turned");
+    kir_set_lanes(fn, 64);
+    KirRef x = kir_param(fn, KT_PTR, "x"), array = kir_shared(fn, KIR_F32, 64), lane = kir_lane(fn);
+    kir_shared_store(fn, array, lane, kir_load(fn, KT_F32, kir_at(fn, x, lane, 4, 0)));
+    kir_barrier(fn);
+    kir_store(fn, kir_at(fn, x, lane, 4, 0), kir_shared_load(fn, array, kir_sub(fn, kir_i64(fn, 63), lane)));
+    return fn;
+}
+
+static void break_array(KirFn *fn) { find(fn->entry, KIR_OP_shared_load)->operands[0] = find(fn->prelude, KIR_OP_param)->result; }
+static void break_index(KirFn *fn) { find(fn->entry, KIR_OP_shared_load)->operands[1] = find(fn->entry, KIR_OP_load)->result; }
+static void break_element(KirFn *fn) { find(fn->entry, KIR_OP_shared_store)->operands[2] = fn->lane; }
+static void break_use(KirFn *fn) { find(fn->entry, KIR_OP_store)->operands[1] = find(fn->prelude, KIR_OP_shared)->result; }
+static void break_size(KirFn *fn) { find(fn->prelude, KIR_OP_shared)->number = 0; }
+static void break_group(KirFn *fn) { kir_set_lanes(fn, 1025); }
+
+static void test_simt(void **state) {
+    (void)state;
+    static const struct { void (*change)(KirFn *fn); const char *want; } cases[] = {
+        {break_array, "shared_load: "},
+        {break_index, "shared_load: the index is i64"},
+        {break_element, "shared_store: the value has the array's scalar"},
+        {break_use, "store: a shared array is only loaded from and stored to"},
+        {break_size, "shared: a shared array holds 1 to 2^20 numbers"},
+        {break_group, "at most 1024 lanes"},
+    };
+    for (size_t i = 0; i <= HD_COUNT(cases); i++) {
+        KirFn *fn = turned_around();
+        if (i < HD_COUNT(cases)) cases[i].change(fn);
+        HdStatus *status = kir_verify(fn, KIR_SIMT);
+        if (i == HD_COUNT(cases)) assert_null(status);
+        else if (!status || !strstr(hd_status_message(status), cases[i].want)) fail_msg("case %zu: %s", i, hd_status_message(status));
+        hd_status_free(status);
+        kir_free(fn);
+    }
+    KirFn *fn = turned_around();
+    HdStatus *status = kir_verify(fn, KIR_SIMD);
+    assert_non_null(strstr(hd_status_message(status), "a SIMD kernel has none"));
+    hd_status_free(status);
+    HdBuf text = {0};
+    kir_print(fn, &text);
+    assert_non_null(strstr(text.data, "lanes 64 {"));
+    assert_non_null(strstr(text.data, "f32[] = shared 64"));
+    hd_buf_free(&text);
+    kir_free(fn);
+}
+
 static void build_wrong_type(KirFn *fn) { kir_and(fn, kir_float(fn, KT_F32, 1), kir_float(fn, KT_F32, 1)); }
 static void build_narrow(KirFn *fn) { kir_sext(fn, kir_i64(fn, 1), KIR_I32); }
 static void build_nothing(KirFn *fn) { kir_store(fn, kir_param(fn, KT_PTR, "x"), 0); }
@@ -375,7 +426,7 @@ static void test_version(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_print),      cmocka_unit_test(test_print_distinguishes), cmocka_unit_test(test_constants),
-        cmocka_unit_test(test_verify),     cmocka_unit_test(test_builder_aborts),      cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_verify), cmocka_unit_test(test_simt),     cmocka_unit_test(test_builder_aborts),      cmocka_unit_test(test_rows),
         cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_instructions),        cmocka_unit_test(test_link_errors),
         cmocka_unit_test(test_version),
     };

@@ -63,7 +63,12 @@ static void test_errors(void **state) {
     (void)state;
     static const struct { const char *text, *want; } cases[] = {
         {"cpu:pentium", "cpu:znver5"},
-        {"cuda:sm_90", "cpu:native"},
+        {"metal", "cpu:native"},
+        {"vulkan:1.1", "targets: vulkan, cuda:"},
+        {"cuda:", "cuda:sm_75 and newer"},
+        {"cuda:sm_70", "cuda:sm_75 and newer"},
+        {"cuda:sm_90a", "cuda:sm_75 and newer"},
+        {"cuda:compute_", "cuda:compute_75"},
         {"", "cpu:x86-64-v2"},
         {"cpu:", "cpu:haswell"},
         {"cpu:x86-64-v3+vnni", "avx512vnni"},
@@ -80,6 +85,26 @@ static void test_errors(void **state) {
         if (!strstr(hd_status_message(status), cases[i].want)) fail_msg("%s: %s", cases[i].text, hd_status_message(status));
         hd_status_free(status);
     }
+}
+
+static void test_gpus(void **state) {
+    (void)state;
+    static const struct { const char *text, *name; IrBackend backend; int arch; bool ptx; } cases[] = {
+        {"vulkan", "vulkan:1.2", IR_VULKAN, 0, false},
+        {"vulkan:1.2", "vulkan:1.2", IR_VULKAN, 0, false},
+        {"cuda:sm_75", "cuda:sm_75", IR_CUDA, 75, false},
+        {"cuda:sm_120", "cuda:sm_120", IR_CUDA, 120, false},
+        {"cuda:compute_80", "cuda:compute_80", IR_CUDA, 80, true},
+        {"cpu:emulated-cuda", "cpu:emulated-cuda", IR_EMULATED, 0, false},
+    };
+    for (size_t i = 0; i < HD_COUNT(cases); i++) {
+        IrTarget target = parse(cases[i].text);
+        assert_string_equal(target.name, cases[i].name);
+        assert_true(target.backend == cases[i].backend && target.arch == cases[i].arch && target.ptx == cases[i].ptx);
+        assert_true(ir_target_is_gpu(&target));
+    }
+    IrTarget cpu = parse("cpu:haswell");
+    assert_false(ir_target_is_gpu(&cpu));
 }
 
 static void test_features_text(void **state) {
@@ -154,7 +179,7 @@ static void test_groups(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_canonical), cmocka_unit_test(test_longest), cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_features_text), cmocka_unit_test(test_machine), cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_gpus), cmocka_unit_test(test_features_text), cmocka_unit_test(test_machine), cmocka_unit_test(test_groups),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
