@@ -46,13 +46,13 @@ void simt_print_name(const KirFn *fn, KirRef ref, HdBuf *out_text) {
     else hd_buf_printf(out_text, value->type.lanes ? "%c%u" : "s%c%u", letters[value->type.scalar], ref);
 }
 
-static void print_use(Print *p, KirRef ref);
+static void print_use(Print *p, KirRef ref, bool enclosed);   // enclosed: parentheses stand around it already
 
 // In C++ "(a(b(c))) * d" may declare a function: a cast's type stands in parentheses.
 static void print_cast(Print *p, const char *type) { hd_buf_printf(p->out, p->dialect->c_casts ? "(%s)" : "%s", type); }
 
 static void print_pattern(Print *p, const KirOp *op, const char *pattern) {
-    for (; *pattern; pattern++) {
+    for (const char *start = pattern; *pattern; pattern++) {
         if (*pattern != '$') {
             hd_buf_bytes(p->out, pattern, 1);
             continue;
@@ -61,7 +61,7 @@ static void print_pattern(Print *p, const KirOp *op, const char *pattern) {
         if (what == 'T') print_cast(p, words_of(p, op->result)->name);
         else if (what == 'U') print_cast(p, words_of(p, op->result)->unsigned_name);
         else if (what == 'V') print_cast(p, words_of(p, op->operands[0])->unsigned_name);
-        else print_use(p, op->operands[what - '0']);
+        else print_use(p, op->operands[what - '0'], pattern - start >= 2 && pattern[-2] == '(' && pattern[1] == ')');
     }
 }
 
@@ -171,9 +171,9 @@ static void print_expression(Print *p, const KirOp *op) {
 
 static bool is_constant(const KirOp *op) { return op && (op->kind == KIR_OP_const_int || op->kind == KIR_OP_const_float); }
 
-static void print_use(Print *p, KirRef ref) {
+static void print_use(Print *p, KirRef ref, bool enclosed) {
     const KirOp *op = kir_value(p->fn, ref)->op;
-    if (is_constant(op)) {
+    if (is_constant(op) || (p->weight[ref] && enclosed)) {
         print_expression(p, op);
     } else if (p->weight[ref]) {
         hd_buf_str(p->out, "(");
@@ -230,11 +230,10 @@ static void declare(Print *p, KirRef ref) {
     simt_print_name(p->fn, ref, p->out);
 }
 
-static void assign(Print *p, KirRef to, KirRef from) {
+static void assign(Print *p, KirRef from) {
     hd_buf_str(p->out, " = ");
-    print_use(p, from);
+    print_use(p, from, true);
     hd_buf_str(p->out, ";\n");
-    (void)to;
 }
 
 // All next values are known before the first is assigned: they may be each other's.
@@ -243,13 +242,13 @@ static void assign_yields(Print *p, const KirBlock *body, KirRef first) {
     for (uint32_t i = 0; several && i < body->yield_count; i++) {
         indent(p);
         hd_buf_printf(p->out, "%s next%u", words_of(p, body->yields[i])->name, i);
-        assign(p, 0, body->yields[i]);
+        assign(p, body->yields[i]);
     }
     for (uint32_t i = 0; i < body->yield_count; i++) {
         indent(p);
         simt_print_name(p->fn, first + i, p->out);
         if (several) hd_buf_printf(p->out, " = next%u;\n", i);
-        else assign(p, first, body->yields[i]);
+        else assign(p, body->yields[i]);
     }
 }
 
@@ -269,15 +268,15 @@ static void print_for(Print *p, const KirOp *op) {
     simt_print_name(p->fn, body->first_arg, &iv);
     for (uint32_t i = 0; i < op->result_count; i++) {
         declare(p, body->first_arg + 1 + i);
-        assign(p, 0, op->operands[3 + i]);
+        assign(p, op->operands[3 + i]);
     }
     indent(p);
     hd_buf_printf(p->out, "for (%s %s = ", type, iv.data);
-    print_use(p, op->operands[0]);
+    print_use(p, op->operands[0], true);
     hd_buf_printf(p->out, "; %s < ", iv.data);
-    print_use(p, op->operands[1]);
+    print_use(p, op->operands[1], true);
     hd_buf_printf(p->out, "; %s += ", iv.data);
-    print_use(p, op->operands[2]);
+    print_use(p, op->operands[2], true);
     hd_buf_str(p->out, ") {\n");
     print_body(p, body, body->first_arg + 1);
     hd_buf_str(p->out, "\n");
@@ -297,11 +296,13 @@ static void print_if(Print *p, const KirOp *op) {
     }
     indent(p);
     hd_buf_str(p->out, "if (");
-    print_use(p, op->operands[0]);
+    print_use(p, op->operands[0], true);
     hd_buf_str(p->out, ") {\n");
     print_body(p, op->body[0], op->result);
-    if (op->body[1] && op->body[1]->first) hd_buf_str(p->out, " else {\n"), print_body(p, op->body[1], op->result);
-    else if (op->body[1] && op->result_count) hd_buf_str(p->out, " else {\n"), print_body(p, op->body[1], op->result);
+    if (op->body[1] && (op->body[1]->first || op->result_count)) {
+        hd_buf_str(p->out, " else {\n");
+        print_body(p, op->body[1], op->result);
+    }
     hd_buf_str(p->out, "\n");
 }
 
