@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The `heddle` program: picks the command, prints an error as one line, and turns its code into the exit status.
 #include "cli/cli.h"
+
+#include <stdlib.h>
 #include "cli/progress.h"
 
 #include <fcntl.h>
@@ -60,6 +62,7 @@ static HdStatus *run_command(const char *name, int argc, char **argv)
     if (!cli_command_named(name, &command)) return no_command(name);
     HdStatus *status = cli_parse(command, argc, argv, &options, &help);
     if (!status && help) cli_print_help(command);
+    if (!status && !help && options.cuda_path) setenv("CUDA_PATH", options.cuda_path, 1);   // the compiler's process inherits it
     if (!status && !help) status = runs[command](&options);
     cli_options_free(&options);
     return status;

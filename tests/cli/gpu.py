@@ -102,6 +102,12 @@ with tempfile.TemporaryDirectory() as work:
     for target in ARCHITECTURES:
         for name in ("h1-mha-tied", "moe-e16-k4"):
             compile_for(f"{models}/{name}.gguf", f"cuda:{target}", work)
+    os.environ["VIRTUAL_ENV"] = os.environ["CUDA_PATH"] = "/nowhere"
+    code, out, err = run("compile", f"{models}/h1-mha-tied.gguf", "--target", "cuda:sm_90", "--cuda-path", sys.prefix, "-o", f"{work}/x.hdl")
+    check(code == 0, f"--cuda-path: {err}")
+    code, out, err = run("targets", "--cuda-path", sys.prefix)
+    check(code == 0 and re.search(r"cuda:sm_N .*N: 75 80 .*90", out), f"targets: {out}")
+    os.environ["VIRTUAL_ENV"] = sys.prefix
     code, out, err = run("compile", f"{models}/h1-mha-tied.gguf", "--target", "cuda:sm_999", "-o", f"{work}/x.hdl")
     check(code == 1 and re.search(r"sm_999.*NVRTC [\d.]+ compiles for 75, ", err.splitlines()[-1]), f"unknown architecture: {err}")
     for name in ("mix-dense", "mix-experts-1", "mix-experts-2", "mix-experts-3"):   # every type of weights
