@@ -105,6 +105,7 @@ typedef struct CgBuild {
     IrExpr units, bytes, flops;
     uint32_t scratch;
     uint32_t lanes;              // of a work group; 0: SIMD
+    int32_t later;               // stages that this launch comes after the group's own, where only the next call reads what it writes
     KirRef shared[2][3];         // of region_group.c: for integers, for floats
 } CgBuild;
 

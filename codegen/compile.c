@@ -32,6 +32,7 @@ CgBuild *cg_launch_begin(CgGroupBuilder *builder, const char *kernel_name)
     builder->build.units = (IrExpr){.constant = 1};
     builder->build.bytes = builder->build.flops = (IrExpr){0};
     builder->build.scratch = builder->build.lanes = 0;
+    builder->build.later = 0;
     memset(builder->build.shared, 0, sizeof builder->build.shared);
     builder->build.args.len = builder->build.params.len = 0;
     return &builder->build;
@@ -81,7 +82,7 @@ void cg_launch_end(CgGroupBuilder *builder)
     }
     HD_ASSERT(build->args.len == kir_param_count(build->fn));
     CgLaunch launch = {
-        .stage = op->stage, .layer = op->layer, .scratch = build->scratch, .first_arg = (uint32_t)program->args.len};
+        .stage = op->stage + build->later, .layer = op->layer, .scratch = build->scratch, .first_arg = (uint32_t)program->args.len};
     launch.arg_count = (uint32_t)build->args.len;
     launch.units = cg_expr_row(program, &build->units);
     launch.bytes = cg_expr_row(program, &build->bytes);

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// CONV: as codegen/cpu/sched_conv.c, with lanes as channels. The unit walks through the tokens of its segment; earlier inputs are read
-// again where they are, in the call's own input or, before its first token, in the state's plane in. Plane out is written last.
+// CONV: as codegen/cpu/sched_conv.c, with lanes as channels. Earlier inputs are read again where they are, in the call's own input or,
+// before its first token, in the state's plane in. So tokens do not depend on each other: a launch does them all, and one a stage later
+// writes the windows. A call of one token does both in one launch.
 #include "codegen/simt/sched.h"
+
+// What a unit does beside a head: all tokens of a segment and its window; one token; a segment's window.
+typedef enum Work { SEGMENT, TOKEN, WINDOW } Work;
 
 typedef struct Conv {
     CgBuild *build;
@@ -9,7 +13,9 @@ typedef struct Conv {
     const IrOp *op;
     int64_t N, K, d;             // channels of the operation, taps, channels of this unit
     KirRef u, w, row;            // row: scratch, [d]
+    Work work;
     KirRef channel, in, out;     // the unit's first channel; its planes
+    KirRef token;                // i64, TOKEN: its number in the segment
     CgSegment segment;
 } Conv;
 
@@ -54,19 +60,26 @@ static void write_window(const Conv *c) {
     simt_deal_end(c->build, &loop);
 }
 
-// Head `head` of a yield, for the segment that was gone to.
+static void do_token(Conv *c, CgConvYield *yield, KirRef at, KirRef head) {
+    convolve(c, at);
+    cg_barrier(c->build);
+    cg_conv_store(c->build, c->op, yield, c->row, c->channel, kir_add(c->fn, c->segment.first, at), head);
+    cg_barrier(c->build);
+}
+
+// Head `head` of a yield, for the segment and the token that were gone to.
 static void emit_head(Conv *c, CgConvYield *yield, KirRef head) {
     KirFn *fn = c->fn;
     KirLoop tokens;
     c->d = yield->d;
     c->channel = cg_conv_channel(c->build, c->op, yield, head);
-    KirRef at = cg_loop_begin(fn, kir_i64(fn, 0), c->segment.count, &tokens);
-    convolve(c, at);
-    cg_barrier(c->build);
-    cg_conv_store(c->build, c->op, yield, c->row, c->channel, kir_add(fn, c->segment.first, at), head);
-    cg_barrier(c->build);
-    cg_loop_end(fn, &tokens);
-    write_window(c);
+    if (c->work == TOKEN) do_token(c, yield, c->token, head);
+    if (c->work == SEGMENT) {
+        KirRef at = cg_loop_begin(fn, kir_i64(fn, 0), c->segment.count, &tokens);
+        do_token(c, yield, at, head);
+        cg_loop_end(fn, &tokens);
+    }
+    if (c->work != TOKEN) write_window(c);
 }
 
 // Goes to the yield that head number `head` among those of all yields is of, from yield `index` on.
@@ -86,12 +99,17 @@ static void choose(Conv *c, CgConvYield *yields, uint32_t index, uint32_t count,
 }
 
 static void emit_unit(Conv *c, CgConvYield *yields, uint32_t count, int64_t heads, KirRef number) {
-    KirRef coord[2];
-    cg_unit_coords(c->fn, number, (IrDim[2]){IR_DIM_S, heads}, 2, coord);
-    c->segment = cg_segment(c->build, coord[0]);
+    KirFn *fn = c->fn;
+    KirRef place = kir_sdiv(fn, number, kir_i64(fn, heads)), segment = place;
+    if (c->work == TOKEN) {
+        KirRef info = kir_at(fn, cg_input(c->build, HEDDLE_INPUT_TOKEN_INFO), place, 16, 0);
+        segment = cg_load_i32(fn, info, 0);
+        c->token = cg_load_i32(fn, info, 12);
+    }
+    c->segment = cg_segment(c->build, segment);
     c->in = cg_state_base(c->build, c->op->operands[2], c->segment.slot, c->segment.plane_in);
     c->out = cg_state_base(c->build, c->op->operands[2], c->segment.slot, c->segment.plane_out);
-    choose(c, yields, 0, count, coord[1]);
+    choose(c, yields, 0, count, kir_srem(fn, number, kir_i64(fn, heads)));
 }
 
 enum { MOST_YIELDS = 8 };
@@ -110,30 +128,40 @@ static HdStatus *plan(CgBuild *build, const IrOp *op, const CgUnit *all, CgConvY
     return NULL;
 }
 
+static HdStatus *launch(CgGroupBuilder *builder, const IrGraph *graph, const IrOp *op, const CgUnit *all, Work work) {
+    static const char *const names[] = {[SEGMENT] = "conv", [TOKEN] = "conv_tokens", [WINDOW] = "conv_window"};
+    CgConvYield yields[MOST_YIELDS];
+    int64_t heads, d;
+    CgBuild *build = cg_simt_launch_begin(builder, names[work], 2 * SIMT_LANES);
+    HdStatus *status = plan(build, op, all, yields, &heads, &d);
+    if (status) return kir_free(build->fn), status;
+    Conv c = {.build = build, .fn = build->fn, .op = op, .work = work, .N = cg_type(graph, op->operands[0])->dims[1],
+              .K = cg_type(graph, op->operands[1])->dims[1]};
+    cg_units(build, (IrDim[2]){work == TOKEN ? IR_DIM_T : IR_DIM_S, heads}, 2, 1);
+    build->later = work == WINDOW;                       // the window that is written may be the one that tokens read
+    cg_account(build);
+    cg_expr_add_elements(&build->flops, graph, cg_type(graph, op->results[0]), 2 * c.K);
+    c.u = cg_operand(build, op->operands[0]), c.w = cg_operand(build, op->operands[1]);
+    c.row = work == WINDOW ? 0 : kir_offset_const(c.fn, kir_scratch(c.fn), cg_scratch(build, (uint64_t)d * 4));
+    KirLoop loop;
+    emit_unit(&c, yields, all->sink_count, heads, cg_units_begin(build, &loop));
+    cg_units_end(build, &loop);
+    cg_launch_end(builder);
+    return NULL;
+}
+
 HdStatus *cg_simt_CONV(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     (void)target;
     IrOpRef ref = cg_find_op(graph, group, IR_OP_conv1d);
     if (!ref) return hd_error(HD_INTERNAL, "a conv group holds one conv1d");
     const IrOp *op = ir_op(graph, ref);
-    const IrType *taps = cg_type(graph, op->operands[1]);
     HD_TRY(cg_check_operands(graph, op));
-    if (taps->dims[1] > CG_CONV_MOST_TAPS) return hd_error(HD_UNSUPPORTED, "conv1d: more than %d taps", CG_CONV_MOST_TAPS);
+    if (cg_type(graph, op->operands[1])->dims[1] > CG_CONV_MOST_TAPS)
+        return hd_error(HD_UNSUPPORTED, "conv1d: more than %d taps", CG_CONV_MOST_TAPS);
     CgUnit all;
-    CgConvYield yields[MOST_YIELDS];
-    int64_t heads, d;
+    IrBinding bound;
     HD_TRY(cg_unit_plan(graph, group, &all));
-    CgBuild *build = cg_simt_launch_begin(builder, "conv", 2 * SIMT_LANES);
-    HdStatus *status = plan(build, op, &all, yields, &heads, &d);
-    if (status) return kir_free(build->fn), status;
-    Conv c = {.build = build, .fn = build->fn, .op = op, .N = cg_type(graph, op->operands[0])->dims[1], .K = taps->dims[1]};
-    cg_units(build, (IrDim[2]){IR_DIM_S, heads}, 2, 1);
-    cg_account(build);
-    cg_expr_add_elements(&build->flops, graph, cg_type(graph, op->results[0]), 2 * c.K);
-    c.u = cg_operand(build, op->operands[0]), c.w = cg_operand(build, op->operands[1]);
-    c.row = kir_offset_const(c.fn, kir_scratch(c.fn), cg_scratch(build, (uint64_t)d * 4));
-    KirLoop loop;
-    emit_unit(&c, yields, all.sink_count, heads, cg_units_begin(build, &loop));
-    cg_units_end(build, &loop);
-    cg_launch_end(builder);
-    return NULL;
+    if (ir_graph_bound(graph, &bound) && bound.value[IR_SYM_T] == 1) return launch(builder, graph, op, &all, SEGMENT);
+    HD_TRY(launch(builder, graph, op, &all, TOKEN));
+    return launch(builder, graph, op, &all, WINDOW);
 }
