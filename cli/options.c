@@ -140,6 +140,9 @@ static HdStatus *take(const Option *option, const char *text, CliOptions *option
     case CLI_REAL: return take_number(option, text, place);
     case CLI_LIST: {
         CliList *list = place;
+        char name[32];
+        cli_long_name(option->name, name);
+        if (!*text) return hd_error(HD_USAGE, "--%s: the value is empty; expected %s", name, option->argument);
         list->items = hd_xrealloc(list->items, (list->count + 1) * sizeof *list->items);
         list->items[list->count++] = text;
         break;
