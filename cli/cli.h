@@ -66,7 +66,7 @@ void cli_long_name(const char *name, char out_text[32]);             // "no_cach
 HD_MUST_USE HdStatus *cli_parse(CliCommand command, int argc, char **argv, CliOptions *out_options, bool *out_help);
 void cli_options_free(CliOptions *options);
 void cli_print_help(CliCommand command);
-void cli_print_usage(void);
+void cli_print_usage(FILE *to);
 bool cli_command_named(const char *name, CliCommand *out_command);
 
 // ---- manual.c ------------------------------------------------------------------------------------------------
