@@ -66,7 +66,7 @@ void cli_long_name(const char *name, char out_text[32]);             // "no_cach
 HD_MUST_USE HdStatus *cli_parse(CliCommand command, int argc, char **argv, CliOptions *out_options, bool *out_help);
 void cli_options_free(CliOptions *options);
 void cli_print_help(CliCommand command);
-void cli_print_usage(void);
+void cli_print_usage(FILE *to);
 bool cli_command_named(const char *name, CliCommand *out_command);
 
 // ---- manual.c ------------------------------------------------------------------------------------------------
@@ -98,14 +98,14 @@ void shortcut_write(const char *folder, const char *name, const char *module);
 HD_MUST_USE HdStatus *compiler_check(const HeddleCompileOptions *options);
 HD_MUST_USE HdStatus *compiler_compile(const char *path, const HeddleCompileOptions *options, HdBuf *out_module);
 HD_MUST_USE HdStatus *compiler_key(const char *path, const HeddleCompileOptions *options, HdDigest *out_key);
-HD_MUST_USE HdStatus *compiler_interpret(const char *path, const HeddleCompileOptions *options, const int32_t *tokens, uint32_t count, float **out_logits,
-                                         uint32_t *out_vocab);
+HD_MUST_USE HdStatus *compiler_interpret(const char *path, const HeddleCompileOptions *options, const int32_t *tokens, uint32_t count,
+                                         float **out_logits, uint32_t *out_vocab);
 HD_MUST_USE HdStatus *compiler_list_targets(HdBuf *out_text);
 // Where the library lies; false when only the loader's cache may know it.
 bool compiler_path(HdBuf *out_path);
 HD_MUST_USE HdStatus *compiler_version(HdBuf *out_text);
-// Run the compiler in a process of its own, so that its memory is given back and its defects end only itself. compiler_cache_apart gives the path of the
-// module in the cache, where it is only compiled when it is not there yet, and to which `shortcut` will lead.
+// Run the compiler in a process of its own, so that its memory is given back and its defects end only itself. compiler_cache_apart gives the
+// path of the module in the cache, where it is only compiled when it is not there yet, and to which `shortcut` will lead.
 HD_MUST_USE HdStatus *compiler_compile_apart(const char *path, const HeddleCompileOptions *options, HdBuf *out_module);
 HD_MUST_USE HdStatus *compiler_cache_apart(const char *path, const HeddleCompileOptions *options, const char *shortcut, HdBuf *out_path);
 

@@ -197,19 +197,29 @@ static void describe_model(Bench *bench, const GgufFile *file)
              label.len ? " " : "", most);
 }
 
-static HdStatus *run_tests(const CliOptions *options, CliModel *model, const Tests *tests, Bench *bench)
+// Without -c the context is what the longest test takes.
+static HdStatus *create_session(const CliOptions *options, CliModel *model, uint32_t longest, HeddleSession **out_session)
 {
     HeddleSessionOptions how = cli_session_options(options);
+    if (options->ctx_size == CLI_UNSET) how.context = longest;
+    HD_TRY(heddle_session_create(model->model, &how, out_session));
+    uint32_t context = heddle_session_context(*out_session);
+    if (context >= longest) return NULL;
+    heddle_session_free(*out_session);
+    return hd_error(HD_LIMIT, "the longest test takes %u tokens, the context is %u; give a larger one (-c)", longest, context);
+}
+
+static HdStatus *run_tests(const CliOptions *options, CliModel *model, const Tests *tests, Bench *bench)
+{
     HeddleSession *session;
     uint32_t longest = 0;
     for (size_t i = 0; i < tests->len; i++)
         longest = HD_MAX(longest, tests->data[i].depth + tests->data[i].prompt + tests->data[i].generate);
-    how.context = longest;
-    HD_TRY(heddle_session_create(model->model, &how, &session));
+    HD_TRY(create_session(options, model, longest, &session));
     int32_t *tokens = hd_xmalloc(longest * sizeof *tokens);
     fill_tokens(tokens, longest, bench->info.vocab);
     bench->threads = heddle_session_threads(session);
-    bench->tokens_per_call = HD_MIN(how.tokens_per_call ? how.tokens_per_call : UINT32_MAX, bench->info.tokens_per_step);
+    bench->tokens_per_call = HD_MIN(options->batch_size != CLI_UNSET ? (uint32_t)options->batch_size : UINT32_MAX, bench->info.tokens_per_step);
     if (on_cpu(&bench->info)) bench->read_gb_per_s = bench_read_bandwidth(read_bytes, bench->threads);
     HdStatus *status = NULL;
     for (size_t i = 0; i < tests->len && !status; i++) {

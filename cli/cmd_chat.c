@@ -65,6 +65,8 @@ static uint32_t used(const Chat *chat)
     return count;
 }
 
+static void print_return(const Chat *chat) { fprintf(stderr, "back to %u tokens\n", used(chat)); }
+
 static HdStatus *answer(Chat *chat, const char *text)
 {
     const CliOptions *options = chat->options;
@@ -74,6 +76,7 @@ static HdStatus *answer(Chat *chat, const char *text)
     progress_end();
     finish_answer(&chat->screen);
     cli_print_stats(options, chat->setup.conversation.generator.session, &chat->last);
+    if (chat->last.end == GENERATE_UNREAD) print_return(chat);
     return NULL;
 }
 
@@ -99,7 +102,7 @@ static HdStatus *chat_undo(Chat *chat, const char *argument)
 {
     (void)argument;
     HD_TRY(conversation_undo(&chat->setup.conversation));
-    fprintf(stderr, "back to %u tokens\n", used(chat));
+    print_return(chat);
     return NULL;
 }
 
@@ -169,10 +172,12 @@ static HdStatus *command(Chat *chat, const char *line)
 }
 
 // What is wrong with one line ends neither the conversation nor the program.
-static void handle(Chat *chat, const char *line)
+static void handle(Chat *chat, const HdBuf *typed)
 {
-    if (!line[strspn(line, " \t")]) return;
-    HdStatus *status = line[0] == '/' ? command(chat, line + 1) : answer(chat, line);
+    const char *line = typed->data;
+    HdStatus *status = chat_check_text((HdStr){line, typed->len});
+    if (!status && !line[strspn(line, " \t")]) return;
+    if (!status) status = line[0] == '/' ? command(chat, line + 1) : answer(chat, line);
     progress_end();
     if (status) fprintf(stderr, "heddle: %s\n", hd_status_message(status));
     hd_status_free(status);
@@ -183,7 +188,7 @@ static void converse(Chat *chat)
     while (!chat->over) {
         HdBuf line = {0};
         LineEnd end = line_read("> ", &line);
-        if (end == LINE_READ) handle(chat, line.data);
+        if (end == LINE_READ) handle(chat, &line);
         chat->over |= end == LINE_END;
         hd_buf_free(&line);
     }
@@ -216,6 +221,7 @@ HdStatus *chat_once(const CliOptions *options, const CliModel *model, const char
     HdStatus *status = chat_setup(options, model, &chat.setup);
     begin(options, model, &chat);
     chat.screen.terminal = false;        // thinking goes to stderr
+    if (!status) cli_log_sampling(options, &chat.setup.sampling);
     if (!status) status = answer(&chat, text);
     chat_setup_free(&chat.setup);
     return status;

@@ -58,12 +58,14 @@ static HdStatus *run_chunks(const CliOptions *options, HeddleSession *session, c
                             uint32_t context, Scoring *scoring)
 {
     double error, value;
+    char estimate[80] = "perplexity";
     for (uint32_t c = 0; c < chunks; c++) {
-        progress_show("perplexity", c, chunks);
+        progress_show(estimate, c, chunks);
         HD_TRY(run_chunk(session, tokens + (uint64_t)c * context, context, scoring));
         if (generate_interrupted()) return hd_error(HD_IO, "interrupted after %u of %u chunks", c + 1, chunks);
         value = perplexity(scoring, &error);
-        hd_log(&options->log, HD_LOG_DEBUG, "chunk %u of %u: PPL %.4f +/- %.4f", c + 1, chunks, value, error);
+        snprintf(estimate, sizeof estimate, "perplexity %.4f +/- %.4f", value, error);
+        hd_log(&options->log, HD_LOG_DEBUG, "chunk %u of %u: %s", c + 1, chunks, estimate);
     }
     progress_end();
     value = perplexity(scoring, &error);

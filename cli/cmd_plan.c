@@ -2,6 +2,7 @@
 // heddle plan: what a model takes in memory, to the byte and before anything is loaded: only headers are read. Not counted are the
 // program, the tokenizer's tables and the row of logits that a sampler looks at.
 #include "cli/cli.h"
+#include "runtime/module.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -114,6 +115,18 @@ static void print_json(const Plan *p)
     printf("}\n");
 }
 
+// A given module says all that a plan needs, but not that it is a plan of this model.
+static HdStatus *check_model(const CliOptions *options, const HeddleModule *module)
+{
+    GgufFile *file;
+    GgufOptions header_only = {.header_only = true};
+    if (!options->module) return NULL;
+    HD_TRY(gguf_open(options->operand, &header_only, &file));
+    HdStatus *status = rt_module_check_file(module, file);
+    gguf_close(file);
+    return status;
+}
+
 static HdStatus *make_plan(const CliOptions *options, const HeddleModule *module, Plan *out_plan)
 {
     HeddleSessionOptions session = cli_session_options(options);
@@ -134,7 +147,8 @@ HdStatus *cmd_plan(CliOptions *options)
     HeddleCompileOptions compile = cli_compile_options(options);
     const char *format = options->format ? options->format : "text";
     HD_TRY(cli_open_module(options, &compile, &module));
-    HdStatus *status = make_plan(options, module, &plan);
+    HdStatus *status = check_model(options, module);
+    if (!status) status = make_plan(options, module, &plan);
     if (!status) (!strcmp(format, "json") ? print_json : print_text)(&plan);
     heddle_module_close(module);
     return status;

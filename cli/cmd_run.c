@@ -96,7 +96,6 @@ static HdStatus *run_prompt(const CliOptions *options, CliModel *model, const He
     uint32_t count = 0;
     HeddleModuleInfo info;
     HeddleSampling sampling;
-    HdBuf settings = {0};
     HeddleSessionOptions how = cli_session_options(options);
     Generator generator = {.tokenizer = tokenizer, .stops = &options->stop, .think_begin = -1, .think_end = -1, .think_budget = CLI_UNSET};
     heddle_module_info(model->module, &info);
@@ -106,13 +105,11 @@ static HdStatus *run_prompt(const CliOptions *options, CliModel *model, const He
     HdStatus *status = heddle_session_create(model->model, &how, &generator.session);
     if (!status) status = heddle_sampler_create(&sampling, info.vocab, &generator.sampler);
     if (!status) {
-        cli_print_sampling(&sampling, &settings);
-        hd_log(&options->log, HD_LOG_INFO, "sampling: %s", settings.data);
+        cli_log_sampling(options, &sampling);
         status = run_tokens(options, &generator, text, ids, count);
     }
     heddle_sampler_free(generator.sampler);
     heddle_session_free(generator.session);
-    hd_buf_free(&settings);
     free(ids);
     return status;
 }
@@ -149,6 +146,7 @@ HdStatus *cmd_run(CliOptions *options)
     HeddleCompileOptions compile = cli_compile_options(options);
     HD_TRY(check_chat_options(options));
     HD_TRY(read_prompt(options, &text));
+    if (options->chat) HD_TRY(chat_check_text((HdStr){text.data, text.len}));
     HD_TRY(cli_load(options, &compile, &model));
     HdStatus *status = options->chat ? chat_once(options, &model, text.data ? text.data : "") : heddle_tokenizer_create(model.weights, &tokenizer);
     if (!status && !options->chat) {

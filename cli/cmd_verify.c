@@ -83,7 +83,7 @@ static HdStatus *open_reference(const CliOptions *options, Reference *out)
     return options->ids_file ? read_tokens_file(options->ids_file, out) : cli_read_text(options->file, &out->text);
 }
 
-static HdStatus *compute_against(const CliOptions *options, Reference *out);
+static HdStatus *compute_against(const CliOptions *options, const HeddleModuleInfo *info, Reference *out);
 
 static HdStatus *complete_reference(const CliOptions *options, const CliModel *model, Reference *out)
 {
@@ -98,7 +98,7 @@ static HdStatus *complete_reference(const CliOptions *options, const CliModel *m
         if (out->tokens[i] < 0 || (uint32_t)out->tokens[i] >= info.vocab)
             return hd_error(HD_BAD_DATA, "%s: token %u is %d; the vocabulary has 0 to %u",
                             options->golden ? options->golden : options->ids_file, i, out->tokens[i], info.vocab - 1);
-    return options->against ? compute_against(options, out) : NULL;
+    return options->against ? compute_against(options, &info, out) : NULL;
 }
 
 static void free_reference(Reference *reference)
@@ -290,10 +290,12 @@ static HdStatus *against_cpu(const CliOptions *options, Reference *out)
     return status;
 }
 
-static HdStatus *compute_against(const CliOptions *options, Reference *out)
+// The interpreter rounds what the module's cache rounds, also where --module brings its own type.
+static HdStatus *compute_against(const CliOptions *options, const HeddleModuleInfo *info, Reference *out)
 {
     if (!strcmp(options->against, "cpu")) return against_cpu(options, out);
     HeddleCompileOptions compile = cli_compile_options(options);
+    if (info->kv_type[0]) compile.kv_type = info->kv_type;
     HD_TRY(compiler_interpret(options->operand, &compile, out->tokens, out->count, &out->owned, &out->vocab));
     out->logits = out->owned;
     return NULL;
@@ -313,8 +315,8 @@ static double stated_bound(const HeddleModuleInfo *info, uint32_t tokens)
     double turned = memmem(graph.data, graph.len, " topk ", 6) ? 0.08 / tokens : 0;
     if (memmem(graph.data, graph.len, "quant_act", 9)) return 1.6e-4 + turned;
     if (memmem(graph.data, graph.len, "to = bf16", 9)) return 6e-6 + turned / 4;
+    if (!strcmp(info->kv_type, "f16")) return 1e-6; // a cache in half precision
     if (memmem(graph.data, graph.len, "delta.chunk", 11)) return 1e-10;
-    if (!strcmp(info->kv_type, "F16")) return 1e-6; // a cache in half precision
     return 1e-11;
 }
 

@@ -165,13 +165,17 @@ static void dump_graph(void *user, const char *pass, const IrGraph *graph)
     hd_buf_free(&text);
 }
 
+// Exact activations are exact in the cache too, unless its type is given.
+static ModelKv kv_of(const HeddleCompileOptions *options)
+{
+    if (options->kv_type) return strcmp(options->kv_type, "f16") ? MODEL_KV_F32 : MODEL_KV_F16;
+    return options->activations && !strcmp(options->activations, "f32") ? MODEL_KV_F32 : MODEL_KV_AUTO;
+}
+
 static HdStatus *build_model(const char *path, const HeddleCompileOptions *options, GgufFile **out_file, IrModule **out_module)
 {
     GgufOptions header_only = {.header_only = true};
-    ModelOptions model = {.probes = options->probes};
-    if (options->kv_type) model.kv = strcmp(options->kv_type, "f16") ? MODEL_KV_F32 : MODEL_KV_F16;
-    else if (options->activations && !strcmp(options->activations, "f32"))
-        model.kv = MODEL_KV_F32; // exact activations, the cached ones too
+    ModelOptions model = {.kv = kv_of(options), .probes = options->probes};
     HD_TRY(gguf_open(path, &header_only, out_file));
     HdStatus *status = model_build(*out_file, &model, out_module);
     if (status) gguf_close(*out_file);
@@ -306,7 +310,7 @@ HdStatus *heddle_interpret(const char *path, const HeddleCompileOptions *options
     GgufFile *file;
     IrModule *module;
     HD_TRY(gguf_open(path, NULL, &file));
-    ModelOptions model = {.kv = options->kv_type && !strcmp(options->kv_type, "f16") ? MODEL_KV_F16 : MODEL_KV_AUTO};
+    ModelOptions model = {.kv = kv_of(options)};
     HdStatus *status = model_build(file, &model, &module);
     if (!status) {
         IrWeights weights = {file, ir_weights_from_gguf};

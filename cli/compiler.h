@@ -24,13 +24,15 @@ typedef struct HeddleCompileOptions {
 
 // Checks options without opening a file: target, passes, sets, words. USAGE names what is wrong and lists what would be right.
 HD_MUST_USE HdStatus *heddle_compile_check(const HeddleCompileOptions *options);
-// Compiles the model whose header is in the GGUF file `path` (its tensor data are not read, and may be missing) to the bytes of a module, which holds
-// a variant for each target.
+// Compiles the model whose header is in the GGUF file `path` (its tensor data are not read, and may be missing) to the bytes of a
+// module, which holds a variant for each target.
 HD_MUST_USE HdStatus *heddle_compile(const char *path, const HeddleCompileOptions *options, HdBuf *out_module);
-// The header's content (keys, tensor infos), the resolved target, the pipeline with all options and the compiler's version: equal keys give equal modules.
+// The header's content (keys, tensor infos), the resolved target, the pipeline with all options and the compiler's version: equal keys give
+// equal modules.
 HD_MUST_USE HdStatus *heddle_compile_key(const char *path, const HeddleCompileOptions *options, HdDigest *out_key);
 // The reference interpreter over a model: logits of `tokens` [count] in one call, rows [count][vocab], to be freed by the caller with free().
-HD_MUST_USE HdStatus *heddle_interpret(const char *path, const HeddleCompileOptions *options, const int32_t *tokens, uint32_t count, float **out_logits, uint32_t *out_vocab);
+HD_MUST_USE HdStatus *heddle_interpret(const char *path, const HeddleCompileOptions *options, const int32_t *tokens, uint32_t count,
+                                       float **out_logits, uint32_t *out_vocab);
 // What the compiler is made of: "compiler: LLVM 22.1.8; back ends: cpu".
 void heddle_compiler_version(HdBuf *out_text);
 // Names of targets, one per line, with what each means; "* " in front of those that this machine runs.

@@ -172,7 +172,7 @@ HdStatus *conversation_turn(Conversation *conversation, const char *text, uint64
     if (!status) {
         status = generate(&conversation->generator, ids, count, limit, out_stats);
         if (!status) status = evaluate_pending(&conversation->generator, out_stats);
-        if (status) hd_status_free(conversation_undo(conversation));
+        if (status || out_stats->end == GENERATE_UNREAD) hd_status_free(conversation_undo(conversation));
     }
     free(ids);
     return status;
@@ -216,6 +216,13 @@ void conversation_free(Conversation *conversation)
 }
 
 // ---- from options ----------------------------------------------------------------------------------------------
+
+HdStatus *chat_check_text(HdStr text)
+{
+    const char *nul = memchr(text.data, 0, text.len);
+    if (!nul) return NULL;
+    return hd_error(HD_BAD_DATA, "byte %zu of the question is NUL; expected text", (size_t)(nul - text.data) + 1);
+}
 
 HdStatus *chat_parse_thinking(const char *option, const char *text, HeddleThinking *out_thinking)
 {

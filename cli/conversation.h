@@ -26,7 +26,8 @@ enum { CONVERSATION_UNDO = 32 };
 // The tokens that a turn of the user adds: rendered by the template, from the end of the last answer to the beginning of the next. Control
 // tokens that stand in `text` are read as text: nobody forges a turn. free() the ids.
 HD_MUST_USE HdStatus *conversation_tokens(const Conversation *conversation, const char *text, int32_t **out_ids, uint32_t *out_count);
-// A turn: the user's text, then the answer through generator.emit. After an error the conversation is as it was before.
+// A turn: the user's text, then the answer through generator.emit. After an error, and after Ctrl-C before all of the text was read
+// (GENERATE_UNREAD), the conversation is as it was before.
 HD_MUST_USE HdStatus *conversation_turn(Conversation *conversation, const char *text, uint64_t limit, GenerateStats *out_stats);
 // Back to before the last turn. NOT_FOUND when there is none left to undo.
 HD_MUST_USE HdStatus *conversation_undo(Conversation *conversation);
@@ -47,6 +48,8 @@ typedef struct ChatSetup {
 } ChatSetup;
 HD_MUST_USE HdStatus *chat_setup(const CliOptions *options, const CliModel *model, ChatSetup *out_setup);
 void chat_setup_free(ChatSetup *setup);
+// A question is text: one with a NUL byte is refused, not cut there.
+HD_MUST_USE HdStatus *chat_check_text(HdStr text);
 // "on" or "off"; `option` is named in the error.
 HD_MUST_USE HdStatus *chat_parse_thinking(const char *option, const char *text, HeddleThinking *out_thinking);
 // cmd_chat.c: one question and its answer (`heddle run --chat`); thinking goes to stderr.

@@ -14,7 +14,8 @@ const char *generate_end_text(GenerateEnd end)
                                         [GENERATE_END_TOKEN] = "end of text",
                                         [GENERATE_STOP_STRING] = "stop string",
                                         [GENERATE_CONTEXT] = "the context is full (-c)",
-                                        [GENERATE_INTERRUPTED] = "interrupted"};
+                                        [GENERATE_INTERRUPTED] = "interrupted",
+                                        [GENERATE_UNREAD] = "interrupted while the prompt was read"};
     return texts[end];
 }
 
@@ -156,15 +157,24 @@ static HdStatus *eval(Run *run, const int32_t *tokens, uint32_t count, bool *out
     return heddle_sampler_pick(g->sampler, logits, g->slot, position, out_next);
 }
 
-// Ends thinking that went over its budget: "\n</think>\n\n", as the chat template writes it.
-static HdStatus *end_thinking(Run *run, bool *out_interrupted, int32_t *out_next)
+static uint64_t room(const Run *run)
+{
+    uint32_t position;
+    heddle_slot_tokens(run->g->session, run->g->slot, &position);
+    return heddle_session_context(run->g->session) - position;
+}
+
+// Ends thinking that went over its budget: "\n</think>\n\n", as the chat template writes it. Without room for that the context is full.
+static HdStatus *end_thinking(Run *run, bool *out_over, int32_t *out_next)
 {
     static const char close[] = "\n</think>\n\n";
     int32_t *ids;
     uint32_t count;
     HD_TRY(heddle_tokenize(run->g->tokenizer, close, sizeof close - 1, true, &ids, &count));
-    for (uint32_t i = 0; i < count; i++) take_token(run, ids[i]);
-    HdStatus *status = eval(run, ids, count, out_interrupted, out_next);
+    HdStatus *status = NULL;
+    if ((*out_over = count > room(run))) run->stats->end = GENERATE_CONTEXT;
+    for (uint32_t i = 0; i < count && !*out_over; i++) take_token(run, ids[i]);
+    if (!*out_over) status = eval(run, ids, count, out_over, out_next);
     free(ids);
     return status;
 }
@@ -174,24 +184,18 @@ static bool over_budget(const Run *run)
     return run->thinking && run->g->think_budget != CLI_UNSET && run->thought >= (uint64_t)run->g->think_budget;
 }
 
-static uint64_t room(const Run *run)
-{
-    uint32_t position;
-    heddle_slot_tokens(run->g->session, run->g->slot, &position);
-    return heddle_session_context(run->g->session) - position;
-}
-
 static HdStatus *loop(Run *run, const int32_t *tokens, uint32_t count, uint64_t limit)
 {
     GenerateStats *stats = run->stats;
     int32_t next = 0;
-    bool interrupted;
+    bool over;
+    uint64_t free_before = room(run);
     double start = hd_seconds();
-    HD_TRY(eval(run, tokens, count, &interrupted, &next));
-    stats->prompt_seconds = hd_seconds() - start;
-    for (stats->end = GENERATE_INTERRUPTED; !interrupted;) {
+    HD_TRY(eval(run, tokens, count, &over, &next));
+    stats->prompt = free_before - room(run), stats->prompt_seconds = hd_seconds() - start;
+    for (stats->end = over ? GENERATE_UNREAD : GENERATE_INTERRUPTED; !over;) {
         if (over_budget(run)) {
-            HD_TRY(end_thinking(run, &interrupted, &next));
+            HD_TRY(end_thinking(run, &over, &next));
             continue;
         }
         if (heddle_token_is_end(run->g->tokenizer, next)) return stats->end = GENERATE_END_TOKEN, NULL;
@@ -200,7 +204,7 @@ static HdStatus *loop(Run *run, const int32_t *tokens, uint32_t count, uint64_t 
         if (run->stopped) return stats->end = GENERATE_STOP_STRING, NULL;
         if (stats->generated >= limit) return stats->end = GENERATE_COUNT, NULL;
         if (!room(run)) return stats->end = GENERATE_CONTEXT, NULL;
-        HD_TRY(eval(run, &next, 1, &interrupted, &next));
+        HD_TRY(eval(run, &next, 1, &over, &next));
     }
     return NULL;
 }
@@ -217,7 +221,7 @@ HdStatus *generate_check_room(const Generator *g, uint32_t count)
 
 HdStatus *generate(const Generator *generator, const int32_t *tokens, uint32_t count, uint64_t limit, GenerateStats *out_stats)
 {
-    *out_stats = (GenerateStats){.prompt = count, .pending = -1};
+    *out_stats = (GenerateStats){.pending = -1};
     HD_TRY(generate_check_room(generator, count));
     Run run = {.g = generator, .decoder = heddle_decoder_new(generator->tokenizer), .stats = out_stats, .hasher = hd_hasher_new()};
     double start = hd_seconds();

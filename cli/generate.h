@@ -15,10 +15,11 @@ typedef enum GenerateEnd {
     GENERATE_STOP_STRING,
     GENERATE_CONTEXT,        // no room for another token
     GENERATE_INTERRUPTED,
+    GENERATE_UNREAD,         // interrupted before all of the prompt was read; the slot holds its beginning
 } GenerateEnd;
 
 typedef struct GenerateStats {
-    uint64_t prompt, generated;              // tokens
+    uint64_t prompt, generated;              // tokens read of the prompt, and generated
     double prompt_seconds, generate_seconds;
     GenerateEnd end;
     int32_t pending;                         // the last token generated, which was not evaluated; -1: all were
@@ -60,5 +61,7 @@ bool generate_interrupted(void);
 HD_MUST_USE HdStatus *cli_sampling(const CliOptions *options, const HeddleWeights *weights, HeddleSampling *out_sampling);
 // "temp 0.6  top-k 20 .. seed 42", or "greedy".
 void cli_print_sampling(const HeddleSampling *sampling, HdBuf *out_text);
+// The same as a line on stderr.
+void cli_log_sampling(const CliOptions *options, const HeddleSampling *sampling);
 
 #endif

@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "cli/progress.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -91,6 +92,14 @@ static HdStatus *compile_once(const CliOptions *options, const HeddleCompileOpti
     return status;
 }
 
+// IO when the entry stays, so that the next to compile would be led to it again.
+static HdStatus *remove_damaged(const CliOptions *options, const char *path, HdStatus *damage)
+{
+    hd_log(&options->log, HD_LOG_INFO, "cache: %s; compiling again", hd_status_message(damage));
+    hd_status_free(damage);
+    return !unlink(path) || errno == ENOENT ? NULL : hd_error(HD_IO, "%s: cannot remove: %s", path, strerror(errno));
+}
+
 // The cached module; a damaged entry is removed and compiled again.
 static HdStatus *open_cached(const CliOptions *options, const HeddleCompileOptions *compile, HeddleModule **out_module)
 {
@@ -103,11 +112,9 @@ static HdStatus *open_cached(const CliOptions *options, const HeddleCompileOptio
     if (!status) {
         status = heddle_module_open(path.data, out_module);
         if (status) {
-            hd_log(&options->log, HD_LOG_INFO, "cache: %s; compiling again", hd_status_message(status));
-            hd_status_free(status);
-            unlink(path.data);
+            status = remove_damaged(options, path.data, status);
             hd_buf_free(&path);
-            status = compiler_cache_apart(options->operand, compile, shortcut, &path);
+            if (!status) status = compiler_cache_apart(options->operand, compile, shortcut, &path);
             if (!status) status = heddle_module_open(path.data, out_module);
         }
     }

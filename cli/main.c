@@ -71,10 +71,11 @@ static HdStatus *run_command(const char *name, int argc, char **argv)
 int main(int argc, char **argv)
 {
     HdStatus *status = NULL;
-    const char *name = argc > 1 ? argv[1] : "--help";
+    const char *name = argc > 1 ? argv[1] : "";
     fill_standard_descriptors();
     signal(SIGXFSZ, SIG_IGN);   // a file that may not grow further is an error of its write
-    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) cli_print_usage();
+    if (argc < 2) cli_print_usage(stderr);
+    else if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) cli_print_usage(stdout);
     else if (!strcmp(name, "--version")) print_version();
     else if (!strcmp(name, "--man")) cli_print_man();
     else if (!strcmp(name, "--completion")) cli_print_completion();

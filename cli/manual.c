@@ -2,6 +2,7 @@
 // The manual page and the completion of shells, from the tables that --help is made of: they cannot say anything else.
 #include "cli/cli.h"
 
+#include <ctype.h>
 #include <string.h>
 
 // ---- heddle --man ------------------------------------------------------------------------------------------------
@@ -75,7 +76,7 @@ static void print_words(CliCommand command)
     }
 }
 
-// An option whose argument is written as alternatives ("f32|f16") completes to these.
+// An option whose argument is written as alternatives ("f32|f16") completes to these; what is in capitals stands for something else.
 static void print_choices(void)
 {
     for (size_t i = 0; i < cli_option_count(); i++) {
@@ -84,7 +85,8 @@ static void print_choices(void)
         if (!strchr(option->argument, '|')) continue;
         cli_long_name(option->name, name);
         printf("    --%s) words='", name);
-        for (const char *c = option->argument; *c; c++) putchar(*c == '|' ? ' ' : *c);
+        for (const char *c = option->argument; *c; c++)
+            if (!isupper((unsigned char)*c)) putchar(*c == '|' ? ' ' : *c);
         printf("' ;;\n");
     }
 }

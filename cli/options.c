@@ -73,11 +73,12 @@ void cli_long_name(const char *name, char out_text[32])
 
 // ---- help ------------------------------------------------------------------------------------------------------
 
-void cli_print_usage(void)
+void cli_print_usage(FILE *to)
 {
-    printf("usage: heddle COMMAND [options]\n\nHeddle compiles Qwen3.5 models ahead of time and runs them.\n\n");
-    for (int i = 0; i < CLI_COMMAND_COUNT; i++) printf("  %-10s %s\n", commands[i].name, commands[i].help);
-    printf("\n`heddle COMMAND --help` shows the options of a command; `heddle --version` the version.\n");
+    fprintf(to, "usage: heddle COMMAND [options]\n\nHeddle compiles Qwen3.5 models ahead of time and runs them.\n\n");
+    for (int i = 0; i < CLI_COMMAND_COUNT; i++) fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].help);
+    fprintf(to, "\n`heddle COMMAND --help` shows the options of a command; `heddle --version` the version, `heddle --man` the manual page,\n"
+                "`heddle --completion` a script by which bash completes commands and options.\n");
 }
 
 void cli_print_help(CliCommand command)
@@ -140,6 +141,9 @@ static HdStatus *take(const Option *option, const char *text, CliOptions *option
     case CLI_REAL: return take_number(option, text, place);
     case CLI_LIST: {
         CliList *list = place;
+        char name[32];
+        cli_long_name(option->name, name);
+        if (!*text) return hd_error(HD_USAGE, "--%s: the value is empty; expected %s", name, option->argument);
         list->items = hd_xrealloc(list->items, (list->count + 1) * sizeof *list->items);
         list->items[list->count++] = text;
         break;

@@ -53,3 +53,11 @@ void cli_print_sampling(const HeddleSampling *s, HdBuf *out_text)
     add(out_text, "temp", (double)s->temp);
     hd_buf_printf(out_text, "  seed %llu", (unsigned long long)s->seed);
 }
+
+void cli_log_sampling(const CliOptions *options, const HeddleSampling *sampling)
+{
+    HdBuf settings = {0};
+    cli_print_sampling(sampling, &settings);
+    hd_log(&options->log, HD_LOG_INFO, "sampling: %s", settings.data);
+    hd_buf_free(&settings);
+}

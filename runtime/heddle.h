@@ -88,7 +88,7 @@ HEDDLE_API void heddle_module_close(HeddleModule *module);                     /
 typedef struct HeddleModuleInfo {
     const char *path, *name, *architecture;        // name: of the graph module; architecture: general.architecture of the model
     const char *target, *producer, *numerics;      // "cpu:znver4"; compiler version; "ordered" or "bounded"
-    const char *kv_type;                           // "F16", "F32", or "" when there is no cache
+    const char *kv_type;                           // "f16", "f32", or "" when there is no cache
     const char *pipeline;                          // the passes that made it
     const char *graph; size_t graph_len;           // the final graph as text (.hir)
     char digest[33], fingerprint[33];              // of the module; of the model it was made for

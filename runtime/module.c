@@ -274,9 +274,8 @@ static void compare_architecture(const HeddleModule *module, const GgufFile *fil
         hd_buf_printf(out_text, "general.architecture: module %s, file " HD_STR_FMT, module->info.architecture, HD_STR_ARG(have));
 }
 
-HeddleStatus *heddle_module_check_weights(const HeddleModule *module, const HeddleWeights *weights)
+HdStatus *rt_module_check_file(const HeddleModule *module, const GgufFile *file)
 {
-    const GgufFile *file = weights->file;
     HdBuf difference = {0};
     compare_architecture(module, file, &difference);
     for (uint32_t i = 0; i < module->tensor_count && !difference.len; i++) compare_tensor(&module->tensors[i], file, &difference);
@@ -286,4 +285,9 @@ HeddleStatus *heddle_module_check_weights(const HeddleModule *module, const Hedd
     HdStatus *status = difference.len ? other_model(module, file, difference.data) : NULL;
     hd_buf_free(&difference);
     return status;
+}
+
+HeddleStatus *heddle_module_check_weights(const HeddleModule *module, const HeddleWeights *weights)
+{
+    return rt_module_check_file(module, weights->file);
 }

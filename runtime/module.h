@@ -192,6 +192,8 @@ HdStr rt_module_bytes(const HeddleModule *module, const char *tensor);
 HD_MUST_USE HdStatus *rt_module_open_variant(const char *path, uint32_t number, HeddleModule **out_module);
 // What --target has to be to make the file again: "cpu:x86-64-v4,cpu:x86-64-v2".
 void rt_module_targets(const HeddleModule *module, HdBuf *out_text);
+// heddle_module_check_weights for a file of which the header may be all there is.
+HD_MUST_USE HdStatus *rt_module_check_file(const HeddleModule *module, const GgufFile *file);
 // The error for a module of a target that no device here runs.
 HD_MUST_USE HD_NONNULL HdStatus *rt_other_target(const HeddleModule *module);
 

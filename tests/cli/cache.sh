@@ -92,6 +92,13 @@ pattern='cannot create'
 slow env XDG_CACHE_HOME="$work/full" "${command[@]}"
 check $? "a cache folder that cannot be written: $(cat "$work/err")"
 
+cp -r "$XDG_CACHE_HOME" "$work/damaged" && printf '\377\377' | dd of="$(ls "$work"/damaged/heddle/*.hdl)" bs=1 seek=5000 conv=notrunc 2>/dev/null
+chmod 555 "$work/damaged/heddle"
+pattern='damaged: '
+XDG_CACHE_HOME=$work/damaged slow plainly "${command[@]}"
+check $? "a damaged entry that cannot be removed: $(cat "$work/err")"
+chmod 755 "$work/damaged/heddle"
+
 # ---- the cap: what was used longest ago goes first, and only what is the cache's
 rm "$folder"/*.hdl "$folder"/*.ref
 fake() { truncate -s "$2" "$folder/$1" && touch -d "$3" "$folder/$1"; }   # NAME BYTES TIME; sparse, so it takes no room

@@ -10,6 +10,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -216,6 +217,29 @@ check(code == 0 and out.split() == first[0].split(), f"piped: {out!r} and {first
 check("no such command" in err and "> " not in out, err)
 code, out, err = pipe("run", model, "--chat", "-p", "Who art thou?", "-s", "5", "-n", "40", "--chat-template", "chatml")
 check(code == 0 and out.split() == first[0].split(), f"run --chat: {out!r}")
+check("sampling: top-k 20  top-p 0.95  min-p 0  temp 0.6  seed 5" in err.splitlines(), f"run --chat prints the values in use: {err!r}")
+code, out, err = pipe("chat", model, "-n", "4", "--chat-template", "chatml", text="Who\0art thou?\nWho art thou?\n")
+check(len(STATS.findall(err)) == 1 and "byte 4 of the question is NUL" in err, f"a line with a NUL byte is refused: {err!r}")
+
+# Ctrl-C while the question is read: it is taken back, and nothing of it stays
+screen, stderr = pty.openpty()
+program = subprocess.Popen([heddle, "chat", model, "-t", "1", "-b", "1", "-c", "4096", "--temp", "0", "-n", "4", "--chat-template", "chatml"],
+                           stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)
+program.stdin.write(b"a b " * 1800 + b"\n")
+program.stdin.flush()
+said = b""
+while b"reading [" not in said:
+    said += os.read(screen, 4096)
+program.send_signal(signal.SIGINT)
+while b"digest" not in said:
+    said += os.read(screen, 4096)
+program.stdin.write(b"/stats\n/exit\n")
+program.stdin.close()
+while b"undone: " not in said and select.select([screen], [], [], 10)[0]:
+    said += os.read(screen, 4096)
+found = re.search(rb"prompt (\d+) tokens.*stopped: interrupted while the prompt was read", said)
+check(program.wait() == 0 and found and int(found[1]) % 512 == 0 and 0 < int(found[1]) < 3600, f"Ctrl-C while a question is read: {said!r}")
+check(b"back to 0 tokens" in said and b"context: 0 of 4096 tokens; turns that can be undone: 0" in said, f"it is taken back: {said!r}")
 
 spoken = pipe("run", model, "--chat", "-p", "Who art thou?", "-s", "5", "-n", "40", "--chat-template", "chatml", "--system", "Thou art a fisherman.")
 check(spoken[0] == 0 and STATS.search(spoken[2]) and int(STATS.search(spoken[2])[1]) > first[1], f"--system adds a turn: {spoken}")
@@ -240,6 +264,15 @@ for budget in (0, 6):
     code, out, err = pipe("run", model, "--chat", *greedy)
     check(code == 0 and len(out.strip()) > 20 and want.startswith(out.strip()), f"the answer behind {budget} tokens of thinking: {out!r}, expected {want!r}")
     check(thinking.strip() in err and bool(thinking.strip()) == bool(budget), f"{budget} tokens of thinking: {thinking!r} in {err!r}")
+# the context's end, also where the thinking can no longer be ended: no error, and what was said stays said
+tokens = int(STATS.search(pipe("run", model, "--chat", *greedy)[2])[1])
+for context in range(tokens + 5, tokens + 12):
+    code, out, err = pipe("run", model, "--chat", *greedy, "-c", str(context))
+    found = STATS.search(err)
+    check(code == 0 and found and "context is full" in found[3], f"a context of {context}: exit {code}, {err!r}")
+code, out, err = pipe("chat", model, *greedy[:6], "--temp", "0", "-c", str(tokens + 7), text="Who art thou?\n/stats\n")
+check("turns that can be undone: 1" in err and f"context: {tokens + 6} of" in err, f"the turn stays: {err!r}")
+
 code, out, err = pipe("run", model, "--chat", "--think", "off", *options)
 check(code == 0 and "digest" in err and STATS.search(err), "thinking off")
 

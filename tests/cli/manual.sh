@@ -40,6 +40,15 @@ for command in $commands; do
 done
 [ "$(words run f --kv-type | sort | tr '\n' ' ')" = "f16 f32 " ]
 check $? "values are completed: $(words run f --kv-type)"
+[ "$(words run c --chat-template)" = chatml ] && [ "$(words run '' --chat-template)" = chatml ]
+check $? "what stands for something else is not: $(words run '' --chat-template)"
+"$heddle" >"$work/out" 2>"$work/err"
+[ $? -eq 2 ] && [ ! -s "$work/out" ] && "$heddle" --help | cmp -s - "$work/err"
+check $? "without a command: the help, as an error"
+for page in man completion; do
+    "$heddle" --help | grep -q -e "\`heddle --$page\`"
+    check $? "--help tells of --$page"
+done
 "$heddle" --version | grep -qE '^heddle [0-9]+\.[0-9]+\.[0-9]+$' && "$heddle" --version | grep -qiE 'LLVM 22\..*back ends: cpu'
 check $? "--version: $("$heddle" --version)"
 finish

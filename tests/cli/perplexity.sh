@@ -27,6 +27,11 @@ check $? "a short text from standard input: $short"
 [ "$(head -c 6000 "$text" | perplexity "$tiny/tiny-dense-q8_0.gguf" -f - -c 64 -t 1 -b 5 | tail -1)" = "$short" ]
 check $? "the same figure however it is computed"
 
+head -c 6000 "$text" | perplexity "$tiny/tiny-dense-q8_0.gguf" -f - -c 64 -v >"$work/out"
+chunks=$(grep -c '^chunk [0-9]* of [0-9]*: perplexity [0-9.]* +/- [0-9.]*$' "$work/err") last=$(sed -n '$s/^chunk .*: perplexity //p' "$work/err")
+[ $((chunks * 64)) -eq "${short##* }" ] && [ "$chunks" -gt 2 ] && [ -n "$last" ] && [ "${short#PPL }" != "${short#PPL "$last"  }" ]
+check $? "-v: an estimate after each of $chunks chunks, the last of which is the result: $last"
+
 echo "too short" | perplexity "$tiny/tiny-dense-q8_0.gguf" -f - >"$work/out"
 [ $? -eq 1 ] && [ ! -s "$work/out" ] && grep -q 'expected at least two chunks of 512' "$work/err"
 check $? "a text that is too short: $(tail -1 "$work/err")"

@@ -18,6 +18,7 @@ head -c 2000000 "$model" >"$work/cut.gguf"
 cp "$module" "$work/bad.hdl" && printf '\377' | dd of="$work/bad.hdl" bs=1 seek=5000 conv=notrunc 2>/dev/null
 yes "In the beginning" | head -c 60000 >"$work/long.txt"
 printf 'a\n{%% if x %%}\n' >"$work/open.jinja"
+printf 'Hello\0world' >"$work/nul.txt"
 printf '\377\377\377\177' >"$work/wrong.ids" && printf '\1\0\0\0\2' >"$work/odd.ids" && printf '\1\0\0\0\2\0\0\0' >"$work/good.ids"
 given="--module $module" run="run $model --module $module" verify="verify $model --module $module"
 
@@ -74,6 +75,8 @@ done <<'LIST'
 1 ~ architecture 'golden', not a compiled module ~ run $model --module $golden -p a
 1 ~ bad.hdl: damaged ~ run $model --module $work/bad.hdl -p a
 1 ~ m.hdl was not made for .*token_embd.weight: module .*, file .*heddle compile ~ run $models/h2-gqa4.gguf $given -p a
+1 ~ m.hdl was not made for .*token_embd.weight: module .*, file .*heddle compile ~ plan $models/h2-gqa4.gguf $given
+1 ~ nope: cannot open ~ plan $work/nope $given
 
 # ... of reference results, tokens and packed weights
 1 ~ nope: cannot open ~ $verify --golden $work/nope
@@ -94,6 +97,7 @@ done <<'LIST'
 2 ~ the prompt is empty ~ $run -p ''
 2 ~ the prompt is empty ~ $run -f $work/empty
 2 ~ the prompt is empty ~ $run -f -
+1 ~ byte 6 of the question is NUL ~ $run --chat --chat-template chatml -f $work/nul.txt
 1 ~ folder: cannot read: Is a directory ~ $run -f $work/folder
 1 ~ do not fit the context of ~ $run -f $work/long.txt
 1 ~ do not fit the context of 1; ~ $run -p 'In the beginning' -c 1
@@ -115,6 +119,9 @@ done <<'LIST'
 2 ~ --repetitions 0 ~ bench $model $given -r 0
 2 ~ -p x: expected ~ bench $model $given -p x
 2 ~ -n -1: expected ~ bench $model $given -n -1
+1 ~ the longest test takes 16 tokens, the context is 15 ~ bench $model $given -p 12 -n 0 --pg 12,4 -c 15
+1 ~ context of 100000 tokens: .*takes 1 to ~ bench $model $given -p 1 -n 0 -c 100000
+2 ~ --stop: the value is empty ~ $run -p a --stop x --stop ''
 2 ~ --jobs 0 ~ compile $model -o $work/x.hdl -j 0
 
 # words, and options that contradict each other

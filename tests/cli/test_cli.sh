@@ -92,6 +92,17 @@ printf '\1\0\0\0\52\0\0\0\7\1\0\0\21\0\0\0' >"$work/ids"
 line=$(verify "$models/h3-head256.gguf" --ids-file "$work/ids" --against interpreter)
 echo "$line" | grep -qE '^NMSE [.0-9]*e-1[1-9] '
 check $? "against the interpreter: $line"
+# the types of the cache: what the bound states, and an interpreter that rounds as the module does
+"$heddle" verify "$models/h3-head256.gguf" --golden "$goldens/h3-head256.golden.gguf" --kv-type f16 >"$work/line" 2>/dev/null
+check $? "a cache in half precision meets its bound: $(cat "$work/line")"
+for kv in f16 f32; do
+    "$heddle" compile "$tiny/tiny-dense-q8_0.gguf" --act f32 --kv-type $kv -o "$work/$kv.hdl" 2>/dev/null
+    for options in "--act f32 --kv-type $kv" "--module $work/$kv.hdl"; do
+        # shellcheck disable=SC2086
+        "$heddle" verify "$tiny/tiny-dense-q8_0.gguf" --ids-file "$work/ids" --against interpreter --max-nmse 1e-11 $options >"$work/line" 2>/dev/null
+        check $? "against the interpreter with $options: $(cat "$work/line")"
+    done
+done
 
 # chat templates: what a line makes stands on a line of its own, a bad one stops nobody
 printf '%s\n' '{"messages": [{"role": "user", "content": "\u00e9"}]}' '' 'nonsense' '{"messages": [], "add_generation_prompt": true}' |

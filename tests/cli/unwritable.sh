@@ -19,8 +19,6 @@ mkdir "$work/locked" "$work/folder"
 for file in "$work/old" "$work/locked/old"; do echo old >"$file" && chmod 444 "$file"; done
 chmod 555 "$work/locked"
 limited() { (ulimit -f 4096 && "$@"); }   # KiB
-# Permissions are permissions even for root, when it gives its capabilities up.
-plainly() { if [ "$(id -u)" -eq 0 ]; then setpriv --inh-caps=-all --bounding-set=-all "$@"; else "$@"; fi; }
 export heddle model module work
 export -f compile pack verify save
 
