@@ -100,7 +100,7 @@ with tempfile.TemporaryDirectory() as work:
         check_spirv(model, work)
         check_launches(model, work)
     for target in ARCHITECTURES:
-        for name in ("h1-mha-tied", "moe-e16-k4"):
+        for name in ("h1-mha-tied", "moe-e16-k4")[:2 if target == "sm_90" else 1]:
             compile_for(f"{models}/{name}.gguf", f"cuda:{target}", work)
     os.environ["VIRTUAL_ENV"] = os.environ["CUDA_PATH"] = "/nowhere"
     code, out, err = run("compile", f"{models}/h1-mha-tied.gguf", "--target", "cuda:sm_90", "--cuda-path", sys.prefix, "-o", f"{work}/x.hdl")
