@@ -63,7 +63,9 @@ static void test_errors(void **state) {
     (void)state;
     static const struct { const char *text, *want; } cases[] = {
         {"cpu:pentium", "cpu:znver5"},
-        {"cuda:sm_90", "cpu:native"},
+        {"metal:m1", "cpu:native"},
+        {"cuda:sm_90abc", "cuda:sm_75 and newer"},
+        {"cuda:emulatedX", "cuda:sm_75 and newer"},
         {"", "cpu:x86-64-v2"},
         {"cpu:", "cpu:haswell"},
         {"cpu:x86-64-v3+vnni", "avx512vnni"},
