@@ -240,12 +240,12 @@ static void refuses_another_machine(void **state)
     heddle_module_close(module);
     hd_buf_free(&bytes);
     bytes = module_bytes();
-    replace(&bytes, "cpu:x86-64-v2", "cuda:sm_90abc", 13);
+    replace(&bytes, "cpu:x86-64-v2", "metal:m1-abcd", 13);
     module = open_bytes(&bytes);
     HeddleModel *model;
     expect(heddle_model_create(module, NULL, NULL, &model), HD_UNSUPPORTED,
-           "compiled for cuda:sm_90abc; this program runs cpu and vulkan modules");
-    expect(heddle_module_check_machine(module), HD_UNSUPPORTED, "cuda:sm_90abc");
+           "compiled for metal:m1-abcd; this program runs cpu, vulkan and cuda modules");
+    expect(heddle_module_check_machine(module), HD_UNSUPPORTED, "metal:m1-abcd");
     heddle_module_close(module);
     hd_buf_free(&bytes);
     bytes = module_bytes();
