@@ -380,18 +380,32 @@ static CUresult refuse(CUgraphExec *out_exec, CUgraph graph, unsigned long long 
     return CUDA_ERROR_INVALID_VALUE;
 }
 
-// A capture that fails ends, and the next step captures anew.
-static void a_failed_capture_is_over(void **state)
+static CUresult refuse_kernel(CUfunction function, unsigned int x, unsigned int y, unsigned int z, unsigned int lanes, unsigned int ly,
+                              unsigned int lz, unsigned int shared, CUstream stream, void **params, void **extra)
+{
+    (void)function, (void)x, (void)y, (void)z, (void)lanes, (void)ly, (void)lz, (void)shared, (void)stream, (void)params, (void)extra;
+    return CUDA_ERROR_INVALID_VALUE;
+}
+
+// What a step needs is made anew after it has failed: its arguments, a capture, a graph.
+static void failed_preparations_are_repeated(void **state)
 {
     (void)state;
-    Cuda *cuda = &device_of(&hand)->cuda;
+    Cuda *cuda = &device_of(&hand)->cuda, broken[3];
+    static const char *const what[] = {"was lost: a copy did not end", ": capturing a step failed (CUDA_ERROR_INVALID_VALUE)",
+                                       ": capturing a step failed (CUDA_ERROR_INVALID_VALUE)"};
+    real = broken[0] = broken[1] = broken[2] = *cuda;
+    broken[0].cuStreamSynchronize = lost;
+    broken[1].cuLaunchKernel = refuse_kernel;
+    broken[2].cuGraphInstantiate = refuse;
     HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){0});
-    real = *cuda;
-    cuda->cuGraphInstantiate = refuse;
-    HdStatus *status = eval_one(session, 1);
-    *cuda = real;
-    expect(status, HD_IO, "device Stand-in A: capturing a step failed (CUDA_ERROR_INVALID_VALUE)");
-    OK(heddle_slot_reset(session, 0));
+    for (size_t i = 0; i < HD_COUNT(broken); i++) {
+        *cuda = broken[i];
+        HdStatus *status = eval_one(session, 1);
+        *cuda = real;
+        expect(status, HD_IO, what[i]);
+        OK(heddle_slot_reset(session, 0));
+    }
     append_and_check(&hand, session, 0, text[0], 0, 1);
     heddle_session_free(session);
 }
@@ -428,10 +442,12 @@ static void no_code(CgProgram *program, CgKernel *kernel)
     hd_buf_bytes(&program->object, "not code", 8);
 }
 
+// Moves the kernel to a copy of the code, and takes its name from where it was.
 static void apart(CgProgram *program, CgKernel *kernel)
 {
     HdBuf copy = {0};
     hd_buf_bytes(&copy, program->object.data, program->object.len);
+    for (char *at; (at = memmem(program->object.data, program->object.len, kernel->name, strlen(kernel->name)));) *at = 'H';
     kernel->offset = program->object.len;
     hd_buf_bytes(&program->object, copy.data, copy.len);
     hd_buf_free(&copy);
@@ -467,7 +483,7 @@ int main(void)
         cmocka_unit_test(files_of_variants_know_the_device),
         cmocka_unit_test(full_memory_says_what_for),
         cmocka_unit_test(a_lost_device_is_one_line),
-        cmocka_unit_test(a_failed_capture_is_over),
+        cmocka_unit_test(failed_preparations_are_repeated),
         cmocka_unit_test(kernels_are_in_their_code),
     };
     if (!dlopen(FAKE_CUDA, RTLD_NOW)) return fprintf(stderr, "%s\n", dlerror()), 1;   // found by its name from then on
