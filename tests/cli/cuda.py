@@ -83,12 +83,15 @@ def check_refusals(model, module, work):
                 LOST=kernel)
     refuses("another number", f"device '3': there is no such number; CUDA devices: 0 {CARD}$", *run_it, "--device", "3", code=2)
     refuses("another device", "compiled for cuda:emulated, device 'cpu' is asked for", *run_it, "--device", "cpu")
-    real = compile_for(f"{models}/h1-mha-tied.gguf", "cuda:sm_90", work)
-    of_it = ["run", f"{models}/h1-mha-tied.gguf", "--module", real, "-p", "a"]
+    small = f"{models}/h1-mha-tied.gguf"
+    of_it = ["run", small, "--module", compile_for(small, "cuda:sm_90", work), "-p", "a"]
+    of_ptx = ["run", small, "--module", compile_for(small, "cuda:compute_80", work), "-p", "a"]
     refuses("an older device", f"compiled for cuda:sm_90, which no CUDA device here runs: 0, {CARD}, is sm_86; compile for it: heddle compile "
             "MODEL.gguf --target cuda:sm_86", *of_it, CAPABILITY="86")
     refuses("a later generation", r"compiled for cuda:sm_90, which no CUDA device here runs: .* is sm_100; ", *of_it, CAPABILITY="100")
-    refuses("code that the driver refuses", "kernel .*: loading its code failed .CUDA_ERROR_INVALID_IMAGE", *of_it)
+    refuses("a device older than PTX", "compiled for cuda:compute_80, which no CUDA device here runs: .* is sm_75; ", *of_ptx, CAPABILITY="75")
+    for words in (of_it, of_ptx):                            # a whole module: its code gets as far as the driver
+        refuses("code that the driver refuses", r"kernel .*: loading its code failed \(CUDA_ERROR_INVALID_IMAGE\)$", *words)
     if subprocess.run("ldconfig -p | grep -q libcuda.so.1", shell=True).returncode:     # this machine has no driver
         refuses("no driver", f"^heddle: {module}: needs the NVIDIA driver: libcuda.so.1 not found$", *run_it, driver="")
         code, out, _ = run("devices", driver="")

@@ -41,7 +41,8 @@ static long setting(const char *name, long otherwise)
 
 struct CUctx_st { CUdevice device; };
 static struct CUctx_st primary[MOST_DEVICES];
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;     // over everything below that is not a thread's own
+// Over everything below that is not a thread's own. Recursive, since a test goes on after a kernel has crashed.
+static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 static bool is_initialised, is_lost;
 static _Thread_local CUcontext contexts[MOST_CONTEXTS];
 static _Thread_local int depth;

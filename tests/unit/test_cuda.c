@@ -31,7 +31,7 @@ static void only_inputs_are_seen(void **state)
 static void bytes_come_back(void **state)
 {
     (void)state;
-    enum { BYTES = (40 << 20) + 24, FROM = 13, COUNT = BYTES - 29 };
+    enum { BYTES = (40 << 20) + 24, FROM = 13, COUNT = BYTES - FROM };
     RtDevice *device = hand.model->device;
     RtBuffer a, b;
     uint8_t *want = malloc(BYTES), *got = malloc(BYTES);
@@ -39,7 +39,7 @@ static void bytes_come_back(void **state)
     OK(cuda_memory.alloc(device, BYTES, RT_PLAIN, "a test", &b));
     OK(cuda_memory.read(device, &a, 0, BYTES, got));
     for (size_t i = 0; i < BYTES; i++) assert_true(got[i] == 0);
-    for (size_t i = 0; i < BYTES; i++) want[i] = (uint8_t)(i * 2654435761u >> 13);
+    for (size_t i = 0; i < BYTES; i++) want[i] = (uint8_t)(i * 2654435761u >> 24);
     OK(cuda_memory.write(device, &a, FROM, want + FROM, COUNT));
     OK(cuda_memory.copy(device, &b, 4, &a, 4, BYTES - 4));
     OK(cuda_memory.read(device, &b, FROM, COUNT, got));
@@ -69,6 +69,39 @@ static void shared_memory_is_used_in_place(void **state)
     cuda_memory.free(device, &a);
     assert_true(!a.address && !a.host);
     cuda_memory.free(device, &a);
+}
+
+static void only_what_steps_read_is_uploaded(void **state)
+{
+    (void)state;
+    const HeddleModel *model = hand.model;
+    float embed[HAND_VOCAB][HAND_DIM];
+    const RtHome *home = &model->homes[HAND_W_EMBED];
+    assert_true(home->block != RT_NO_BLOCK && model->homes[HAND_W_PACKED].block != RT_NO_BLOCK);
+    assert_true(model->homes[HAND_W_OUT].block == RT_NO_BLOCK && model->addresses[HAND_W_OUT] == 0);
+    OK(cuda_memory.read(model->device, &model->blocks.data[home->block], home->offset, sizeof embed, embed));
+    assert_memory_equal(embed, hand.values.embed, sizeof embed);
+}
+
+// A tensor that is only packed is on the device while that is done, in several pieces.
+static void large_weights_are_packed(void **state)
+{
+    (void)state;
+    const uint64_t big = 70 << 20;
+    HandOptions options = hand_device;
+    options.big_bytes = big;
+    Hand large;
+    RtBuffer store = {0};
+    const void *data;
+    hand_open(&large, 1, NULL, &options, NULL);
+    OK(rt_fetch_packed(large.model, HAND_W_BIG_PACKED, &store, &data));
+    for (uint64_t i = 0; i < big; i += 8) {
+        uint64_t value;
+        memcpy(&value, (const uint8_t *)data + i, 8);
+        assert_true(value == i);
+    }
+    rt_free(&store);
+    hand_close(&large);
 }
 
 // ---- capturing -------------------------------------------------------------------------------------------------
@@ -374,6 +407,12 @@ static void a_lost_device_is_one_line(void **state)
     hand_close(&other);
 }
 
+static CUresult refuse_copy(CUdeviceptr to, const void *from, size_t bytes, CUstream stream)
+{
+    (void)to, (void)from, (void)bytes, (void)stream;
+    return CUDA_ERROR_LAUNCH_FAILED;
+}
+
 static CUresult refuse(CUgraphExec *out_exec, CUgraph graph, unsigned long long flags)
 {
     (void)out_exec, (void)graph, (void)flags;
@@ -395,7 +434,7 @@ static void failed_preparations_are_repeated(void **state)
     static const char *const what[] = {"was lost: a copy did not end", ": capturing a step failed (CUDA_ERROR_INVALID_VALUE)",
                                        ": capturing a step failed (CUDA_ERROR_INVALID_VALUE)"};
     real = broken[0] = broken[1] = broken[2] = *cuda;
-    broken[0].cuStreamSynchronize = lost;
+    broken[0].cuMemcpyHtoDAsync = refuse_copy;
     broken[1].cuLaunchKernel = refuse_kernel;
     broken[2].cuGraphInstantiate = refuse;
     HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){0});
@@ -472,6 +511,8 @@ int main(void)
         cmocka_unit_test(only_inputs_are_seen),
         cmocka_unit_test(bytes_come_back),
         cmocka_unit_test(shared_memory_is_used_in_place),
+        cmocka_unit_test(only_what_steps_read_is_uploaded),
+        cmocka_unit_test(large_weights_are_packed),
         cmocka_unit_test(steps_are_captured_once),
         cmocka_unit_test(groups_keep_within_bounds),
         cmocka_unit_test(poison_is_there),

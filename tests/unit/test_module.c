@@ -252,6 +252,8 @@ static void refuses_another_machine(void **state)
     module = open_bytes(&bytes);
     expect(heddle_model_create(module, NULL, &(HeddleModelOptions){.device = "vulkan"}, &model), HD_MISMATCH,
            "m.hdl: compiled for cpu:x86-64-v2, device 'vulkan' is asked for: heddle compile MODEL.gguf --target vulkan");
+    expect(heddle_model_create(module, NULL, &(HeddleModelOptions){.device = "cuda"}, &model), HD_MISMATCH,
+           "device 'cuda' is asked for: heddle compile MODEL.gguf --target cuda:compute_75 -o m.hdl");
     expect(heddle_model_create(module, NULL, &(HeddleModelOptions){.device = "1"}, &model), HD_USAGE,
            "device '1': m.hdl is compiled for cpu:x86-64-v2; the devices for that are cpu and null");
     heddle_module_close(module);
