@@ -271,27 +271,46 @@ static HdStatus *first_error(HdStatus **statuses, size_t count)
     return first;
 }
 
+static void pad(HdBuf *bytes, size_t unit)
+{
+    while (bytes->len % unit) hd_buf_bytes(bytes, "", 1);
+}
+
 // The code of a GPU's kernels, one after another.
 static void join_objects(const HdBuf *objects, CgProgram *program)
 {
     for (size_t i = 0; i < program->kernels.len; i++) {
         CgKernel *kernel = &program->kernels.data[i];
-        kernel->offset = program->object.len, kernel->bytes = objects[i].len;
+        kernel->offset = program->object.len;
         hd_buf_bytes(&program->object, objects[i].data, objects[i].len);
-        while (program->object.len % 16) hd_buf_bytes(&program->object, "", 1);
+        pad(&program->object, 4);                        // PTX may have any length; it ends with a 0
+        kernel->bytes = program->object.len - kernel->offset;
+        pad(&program->object, 16);
     }
 }
 
-static HdStatus *compile_emulated(CgGroupBuilder *builder)
+// CUDA's kernels as functions of one shared object. The CPU device finds them as its own, the CUDA device as kernels that all have the
+// same code.
+static void place_emulated(CgProgram *program, bool of_gpu)
+{
+    if (of_gpu) pad(&program->object, 4);
+    for (size_t i = 0; i < program->kernels.len; i++) {
+        CgKernel *kernel = &program->kernels.data[i];
+        kernel->bytes = of_gpu ? program->object.len : 0;
+        kernel->lanes = of_gpu ? HD_MAX(kernel->lanes, 1) : 0;
+    }
+}
+
+static HdStatus *compile_emulated(CgGroupBuilder *builder, const IrTarget *target)
 {
     HdBuf source = {0};
     HdStatus *status = NULL;
     for (size_t i = 0; i < builder->kernels.len && !status; i++) {
         status = kir_verify(builder->kernels.data[i], KIR_SIMT);
         if (!status) status = simt_print_emulated(builder->kernels.data[i], i == 0, &source);
-        builder->program->kernels.data[i].lanes = 0;     // functions of a shared object, as the CPU's
     }
     if (!status) status = simt_compile_emulated(&source, &builder->program->object);
+    if (!status) place_emulated(builder->program, target->backend == IR_STAND_IN);
     hd_buf_free(&source);
     return status;
 }
@@ -300,7 +319,7 @@ static HdStatus *compile_kernels(CgGroupBuilder *builder, const IrTarget *target
 {
     size_t count = builder->kernels.len;
     if (!count) return NULL;
-    if (target->backend == IR_EMULATED) return compile_emulated(builder);
+    if (target->backend == IR_EMULATED || target->backend == IR_STAND_IN) return compile_emulated(builder, target);
     for (size_t i = 0; options->visit && i < count; i++) options->visit(options->user, builder->kernels.data[i]);
     Job job = {.target = target, .options = options, .kernels = builder->kernels.data, .count = count};
     job.objects = hd_xcalloc(count, sizeof *job.objects);

@@ -186,6 +186,9 @@ static const IrTarget vulkan = {.backend = IR_VULKAN, .name = "vulkan:1.2"};
 // The kernels of CUDA as C++ for this machine: slow, and only for tests.
 static const IrTarget emulated = {.backend = IR_EMULATED, .name = "cpu:emulated-cuda"};
 
+// The same for the CUDA device over a stand-in for the driver, that is, for tests of the device.
+static const IrTarget stand_in = {.backend = IR_STAND_IN, .name = "cuda:emulated"};
+
 // "sm_90" or "compute_80", as NVIDIA writes architectures; 75 (Turing) is the oldest.
 static HdStatus *parse_cuda(const char *text, IrTarget *out_target) {
     const char *name = text + strlen("cuda:");
@@ -200,6 +203,7 @@ static HdStatus *parse_cuda(const char *text, IrTarget *out_target) {
 
 HdStatus *ir_target_parse(const char *text, IrTarget *out_target) {
     if (!strcmp(text, "vulkan") || !strcmp(text, vulkan.name)) return *out_target = vulkan, NULL;
+    if (!strcmp(text, stand_in.name)) return *out_target = stand_in, NULL;
     if (!strncmp(text, "cuda:", 5)) return parse_cuda(text, out_target);
     if (!strcmp(text, emulated.name)) return *out_target = emulated, NULL;
     if (strncmp(text, "cpu:", 4)) return unknown_cpu(text);

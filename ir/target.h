@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compilation targets: "vulkan", "cuda:sm_90", "cuda:compute_80", "cpu:emulated-cuda", "cpu:native", "cpu:x86-64-v3", "cpu:znver4", "cpu:x86-64-v3+avxvnni-f16c" (target.c).
+// Compilation targets: "vulkan", "cuda:sm_90", "cuda:compute_80", "cpu:emulated-cuda", "cuda:emulated", "cpu:native", "cpu:x86-64-v3", "cpu:znver4", "cpu:x86-64-v3+avxvnni-f16c" (target.c).
 #ifndef HEDDLE_TARGET_H
 #define HEDDLE_TARGET_H
 
@@ -19,7 +19,7 @@ typedef enum IrGroup {
     IR_GROUP_COUNT
 } IrGroup;
 
-typedef enum IrBackend { IR_CPU, IR_VULKAN, IR_CUDA, IR_EMULATED } IrBackend;   // emulated: CUDA kernels on the host
+typedef enum IrBackend { IR_CPU, IR_VULKAN, IR_CUDA, IR_EMULATED, IR_STAND_IN } IrBackend;   // the last two: CUDA kernels on the host
 
 typedef struct IrTarget {
     IrBackend backend;

@@ -113,15 +113,16 @@ HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_module_check_weights(const Heddl
 // ---- devices -------------------------------------------------------------------------------------------------
 
 typedef struct HeddleDeviceInfo {
-    const char *type;                              // "cpu", "vulkan": modules compiled for it run there
-    int32_t number;                                // of a Vulkan device, as HeddleModelOptions.device takes it; else -1
+    const char *type;                              // "cpu", "vulkan", "cuda": modules compiled for it run there
+    int32_t number;                                // of a GPU, as HeddleModelOptions.device takes it; else -1
     const char *name, *kind, *driver;              // kind: "processor", "discrete GPU", "integrated GPU", "virtual GPU", "software", "other"
-    uint64_t memory_bytes;                         // free now on the processor; a GPU's largest heap
+    uint64_t memory_bytes;                         // free now on the processor; a GPU's own
     const char *lacks;                             // "": it runs modules; else the features it would need
 } HeddleDeviceInfo;
 // Texts live as long as the call.
 typedef void (*HeddleDeviceVisit)(void *user, const HeddleDeviceInfo *info);
-// Calls `visit` for the processor and for every Vulkan device. Where there is none, once with number -1 and no name: `lacks` says why.
+// Calls `visit` for the processor and for every Vulkan and CUDA device. Where there is none of a type, once with number -1 and no name:
+// `lacks` says why.
 HEDDLE_API void heddle_devices(HeddleDeviceVisit visit, void *user);
 
 // ---- model ---------------------------------------------------------------------------------------------------
@@ -143,8 +144,8 @@ typedef struct HeddleModelOptions {
     uint32_t threads;        // for packing; 0: heddle_default_threads()
     HeddleLayout layout;
     const char *pack_path;   // pack file made by heddle_pack_save: mapped instead of packing; NULL: none
-    // "cpu", "null", "vulkan", or which Vulkan device: its number or a part of its name; NULL: the module's, the best of them. A
-    // demand, never a hint
+    // "cpu", "null", "vulkan", "cuda", or which GPU of those that the module is for: its number or a part of its name; NULL: the
+    // module's, the best of them. A demand, never a hint
     const char *device;
     HeddleLogSink log;       // NULL: silence
     void (*progress)(void *user, uint64_t done, uint64_t all);   // bytes uploaded, then bytes packed; NULL: nobody looks

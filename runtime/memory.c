@@ -130,6 +130,13 @@ uint64_t rt_group_scratch(uint64_t group_bytes)
     return group_bytes * HD_MAX(HD_MIN(groups, HEDDLE_GPU_MAX_GROUPS), 1);
 }
 
+uint32_t rt_group_count(int64_t units, uint64_t group_bytes, uint64_t scratch_bytes)
+{
+    uint64_t groups = HD_MIN((uint64_t)units, HEDDLE_GPU_MAX_GROUPS);
+    if (group_bytes) groups = HD_MIN(groups, scratch_bytes / group_bytes);
+    return (uint32_t)HD_MAX(groups, 1);
+}
+
 // Bytes of the tensors that step classes read as they lie in the file.
 static uint64_t native_bytes(const HeddleModule *module)
 {
@@ -169,7 +176,7 @@ HdStatus *rt_memory(const HeddleModule *module, const RtShape *shape, HeddleMemo
     for (uint32_t i = 0; i < module->class_count; i++)
         if (rt_class_is_step(&module->classes[i])) memory.arena = HD_MAX(memory.arena, module->classes[i].arena_bytes);
     uint32_t scratch = rt_step_scratch(module);
-    memory.scratch = rt_module_is_for(module, "vulkan") ? rt_group_scratch(scratch)
+    memory.scratch = rt_module_is_for_gpu(module) ? rt_group_scratch(scratch)
         : shape->threads * (hd_align_up(scratch, RT_ALIGN) + RT_ALIGN);
     rt_input_layout(module, shape, offsets);
     memory.inputs = offsets[HEDDLE_INPUT_COUNT];

@@ -17,6 +17,11 @@ bool rt_module_is_for(const HeddleModule *module, const char *device)
     return colon && hd_str_is((HdStr){module->info.target, (size_t)(colon - module->info.target)}, device);
 }
 
+bool rt_module_is_for_gpu(const HeddleModule *module)
+{
+    return rt_module_is_for(module, "vulkan") || rt_module_is_for(module, "cuda");
+}
+
 const RtClass *rt_class_find(const HeddleModule *module, const char *name)
 {
     for (uint32_t i = 0; i < module->class_count; i++)

@@ -18,8 +18,8 @@
 //   heddle.kernels, .kernel_digests, .states, .state_kinds, .state_types, .weight_layouts, .classes, .results: strings
 //   heddle.table.*                  i64       tables: rows of the columns below, one after another
 //
-// The object of a CPU module is a shared object. That of a Vulkan module is the SPIR-V of all kernels, and heddle.table.kernels says where
-// each lies; what the digest cannot tell damaged is handed to the driver as it is.
+// The object of a CPU module is a shared object. That of a Vulkan module is the SPIR-V of all kernels, of a CUDA module their cubins or PTX,
+// and heddle.table.kernels says where each lies; what the digest cannot tell damaged is handed to the driver as it is.
 //
 // A file of variants holds the same model compiled for several targets. It is a GGUF file of the same architecture with the keys
 // heddle.digest, .format, .abi and .fingerprint, and these, and nothing else:
@@ -160,6 +160,7 @@ const RtClass *rt_class_find(const HeddleModule *module, const char *name);
 bool rt_class_is_step(const RtClass *class);             // all but "load"
 // Does the module's target begin with "device:"?
 bool rt_module_is_for(const HeddleModule *module, const char *device);
+bool rt_module_is_for_gpu(const HeddleModule *module);   // kernels of work groups (runtime/abi.h)
 // The step class with the smallest T whose bounds hold such a step; the largest when none does.
 const RtClass *rt_class_for(const HeddleModule *module, int64_t tokens, int64_t segments, int64_t rows);
 // False on overflow.

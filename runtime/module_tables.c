@@ -124,7 +124,7 @@ static HdStatus *read_kernels(HeddleModule *module)
     HD_TRY(read_names(module, RT_KEY_KERNEL_DIGESTS, count, &digests, NULL));
     RtKernel *kernels = HD_NEW_ARRAY(&module->arena, RtKernel, count);
     for (uint64_t i = 0; i < count; i++) kernels[i] = (RtKernel){.name = names[i], .digest = digests[i]};
-    if (rt_module_is_for(module, "vulkan")) HD_TRY(read_kernel_places(module, kernels, count));
+    if (rt_module_is_for_gpu(module)) HD_TRY(read_kernel_places(module, kernels, count));
     module->kernels = kernels, module->kernel_count = (uint32_t)count;
     return NULL;
 }

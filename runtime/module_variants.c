@@ -13,17 +13,17 @@
 static void list_lacks(const HeddleModule *module, bool choosing, HdBuf *out_text)
 {
     bool is_cpu = rt_module_is_for(module, "cpu");
-    bool is_vulkan = rt_module_is_for(module, "vulkan");
-    hd_buf_str(out_text, is_cpu || is_vulkan ? "" : "another device");
-    if (is_vulkan && choosing) rt_vulkan_lacks(out_text);
+    hd_buf_str(out_text, is_cpu || rt_module_is_for_gpu(module) ? "" : "another device");
+    if (choosing && rt_module_is_for(module, "vulkan")) rt_vulkan_lacks(out_text);
+    if (choosing && rt_module_is_for(module, "cuda")) rt_cuda_lacks(module, out_text);
     for (uint32_t i = 0; i < module->feature_count && is_cpu; i++)
         if (!hd_cpu_has(module->features[i])) hd_buf_printf(out_text, "%s%s", out_text->len ? ", " : "", module->features[i]);
 }
 
 HdStatus *rt_other_target(const HeddleModule *module)
 {
-    return hd_error(HD_UNSUPPORTED, "%s: compiled for %s; this program runs cpu and vulkan modules: heddle compile MODEL.gguf --target "
-                    "cpu:native -o %s", module->path, module->info.target, module->path);
+    return hd_error(HD_UNSUPPORTED, "%s: compiled for %s; this program runs cpu, vulkan and cuda modules: heddle compile MODEL.gguf "
+                    "--target cpu:native -o %s", module->path, module->info.target, module->path);
 }
 
 static HdStatus *none_runs(const HeddleModule *module)

@@ -42,6 +42,8 @@ HD_MUST_USE HdStatus *rt_memory(const HeddleModule *module, const RtShape *shape
 uint32_t rt_step_scratch(const HeddleModule *module);
 // Scratch memory of a GPU for launches whose work groups have `group_bytes` each: for as many groups as can be started, or as fit.
 uint64_t rt_group_scratch(uint64_t group_bytes);
+// As many work groups as there are units, within what a launch may have and `scratch_bytes` hold for all of them.
+uint32_t rt_group_count(int64_t units, uint64_t group_bytes, uint64_t scratch_bytes);
 
 // ---- weights.c -----------------------------------------------------------------------------------------------
 
@@ -99,6 +101,8 @@ HD_MUST_USE HdStatus *rt_pack_open(HeddleModel *model, const char *path);
 
 // Appends why no Vulkan device here runs modules; nothing when one does.
 void rt_vulkan_lacks(HdBuf *out_text);
+// Appends why no CUDA device here runs this module; nothing when one does.
+void rt_cuda_lacks(const HeddleModule *module, HdBuf *out_text);
 
 // ---- session.c -----------------------------------------------------------------------------------------------
 

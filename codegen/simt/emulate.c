@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // CUDA kernels on the host, for tests where there is no GPU: the same source text, compiled by the system's C++ compiler with what the
 // language lacks in front. The lanes of a work group are fibres that take turns at barriers, from the first to the last and back again,
-// so that a missing barrier shows. The kernels become functions as the CPU device calls them (runtime/abi.h), each work group does all
-// the units of a call.
+// so that a missing barrier shows. The kernels become functions as the CPU device calls them (runtime/abi.h), each call being one work group
+// that does all of its units, unless `heddle_grid` has said in this thread that it is one of several.
 #include "codegen/simt/emit.h"
 
 #include <errno.h>
@@ -21,8 +21,8 @@ static const char prologue[] =
     "#define __launch_bounds__(n)\n"
     "#define __shared__ static thread_local\n"
     "struct Index { unsigned x; };\n"
-    "static thread_local Index threadIdx, blockIdx;\n"
-    "static const Index gridDim = {1};\n"
+    "static thread_local Index threadIdx, blockIdx, gridDim = {1};\n"
+    "extern \"C\" void heddle_grid(unsigned group, unsigned groups) { blockIdx.x = group, gridDim.x = groups; }\n"
     "enum { MOST_LANES = 1024, STACK = 64 * 1024 };\n"
     "typedef void Kernel(const unsigned long long *, long long, long long, unsigned char *);\n"
     "struct Fibre { jmp_buf at; bool started, done; char *stack; };\n"

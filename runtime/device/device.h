@@ -5,6 +5,7 @@
 //   null    walks the whole schedule and checks every launch, computes nothing; results are zero
 //   cpu     calls the kernels of the module's shared object from a pool of threads
 //   vulkan  records the launches of a class as a command buffer of a GPU's queue (vulkan.h)
+//   cuda    runs the launches of a class as a graph on a GPU of NVIDIA's (cuda.h)
 //
 // A new device is a file that defines one RtDeviceType and a row in the table of device.c.
 #ifndef HEDDLE_DEVICE_H
@@ -83,7 +84,10 @@ HD_MUST_USE HdStatus *rt_fetch(RtDevice *device, const RtBuffer *buffer, uint64_
 // what would be right.
 HD_MUST_USE HdStatus *rt_device_type(const HeddleModule *module, const char *name, const RtDeviceType **out_type,
                                      const char **out_which);
-extern const RtDeviceType rt_device_null, rt_device_cpu, rt_device_vulkan;
+// Which of several devices `which` means, by number or a part of its name. USAGE lists them. kind: what they are, "Vulkan".
+typedef struct RtDeviceNames { const char *kind, *const *list; uint32_t count; } RtDeviceNames;
+HD_MUST_USE HdStatus *rt_device_named(const RtDeviceNames *names, const char *which, uint32_t *out_index);
+extern const RtDeviceType rt_device_null, rt_device_cpu, rt_device_vulkan, rt_device_cuda;
 
 // ---- plan.c: a class of the schedule, bound to addresses ---------------------------------------------------------
 // Argument slots hold addresses for good; only expressions change with T, S, C, R, and only when these do. The units of a stage

@@ -146,15 +146,6 @@ static HdStatus *none_fits(const Cards *cards)
     return status;
 }
 
-static HdStatus *unknown(const Cards *cards, const char *which, const char *why)
-{
-    HdBuf text = {0};
-    for (uint32_t i = 0; i < cards->count; i++) hd_buf_printf(&text, "%s%" PRIu32 " %s", i ? ", " : "", i, cards->list[i].name);
-    HdStatus *status = hd_error(HD_USAGE, "device '%s': %s; Vulkan devices: %s", which, why, text.len ? text.data : "none");
-    hd_buf_free(&text);
-    return status;
-}
-
 static int rank(const VulkanCard *card)
 {
     switch (card->type) {
@@ -178,21 +169,13 @@ static HdStatus *best(const Cards *cards, VulkanCard *out_card)
 
 static HdStatus *named(const Cards *cards, const char *which, const VulkanCard **out_card)
 {
-    uint64_t number;
-    const VulkanCard *found = NULL;
-    if (hd_parse_u64(hd_str(which), &number)) {
-        if (number >= cards->count) return unknown(cards, which, "there is no such number");
-        *out_card = &cards->list[number];
-        return NULL;
-    }
-    for (uint32_t i = 0; i < cards->count; i++) {
-        if (!strcasestr(cards->list[i].name, which)) continue;
-        if (found) return unknown(cards, which, "the names of several hold that");
-        found = &cards->list[i];
-    }
-    if (!found) return unknown(cards, which, "no device, and no part of a name");
-    *out_card = found;
-    return NULL;
+    uint32_t index;
+    const char **names = hd_xcalloc(cards->count, sizeof *names);
+    for (uint32_t i = 0; i < cards->count; i++) names[i] = cards->list[i].name;
+    HdStatus *status = rt_device_named(&(RtDeviceNames){"Vulkan", names, cards->count}, which, &index);
+    free(names);
+    if (!status) *out_card = &cards->list[index];
+    return status;
 }
 
 static HdStatus *pick(const Cards *cards, const char *which, VulkanCard *out_card)

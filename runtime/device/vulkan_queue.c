@@ -100,14 +100,6 @@ static HdStatus *bind(VulkanQueue *queue, const RtClass *class, const RtBinding 
 
 // ---- recording -----------------------------------------------------------------------------------------------
 
-// As many work groups as there are units, within what a launch may have and scratch memory holds.
-static uint32_t group_count(const VulkanQueue *queue, const RtLaunch *launch, int64_t units)
-{
-    uint64_t groups = HD_MIN((uint64_t)units, HEDDLE_GPU_MAX_GROUPS);
-    if (launch->scratch) groups = HD_MIN(groups, queue->scratch.bytes / launch->scratch);
-    return (uint32_t)HD_MAX(groups, 1);
-}
-
 static void dispatch(const VulkanQueue *queue, const Recording *recording, uint32_t l, int64_t begin, int64_t end)
 {
     const VulkanDevice *device = device_of(queue);
@@ -116,7 +108,7 @@ static void dispatch(const VulkanQueue *queue, const Recording *recording, uint3
                                        queue->scratch.address};
     device->vkCmdBindPipeline(recording->commands, VK_PIPELINE_BIND_POINT_COMPUTE, device->pipelines[launch->kernel]);
     device->vkCmdPushConstants(recording->commands, device->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof constants, &constants);
-    device->vkCmdDispatch(recording->commands, group_count(queue, launch, end - begin), 1, 1);
+    device->vkCmdDispatch(recording->commands, rt_group_count(end - begin, launch->scratch, queue->scratch.bytes), 1, 1);
 }
 
 static void poison(const VulkanQueue *queue, const Recording *recording)

@@ -48,9 +48,10 @@ two=$(within /two_models tiny-dense-q8_0.gguf cpu:x86-64-v2.hdl cpu:native.hdl 2
 check $? "a program that embeds libheddle: $two: $(tail -1 "$work/err")"
 
 within /heddle devices >"$work/out" 2>"$work/err"
-[ $? -eq 0 ] && [ "$(wc -l <"$work/out")" -eq 2 ] && grep -q '^\* cpu ' "$work/out" &&
+[ $? -eq 0 ] && [ "$(wc -l <"$work/out")" -eq 3 ] && grep -q '^\* cpu ' "$work/out" &&
+    grep -q '^  cuda     -  needs the NVIDIA driver: libcuda.so.1 not found$' "$work/out" &&
     grep -q '^  vulkan   -  no Vulkan loader: libvulkan.so.1' "$work/out"
-check $? "devices without a Vulkan loader: $(cat "$work/out" "$work/err")"
+check $? "devices without drivers: $(cat "$work/out" "$work/err")"
 
 # what compiles: one line that names the package, exit 1
 while read -r words; do

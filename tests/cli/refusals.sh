@@ -139,7 +139,8 @@ done <<'LIST'
 2 ~ --report xml: expected md|csv|json|jsonl ~ bench $model $given -o xml
 2 ~ --think maybe: expected on|off ~ chat $model $given --think maybe
 1 ~ nope: cannot open ~ chat $model $given --chat-template $work/nope
-2 ~ device 'cuda': .*m.hdl is compiled for cpu:.*; the devices for that are cpu and null ~ $run -p a --device cuda
+2 ~ device '1': .*m.hdl is compiled for cpu:.*; the devices for that are cpu and null ~ $run -p a --device 1
+1 ~ device 'cuda' is asked for: heddle compile MODEL.gguf --target cuda:compute_75 -o ~ $run -p a --device cuda
 1 ~ compiled for cpu:.*, device 'vulkan' is asked for ~ $run -p a --device vulkan
 1 ~ its numerics are ordered, bounded are asked for ~ $run -p a --numerics bounded
 1 ~ native layout is asked for ~ $run -p a --layout native

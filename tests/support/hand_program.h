@@ -21,8 +21,9 @@ enum { HAND_VOCAB = 16, HAND_DIM = 8, HAND_ROPE = 4, HAND_WIDE = 64, HAND_LINKS 
 typedef struct HandOptions {
     uint64_t big_bytes;          // adds a packed weight "big" of as many bytes (a multiple of 64 KiB); 0: none
     bool cheap;                  // states no cost worth a second thread; else every launch claims to move 16 MiB
-    const IrTarget *target;      // NULL: cpu:x86-64-v2, or vulkan:hand
+    const IrTarget *target;      // NULL: cpu:x86-64-v2, vulkan:hand, or cuda:hand
     bool vulkan;                 // the kernels are SPIR-V
+    bool cuda;                   // those of the CPU as kernels of the stand-in for CUDA's driver (tests/support/fake_cuda.c)
 } HandOptions;
 
 // ---- the program -----------------------------------------------------------------------------------------------
@@ -141,6 +142,9 @@ static inline void hand_kernels(CgProgram *program, const HandOptions *options)
         hd_vec_push(&program->kernels, kernel);
     }
     if (!options->vulkan) hd_status_free(hd_read_file(HAND_KERNELS, &program->object));
+    while (options->cuda && program->object.len % 4) hd_buf_bytes(&program->object, "", 1);
+    for (int i = 0; options->cuda && i < HAND_KERNELS_COUNT; i++)      // all of them in one piece of code
+        program->kernels.data[i].bytes = program->object.len, program->kernels.data[i].lanes = kernels[i].lanes;
 }
 
 static inline CgProgram *hand_program(const HandOptions *options)
@@ -180,8 +184,8 @@ static inline HdStatus *hand_module(const HandOptions *options, const GgufFile *
     CgProgram *program = hand_program(options ? options : &defaults);
     IrModule *graph = hand_graph();
     const IrTarget plain = {.name = "cpu:x86-64-v2", .features = 1u << IR_FEATURE_SSE42};
-    const IrTarget vulkan = {.name = "vulkan:hand"};
-    const IrTarget *target = options && options->target ? options->target : options && options->vulkan ? &vulkan : &plain;
+    const IrTarget vulkan = {.name = "vulkan:hand"}, cuda = {.name = "cuda:hand"};
+    const IrTarget *target = !options ? &plain : options->target ? options->target : options->vulkan ? &vulkan : options->cuda ? &cuda : &plain;
     CgModuleInfo info = {.pipeline = "by hand", .producer = "test 1", .model = model};
     HdStatus *status = cg_module_write(program, graph, target, &info, out_bytes);
     ir_module_free(graph);

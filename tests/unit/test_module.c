@@ -240,18 +240,20 @@ static void refuses_another_machine(void **state)
     heddle_module_close(module);
     hd_buf_free(&bytes);
     bytes = module_bytes();
-    replace(&bytes, "cpu:x86-64-v2", "cuda:sm_90abc", 13);
+    replace(&bytes, "cpu:x86-64-v2", "metal:m1-abcd", 13);
     module = open_bytes(&bytes);
     HeddleModel *model;
     expect(heddle_model_create(module, NULL, NULL, &model), HD_UNSUPPORTED,
-           "compiled for cuda:sm_90abc; this program runs cpu and vulkan modules");
-    expect(heddle_module_check_machine(module), HD_UNSUPPORTED, "cuda:sm_90abc");
+           "compiled for metal:m1-abcd; this program runs cpu, vulkan and cuda modules");
+    expect(heddle_module_check_machine(module), HD_UNSUPPORTED, "metal:m1-abcd");
     heddle_module_close(module);
     hd_buf_free(&bytes);
     bytes = module_bytes();
     module = open_bytes(&bytes);
     expect(heddle_model_create(module, NULL, &(HeddleModelOptions){.device = "vulkan"}, &model), HD_MISMATCH,
            "m.hdl: compiled for cpu:x86-64-v2, device 'vulkan' is asked for: heddle compile MODEL.gguf --target vulkan");
+    expect(heddle_model_create(module, NULL, &(HeddleModelOptions){.device = "cuda"}, &model), HD_MISMATCH,
+           "device 'cuda' is asked for: heddle compile MODEL.gguf --target cuda:compute_75 -o m.hdl");
     expect(heddle_model_create(module, NULL, &(HeddleModelOptions){.device = "1"}, &model), HD_USAGE,
            "device '1': m.hdl is compiled for cpu:x86-64-v2; the devices for that are cpu and null");
     heddle_module_close(module);

@@ -115,7 +115,7 @@ static void the_first_that_runs_is_taken(void **state)
     free_parts(&parts);
     parts.count = 0;
     add(&parts, "cpu:great", "avx999");
-    add(&parts, "cuda:sm_90", "sse4.2");
+    add(&parts, "metal:m1", "sse4.2");
     add(&parts, "cpu:least", "sse4.2");
     expect_taken(&parts, 3);
     free_parts(&parts);

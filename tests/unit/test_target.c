@@ -69,6 +69,8 @@ static void test_errors(void **state) {
         {"cuda:sm_70", "cuda:sm_75 and newer"},
         {"cuda:sm_90a", "cuda:sm_75 and newer"},
         {"cuda:compute_", "cuda:compute_75"},
+        {"cuda:sm_90abc", "cuda:sm_75 and newer"},
+        {"cuda:emulatedX", "cuda:sm_75 and newer"},
         {"", "cpu:x86-64-v2"},
         {"cpu:", "cpu:haswell"},
         {"cpu:x86-64-v3+vnni", "avx512vnni"},

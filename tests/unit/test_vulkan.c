@@ -43,7 +43,7 @@ static void bytes_come_back(void **state)
     OK(vulkan_memory.alloc(device, BYTES, RT_PLAIN, "a test", &b));
     OK(vulkan_memory.read(device, &a, 0, BYTES, got));
     for (size_t i = 0; i < BYTES; i++) assert_true(got[i] == 0);
-    for (size_t i = 0; i < BYTES; i++) want[i] = (uint8_t)(i * 2654435761u >> 13);
+    for (size_t i = 0; i < BYTES; i++) want[i] = (uint8_t)(i * 2654435761u >> 24);
     OK(vulkan_memory.write(device, &a, FROM, want + FROM, COUNT));
     OK(vulkan_memory.copy(device, &b, 4, &a, 4, BYTES - 4));
     OK(vulkan_memory.read(device, &b, FROM, COUNT, got));
