@@ -2,7 +2,8 @@
 // Joins element-wise operations to the product, attention, convolution or routing before them, and makes head-wise chains one
 // stage. Each rule has an anchor, where a group starts, and says what may join it; passes/growth.c does the growing.
 //
-//   matmul       linear, multi_linear: arithmetic on [T, N], such as a residual add, SwiGLU over two results, gates, bf16 casts
+//   matmul       linear, multi_linear: arithmetic on [T, N], such as a residual add, SwiGLU over two results, gates, bf16 casts; on a GPU
+//                also a sum over expert ranks that is added to the product (a launch less)
 //   grouped      grouped_linear: its twin (same rows, experts and plan) and arithmetic on [T, k, N]
 //   attention    attention: arithmetic on its elements, through reshapes (the output gate)
 //   conv         conv1d: arithmetic, then slices that cover the channels, each with its heads and norm
@@ -18,7 +19,8 @@
 static bool joins_product(const PassGrowth *growth, IrOpRef op, IrValue via, PassMissed *out_reason)
 {
     *out_reason = MISSED_not_elementwise;
-    if (!pass_is_arithmetic(growth->graph, op)) return false;
+    bool sums_ranks = ir_op(growth->graph, op)->kind == IR_OP_moe_sum && ir_target_is_gpu(growth->ctx->target);
+    if (!pass_is_arithmetic(growth->graph, op) && !sums_ranks) return false;
     IrType type = pass_type(growth->graph, op);
     *out_reason = MISSED_other_shape;
     return pass_same_dims(&type, &ir_value(growth->graph, via)->type);
