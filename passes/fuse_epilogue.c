@@ -3,7 +3,8 @@
 // stage. Each rule has an anchor, where a group starts, and says what may join it; passes/growth.c does the growing.
 //
 //   matmul       linear, multi_linear: arithmetic on [T, N], such as a residual add, SwiGLU over two results, gates, bf16 casts; on a GPU
-//                also a sum over expert ranks that is added to the product (a launch less)
+//                also a sum over expert ranks that is added to the product, and the norm of the one row that is multiplied: each work
+//                group makes it for itself (a launch less each)
 //   grouped      grouped_linear: its twin (same rows, experts and plan) and arithmetic on [T, k, N]
 //   attention    attention: arithmetic on its elements, through reshapes (the output gate)
 //   conv         conv1d: arithmetic, then slices that cover the channels, each with its heads and norm
@@ -157,6 +158,31 @@ static void add_twin(PassGrowth *growth)
     }
 }
 
+static bool is_one_row(const IrGraph *graph, const IrType *type)
+{
+    IrBinding bound;
+    if (!ir_dim_is_sym(type->dims[0])) return type->dims[0] == 1;
+    return ir_graph_bound(graph, &bound) && ir_dim_eval(graph, type->dims[0], &bound) == 1;
+}
+
+// The norm of the row that a product multiplies, where nobody else reads it.
+static void add_norm(PassGrowth *growth)
+{
+    IrGraph *graph = growth->graph;
+    IrValue x = ir_op(graph, growth->group.members.data[0])->operands[0];
+    IrOpRef norm = pass_producer(graph, x);
+    if (!ir_target_is_gpu(growth->ctx->target) || !norm || ir_op(graph, norm)->kind != IR_OP_rms_norm) return;
+    IrType type = pass_type(graph, norm);
+    bool one_reader = only_reader(graph, x) != 0, one_row = is_one_row(graph, &type);
+    if (!one_reader || !one_row || ir_type_last(&type) > IR_GPU_MOST_NORMED) {
+        PassMissed reason = !one_reader ? MISSED_has_uses : !one_row ? MISSED_many_tokens : MISSED_other_shape;
+        pass_missed(growth->ctx, RULE_fuse_epilogue_norm, graph, norm, reason);
+    } else if (pass_fire(growth->ctx, RULE_fuse_epilogue_norm, graph, norm)) {
+        growth->prologue = norm;
+        hd_vec_push(&growth->group.members, norm);
+    }
+}
+
 typedef struct Anchor {
     IrOpKind kind;
     uint32_t min_rank;
@@ -192,6 +218,7 @@ static void fuse_at(IrGraph *graph, PassCtx *ctx, const Anchor *anchor, IrOpRef 
                          .anchor = pass_type(graph, ref)};
     hd_vec_push(&growth.group.members, ref);
     if (anchor->kind == IR_OP_grouped_linear) add_twin(&growth);
+    if (anchor->group == IR_GROUP_MATMUL) add_norm(&growth);
     if (anchor->kind == IR_OP_conv1d) grow_conv(&growth);
     else pass_grow(&growth);
     pass_grow_finish(&growth);
