@@ -23,6 +23,7 @@ typedef enum IrBackend { IR_CPU, IR_VULKAN, IR_CUDA, IR_EMULATED } IrBackend;   
 
 // Columns of a row that a work group of any GPU can keep beside its sums: Vulkan promises 16 KiB of shared memory.
 enum { IR_GPU_MOST_NORMED = 3072 };
+enum { IR_GPU_MOST_LANES = 256 };    // of a work group
 
 typedef struct IrTarget {
     IrBackend backend;

@@ -7,6 +7,7 @@
 //                group makes it for itself (a launch less each)
 //   grouped      grouped_linear: its twin (same rows, experts and plan) and arithmetic on [T, k, N]
 //   attention    attention: arithmetic on its elements, through reshapes (the output gate)
+//   delta        delta.step, on a GPU: arithmetic and norms of a head's row (the gated norm)
 //   conv         conv1d: arithmetic, then slices that cover the channels, each with its heads and norm
 //   topk         topk: the softmax before it, sum and division of its values after it
 //   heads        norm, rope or kv_append: row operations over the same [T, H]
@@ -44,6 +45,18 @@ static bool joins_route(const PassGrowth *growth, IrOpRef op, IrValue via, PassM
     *out_reason = MISSED_not_elementwise;
     if (pass_role(growth->graph, op) == IR_ROLE_ELEMENTWISE && !pass_is_arithmetic(growth->graph, op)) return false;
     return pass_joins_rows(growth, op, via, out_reason) && pass_type(growth->graph, op).dtype == IR_F32;
+}
+
+// On rows of heads, as far as the lanes of a work group go.
+static bool joins_delta(const PassGrowth *growth, IrOpRef op, IrValue via, PassMissed *out_reason)
+{
+    IrOpKind kind = ir_op(growth->graph, op)->kind;
+    (void)via;
+    *out_reason = MISSED_not_elementwise;
+    if (!pass_is_arithmetic(growth->graph, op) && kind != IR_OP_rms_norm && kind != IR_OP_l2_norm) return false;
+    IrType type = pass_type(growth->graph, op);
+    *out_reason = MISSED_other_shape;
+    return pass_same_dims(&type, &growth->anchor) && ir_type_last(&type) <= IR_GPU_MOST_LANES;
 }
 
 // ---- convolution -----------------------------------------------------------------------------------------------
@@ -198,6 +211,7 @@ static const Anchor anchors[] = {
     {IR_OP_multi_linear, 2, RULE_fuse_epilogue_matmul, IR_GROUP_MATMUL, joins_product, PASS_VIEWS_NONE, true},
     {IR_OP_grouped_linear, 3, RULE_fuse_epilogue_grouped, IR_GROUP_GROUPED, joins_product, PASS_VIEWS_NONE, true},
     {IR_OP_attention, 3, RULE_fuse_epilogue_attention, IR_GROUP_ATTENTION, joins_attention, PASS_VIEWS_RESHAPE, true},
+    {IR_OP_delta_step, 3, RULE_fuse_epilogue_delta, IR_GROUP_DELTA, joins_delta, PASS_VIEWS_NONE, true},
     {IR_OP_conv1d, 2, RULE_fuse_epilogue_conv, IR_GROUP_CONV, joins_product, PASS_VIEWS_NONE, true},
     {IR_OP_topk, 2, RULE_fuse_epilogue_topk, IR_GROUP_TOPK, joins_route, PASS_VIEWS_COLUMNS, false},
     {IR_OP_rms_norm, 3, RULE_fuse_epilogue_heads, IR_GROUP_ROWWISE, pass_joins_rows, PASS_VIEWS_COLUMNS, false},
@@ -231,6 +245,7 @@ HdStatus *pass_fuse_epilogue(IrGraph *graph, PassCtx *ctx)
     pass_erase_unread_views(graph);
     PassWalk walk = pass_walk_begin(graph);
     for (size_t a = 0; a < HD_COUNT(anchors); a++) {
+        if (anchors[a].kind == IR_OP_delta_step && !ir_target_is_gpu(ctx->target)) continue;
         pass_walk_restart(&walk);
         for (IrOpRef ref; (ref = pass_walk_next(&walk));)
             if (ir_op(graph, ref)->kind == anchors[a].kind && pass_type(graph, ref).rank >= anchors[a].min_rank)

@@ -6,7 +6,7 @@
 
 #include "codegen/sched.h"
 
-enum { SIMT_LANES = 64, SIMT_MOST_LANES = 256 };
+enum { SIMT_LANES = 64, SIMT_MOST_LANES = IR_GPU_MOST_LANES };
 
 // Lanes for rows of n elements: a multiple of SIMT_LANES.
 uint32_t simt_row_lanes(int64_t n);
