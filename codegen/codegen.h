@@ -123,6 +123,7 @@ KirRef cg_state_plane_bytes(CgBuild *build, IrValue state);
 IrValue cg_resolve(const IrGraph *graph, IrValue value);                // region argument -> operand of the group; others unchanged
 IrValue cg_yield_result(const IrGraph *graph, IrOpRef group, IrValue yielded);   // the group's result that stands for a yielded region value; 0: none
 void cg_expr_scale(IrExpr *expr, int64_t factor);
+bool cg_expr_add(IrExpr *to, const IrExpr *term);                       // region_unit.c; false, *to unchanged: the sum has too many terms
 // units = product of dimensions times factor; at most one of them symbolic
 void cg_units(CgBuild *build, const IrDim *dims, uint32_t count, int64_t factor);
 // Opens the loop over the launch's work units and gives the unit (i64). SIMD: units begin..end-1; SIMT: every groups-th from the
@@ -145,6 +146,8 @@ typedef HdStatus *CgSchedule(CgGroupBuilder *builder, const IrTarget *target, co
 #define IR_GROUP(name, text, doc) CgSchedule cg_cpu_##name, cg_simt_##name;
 #include "ir/targets.def"
 #undef IR_GROUP
+// cg_simt_ROWWISE for all groups of one stage: one launch, where their units can be added up.
+HD_MUST_USE HdStatus *cg_simt_rowwise_stage(CgGroupBuilder *builder, const IrGraph *graph, const IrOpRef *groups, uint32_t count);
 
 // ---- region_index.c: positions ---------------------------------------------------------------------------------
 

@@ -15,12 +15,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+typedef HD_VEC(IrOpRef) Groups;
+
 struct CgGroupBuilder {
     CgProgram *program;
     CgClass *class;
     CgBuild build;
     HD_VEC(KirFn *) kernels; // beside program->kernels
     HdMap by_digest; // hex digest of the .hkr text -> kernel
+    Groups together; // of one stage, as one launch
     HdArena arena;
 };
 
@@ -99,18 +102,37 @@ static CgSchedule *const schedules[IR_GROUP_COUNT][2] = {   // SIMD, SIMT
 #undef IR_GROUP
 };
 
-static HdStatus *build_group(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef ref)
+static bool group_kind(const IrGraph *graph, IrOpRef ref, IrGroup *out_kind)
 {
     const IrOp *op = ir_op(graph, ref);
-    IrGroup group;
-    if (op->kind != IR_OP_fused || !(op->attr_mask >> IR_ATTR_KIND & 1) || !ir_group_named(op->attr[IR_ATTR_KIND].name, &group))
+    return op->kind == IR_OP_fused && (op->attr_mask >> IR_ATTR_KIND & 1) && ir_group_named(op->attr[IR_ATTR_KIND].name, out_kind);
+}
+
+// The row-wise groups of `ref`'s stage, if it is the first of them; none if it is not.
+static void rowwise_of_stage(const IrGraph *graph, IrOpRef ref, Groups *out_groups)
+{
+    IrGroup kind;
+    out_groups->len = 0;
+    IR_FOR_OPS(graph, 0, other)
+        if (ir_op(graph, other)->stage == ir_op(graph, ref)->stage && group_kind(graph, other, &kind) && kind == IR_GROUP_ROWWISE)
+            hd_vec_push(out_groups, other);
+    if (out_groups->data[0] != ref) out_groups->len = 0;
+}
+
+static HdStatus *build_group(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef ref)
+{
+    IrGroup kind;
+    if (!group_kind(graph, ref, &kind))
         return hd_error(HD_INTERNAL, "@%s: %s is not a group: partition has not run, or left it out", graph->name,
-                        ir_op_info(op->kind)->name);
+                        ir_op_info(ir_op(graph, ref)->kind)->name);
     builder->build.target = target;
     builder->build.graph = graph;
     builder->build.group = ref;
     builder->build.program = builder->program;
-    return schedules[group][ir_target_is_gpu(target)](builder, target, graph, ref);
+    if (!ir_target_is_gpu(target) || kind != IR_GROUP_ROWWISE) return schedules[kind][ir_target_is_gpu(target)](builder, target, graph, ref);
+    Groups *together = &builder->together;
+    rowwise_of_stage(graph, ref, together);
+    return together->len ? cg_simt_rowwise_stage(builder, graph, together->data, (uint32_t)together->len) : NULL;
 }
 
 static int by_stage(const void *a, const void *b)
@@ -349,6 +371,7 @@ HdStatus *cg_compile(const IrModule *module, const IrTarget *target, const CgOpt
     hd_vec_free(&builder.kernels);
     hd_vec_free(&builder.build.args);
     hd_vec_free(&builder.build.params);
+    hd_vec_free(&builder.together);
     hd_map_free(&builder.by_digest);
     hd_arena_free(&builder.arena);
     if (status) cg_program_free(builder.program);

@@ -293,16 +293,19 @@ void cg_unit_emit(CgRegion *region, CgUnit *unit, const KirRef *coord) {
 
 // ---- what a launch moves and computes --------------------------------------------------------------------------
 
-static void add_expr(IrExpr *to, const IrExpr *term) {
-    to->constant += term->constant;
-    for (int i = 0; i < IR_SYM_BASE_COUNT; i++) to->coef[i] += term->coef[i];
+bool cg_expr_add(IrExpr *to, const IrExpr *term) {
+    IrExpr sum = *to;
+    sum.constant += term->constant;
+    for (int i = 0; i < IR_SYM_BASE_COUNT; i++) sum.coef[i] += term->coef[i];
     for (uint32_t i = 0; i < term->ceils; i++) {
         uint32_t at = 0;
-        while (at < to->ceils && (to->ceil[at].sym != term->ceil[i].sym || to->ceil[at].div != term->ceil[i].div)) at++;
-        if (at == HD_COUNT(to->ceil)) continue;   // an estimate may lose a term
-        if (at == to->ceils) to->ceil[to->ceils++] = term->ceil[i];
-        else to->ceil[at].coef += term->ceil[i].coef;
+        while (at < sum.ceils && (sum.ceil[at].sym != term->ceil[i].sym || sum.ceil[at].div != term->ceil[i].div)) at++;
+        if (at == HD_COUNT(sum.ceil)) return false;
+        if (at == sum.ceils) sum.ceil[sum.ceils++] = term->ceil[i];
+        else sum.ceil[at].coef += term->ceil[i].coef;
     }
+    *to = sum;
+    return true;
 }
 
 void cg_expr_add_elements(IrExpr *to, const IrGraph *graph, const IrType *type, int64_t factor) {
@@ -311,7 +314,7 @@ void cg_expr_add_elements(IrExpr *to, const IrGraph *graph, const IrType *type, 
         if (ir_dim_is_sym(type->dims[i])) elements = ir_dim_expr(graph, type->dims[i]);
         else factor *= type->dims[i];
     cg_expr_scale(&elements, factor);
-    add_expr(to, &elements);
+    (void)cg_expr_add(to, &elements);   // an estimate may lose a term
 }
 
 static void add_bytes(CgBuild *build, IrValue value) {

@@ -21,6 +21,10 @@ typedef enum IrGroup {
 
 typedef enum IrBackend { IR_CPU, IR_VULKAN, IR_CUDA, IR_EMULATED, IR_STAND_IN } IrBackend;   // the last two: CUDA kernels on the host
 
+// Columns of a row that a work group of any GPU can keep beside its sums: Vulkan promises 16 KiB of shared memory.
+enum { IR_GPU_MOST_NORMED = 3072 };
+enum { IR_GPU_MOST_LANES = 256 };    // of a work group
+
 typedef struct IrTarget {
     IrBackend backend;
     char name[160];          // canonical: "cpu:znver4", "cpu:x86-64-v3+avxvnni"; native is stored as what it resolved to

@@ -2,9 +2,12 @@
 // Joins element-wise operations to the product, attention, convolution or routing before them, and makes head-wise chains one
 // stage. Each rule has an anchor, where a group starts, and says what may join it; passes/growth.c does the growing.
 //
-//   matmul       linear, multi_linear: arithmetic on [T, N], such as a residual add, SwiGLU over two results, gates, bf16 casts
+//   matmul       linear, multi_linear: arithmetic on [T, N], such as a residual add, SwiGLU over two results, gates, bf16 casts; on a GPU
+//                also a sum over expert ranks that is added to the product, and the norm of the one row that is multiplied: each work
+//                group makes it for itself (a launch less each)
 //   grouped      grouped_linear: its twin (same rows, experts and plan) and arithmetic on [T, k, N]
 //   attention    attention: arithmetic on its elements, through reshapes (the output gate)
+//   delta        delta.step, on a GPU: arithmetic and norms of a head's row (the gated norm)
 //   conv         conv1d: arithmetic, then slices that cover the channels, each with its heads and norm
 //   topk         topk: the softmax before it, sum and division of its values after it
 //   heads        norm, rope or kv_append: row operations over the same [T, H]
@@ -18,7 +21,8 @@
 static bool joins_product(const PassGrowth *growth, IrOpRef op, IrValue via, PassMissed *out_reason)
 {
     *out_reason = MISSED_not_elementwise;
-    if (!pass_is_arithmetic(growth->graph, op)) return false;
+    bool sums_ranks = ir_op(growth->graph, op)->kind == IR_OP_moe_sum && ir_target_is_gpu(growth->ctx->target);
+    if (!pass_is_arithmetic(growth->graph, op) && !sums_ranks) return false;
     IrType type = pass_type(growth->graph, op);
     *out_reason = MISSED_other_shape;
     return pass_same_dims(&type, &ir_value(growth->graph, via)->type);
@@ -41,6 +45,18 @@ static bool joins_route(const PassGrowth *growth, IrOpRef op, IrValue via, PassM
     *out_reason = MISSED_not_elementwise;
     if (pass_role(growth->graph, op) == IR_ROLE_ELEMENTWISE && !pass_is_arithmetic(growth->graph, op)) return false;
     return pass_joins_rows(growth, op, via, out_reason) && pass_type(growth->graph, op).dtype == IR_F32;
+}
+
+// On rows of heads, as far as the lanes of a work group go.
+static bool joins_delta(const PassGrowth *growth, IrOpRef op, IrValue via, PassMissed *out_reason)
+{
+    IrOpKind kind = ir_op(growth->graph, op)->kind;
+    (void)via;
+    *out_reason = MISSED_not_elementwise;
+    if (!pass_is_arithmetic(growth->graph, op) && kind != IR_OP_rms_norm && kind != IR_OP_l2_norm) return false;
+    IrType type = pass_type(growth->graph, op);
+    *out_reason = MISSED_other_shape;
+    return pass_same_dims(&type, &growth->anchor) && ir_type_last(&type) <= IR_GPU_MOST_LANES;
 }
 
 // ---- convolution -----------------------------------------------------------------------------------------------
@@ -155,6 +171,31 @@ static void add_twin(PassGrowth *growth)
     }
 }
 
+static bool is_one_row(const IrGraph *graph, const IrType *type)
+{
+    IrBinding bound;
+    if (!ir_dim_is_sym(type->dims[0])) return type->dims[0] == 1;
+    return ir_graph_bound(graph, &bound) && ir_dim_eval(graph, type->dims[0], &bound) == 1;
+}
+
+// The norm of the row that a product multiplies, where nobody else reads it.
+static void add_norm(PassGrowth *growth)
+{
+    IrGraph *graph = growth->graph;
+    IrValue x = ir_op(graph, growth->group.members.data[0])->operands[0];
+    IrOpRef norm = pass_producer(graph, x);
+    if (!ir_target_is_gpu(growth->ctx->target) || !norm || ir_op(graph, norm)->kind != IR_OP_rms_norm) return;
+    IrType type = pass_type(graph, norm);
+    bool one_reader = only_reader(graph, x) != 0, one_row = is_one_row(graph, &type);
+    if (!one_reader || !one_row || ir_type_last(&type) > IR_GPU_MOST_NORMED) {
+        PassMissed reason = !one_reader ? MISSED_has_uses : !one_row ? MISSED_many_tokens : MISSED_other_shape;
+        pass_missed(growth->ctx, RULE_fuse_epilogue_norm, graph, norm, reason);
+    } else if (pass_fire(growth->ctx, RULE_fuse_epilogue_norm, graph, norm)) {
+        growth->prologue = norm;
+        hd_vec_push(&growth->group.members, norm);
+    }
+}
+
 typedef struct Anchor {
     IrOpKind kind;
     uint32_t min_rank;
@@ -170,6 +211,7 @@ static const Anchor anchors[] = {
     {IR_OP_multi_linear, 2, RULE_fuse_epilogue_matmul, IR_GROUP_MATMUL, joins_product, PASS_VIEWS_NONE, true},
     {IR_OP_grouped_linear, 3, RULE_fuse_epilogue_grouped, IR_GROUP_GROUPED, joins_product, PASS_VIEWS_NONE, true},
     {IR_OP_attention, 3, RULE_fuse_epilogue_attention, IR_GROUP_ATTENTION, joins_attention, PASS_VIEWS_RESHAPE, true},
+    {IR_OP_delta_step, 3, RULE_fuse_epilogue_delta, IR_GROUP_DELTA, joins_delta, PASS_VIEWS_NONE, true},
     {IR_OP_conv1d, 2, RULE_fuse_epilogue_conv, IR_GROUP_CONV, joins_product, PASS_VIEWS_NONE, true},
     {IR_OP_topk, 2, RULE_fuse_epilogue_topk, IR_GROUP_TOPK, joins_route, PASS_VIEWS_COLUMNS, false},
     {IR_OP_rms_norm, 3, RULE_fuse_epilogue_heads, IR_GROUP_ROWWISE, pass_joins_rows, PASS_VIEWS_COLUMNS, false},
@@ -190,6 +232,7 @@ static void fuse_at(IrGraph *graph, PassCtx *ctx, const Anchor *anchor, IrOpRef 
                          .anchor = pass_type(graph, ref)};
     hd_vec_push(&growth.group.members, ref);
     if (anchor->kind == IR_OP_grouped_linear) add_twin(&growth);
+    if (anchor->group == IR_GROUP_MATMUL) add_norm(&growth);
     if (anchor->kind == IR_OP_conv1d) grow_conv(&growth);
     else pass_grow(&growth);
     pass_grow_finish(&growth);
@@ -202,6 +245,7 @@ HdStatus *pass_fuse_epilogue(IrGraph *graph, PassCtx *ctx)
     pass_erase_unread_views(graph);
     PassWalk walk = pass_walk_begin(graph);
     for (size_t a = 0; a < HD_COUNT(anchors); a++) {
+        if (anchors[a].kind == IR_OP_delta_step && !ir_target_is_gpu(ctx->target)) continue;
         pass_walk_restart(&walk);
         for (IrOpRef ref; (ref = pass_walk_next(&walk));)
             if (ir_op(graph, ref)->kind == anchors[a].kind && pass_type(graph, ref).rank >= anchors[a].min_rank)

@@ -73,7 +73,8 @@ static bool member_is_local(const PassGrowth *growth, IrOpRef ref, PassMissed *o
     IrType type = pass_type(growth->graph, ref);
     for (uint32_t i = 0; i < op->operand_count; i++) {
         bool allowed = true;
-        if (!from_member(growth, op->operands[i], &allowed)) continue;
+        bool made_first = growth->prologue && pass_producer(growth->graph, op->operands[i]) == growth->prologue;
+        if (made_first || !from_member(growth, op->operands[i], &allowed)) continue;
         *out_reason = MISSED_whole_row;
         if (pass_reads(growth->graph, ref, i) != PASS_READS_ANY_VIEW) return false;
         *out_reason = MISSED_view;
@@ -183,7 +184,8 @@ static bool grow_backward(PassGrowth *growth, bool report)
     for (size_t m = 0; m < growth->group.members.len; m++) {
         const IrOp op = *ir_op(growth->graph, growth->group.members.data[m]);
         IrRole role = pass_role(growth->graph, growth->group.members.data[m]);
-        if (role == IR_ROLE_VIEW || pass_reads(growth->graph, growth->group.members.data[m], 0) != PASS_READS_ANY_VIEW) continue;
+        if (role == IR_ROLE_VIEW || growth->group.members.data[m] == growth->prologue) continue;
+        if (pass_reads(growth->graph, growth->group.members.data[m], 0) != PASS_READS_ANY_VIEW) continue;
         IrValue via = op.result_count ? op.results[0] : op.operands[0];
         for (uint32_t i = 0; i < op.operand_count; i++)
             if (try_producer(growth, op.operands[i], via, report)) return true;

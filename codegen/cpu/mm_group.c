@@ -78,6 +78,7 @@ static HdStatus *add_factor(const IrTarget *target, IrOpRef group, MmJob *job, I
     IrValue weight = weight_of(op, result);
     const IrType *w = cg_type(job->graph, weight), *x = cg_type(job->graph, op->operands[0]);
     int64_t rows = w->dims[w->rank - 2], columns = w->dims[w->rank - 1];
+    if (!ir_target_is_gpu(target)) HD_TRY(cg_check_operands(job->graph, op));
     if (!job->factor_count) {
         *job = (MmJob){.graph = job->graph, .op = ir_value(job->graph, result)->op, .x = *x, .columns = columns, .rows = rows};
         job->experts = w->rank == 3 ? w->dims[0] : 1;

@@ -12,9 +12,10 @@ typedef struct SimtProduct {
     MmJob *job;
     CgBuild *build;
     KirFn *fn;
-    uint32_t tokens;             // of a unit
+    uint32_t tokens, rows;       // of a unit
     KirRef n0;                   // i64: the unit's first row
     KirRef expert;               // i64; 0: no experts
+    KirRef row;                  // shared: the one row of activations (shared_column); 0: rows are read where they are
     KirRef sums[MM_MAX_FACTORS]; // shared, few tokens: [tokens][lanes]
     KirRef tile;                 // shared, many tokens: simt_tile_shared floats
 } SimtProduct;

@@ -6,7 +6,7 @@
 
 #include "codegen/sched.h"
 
-enum { SIMT_LANES = 64, SIMT_MOST_LANES = 256 };
+enum { SIMT_LANES = 64, SIMT_MOST_LANES = IR_GPU_MOST_LANES };
 
 // Lanes for rows of n elements: a multiple of SIMT_LANES.
 uint32_t simt_row_lanes(int64_t n);
@@ -18,5 +18,8 @@ void simt_first_lane(CgBuild *build, KirIf *out_if);
 // The number at ptr of a plain type (f32, f16, bf16), as f32.
 KirRef simt_load_number(KirFn *fn, IrDtype dtype, KirRef ptr);
 static inline bool simt_is_plain(IrDtype dtype) { return ir_dtype_info(dtype)->block == 1; }
+
+// ---- sched_scan.c: DELTA for several tokens ----------------------------------------------------------------------
+HD_MUST_USE HdStatus *simt_delta_scan(CgGroupBuilder *builder, const IrGraph *graph, IrOpRef group, IrOpRef scan);
 
 #endif

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// MATMUL and GROUPED, for few tokens (sched_tile.c: for many). A work unit is ROWS rows of the matrices of a component times a few tokens. First LANES_PER_ROW lanes share a
-// row of the matrix: each decodes every eighth group of 16 columns and multiplies it with all tokens of the unit. Through shared memory
-// the sums come to one lane per row and token, which adds the eight parts and does the epilogue.
+// MATMUL and GROUPED, for few tokens (sched_tile.c: for many). A work unit is a few rows of the matrices of a component times a few
+// tokens. First LANES_PER_ROW lanes share a row of the matrix: each decodes every eighth group of 16 columns and multiplies it with all
+// tokens of the unit. Through shared memory the sums come to one lane per row and token, which adds the eight parts and does the
+// epilogue. Where the group norms its activations, a unit has one token: the work group first norms its row into shared memory.
 #include "codegen/simt/product.h"
 
 #include "codegen/simt/decode.h"
 
-enum { ROWS = 8, LANES_PER_ROW = SIMT_LANES / ROWS, MOST_TOKENS = LANES_PER_ROW };
+enum { LANES_PER_ROW = 8, MOST_TOKENS = LANES_PER_ROW };
 
 static int64_t bytes_of_row(IrDtype dtype, int64_t columns) {
     const IrDtypeInfo *info = ir_dtype_info(dtype);
@@ -37,15 +38,22 @@ void simt_decode_part(const SimtProduct *p, const MmFactor *f, KirRef row, KirRe
     decode_part(p->fn, f->dtype, matrix_row(p, f, row), part, out_values);
 }
 
+// Where a column of the row in shared memory lies: eight lanes that read columns 16 apart at once shall not meet on one bank.
+static KirRef shared_column(KirFn *fn, KirRef column) { return kir_add(fn, column, kir_sdiv(fn, column, kir_i64(fn, 16))); }
+
+static KirRef activation(const SimtProduct *p, KirRef x, KirRef part, int i) {
+    KirFn *fn = p->fn;
+    if (p->row) return kir_shared_load(fn, p->row, kir_add(fn, kir_mul(fn, part, kir_i64(fn, 17)), kir_i64(fn, i)));
+    return kir_load(fn, KT_F32, kir_at(fn, x, part, 64, 4 * i));
+}
+
 // 16 columns from number 16 * part on times those of each token.
 static void add_part(const SimtProduct *p, IrDtype dtype, KirRef row, KirRef part, const KirRef *x, KirRef *acc) {
     KirFn *fn = p->fn;
     KirRef w[16];
     decode_part(fn, dtype, row, part, w);
-    for (uint32_t t = 0; t < p->tokens; t++) {
-        KirRef at = kir_at(fn, x[t], part, 64, 0);
-        for (int i = 0; i < 16; i++) acc[t] = kir_fma(fn, w[i], kir_load(fn, KT_F32, kir_offset_const(fn, at, 4 * i)), acc[t]);
-    }
+    for (uint32_t t = 0; t < p->tokens; t++)
+        for (int i = 0; i < 16; i++) acc[t] = kir_fma(fn, w[i], activation(p, x[t], part, i), acc[t]);
 }
 
 // What is left of a row of plain numbers behind the last whole 16: one column per lane of the row and round.
@@ -56,8 +64,10 @@ static void add_rest(const SimtProduct *p, IrDtype dtype, KirRef row, const KirR
     KirRef first = kir_add(fn, kir_i64(fn, p->job->columns / 16 * 16), lane_part(p));
     kir_for_begin(fn, first, kir_i64(fn, p->job->columns), kir_i64(fn, LANES_PER_ROW), p->tokens, acc, &loop);
     KirRef w = simt_load_number(fn, dtype, kir_at(fn, row, loop.iv, ir_dtype_info(dtype)->block_bytes, 0));
-    for (uint32_t t = 0; t < p->tokens; t++)
-        next[t] = kir_fma(fn, w, kir_load(fn, KT_F32, kir_at(fn, x[t], loop.iv, 4, 0)), loop.carried[t]);
+    for (uint32_t t = 0; t < p->tokens; t++) {
+        KirRef from = p->row ? kir_shared_load(fn, p->row, shared_column(fn, loop.iv)) : kir_load(fn, KT_F32, kir_at(fn, x[t], loop.iv, 4, 0));
+        next[t] = kir_fma(fn, w, from, loop.carried[t]);
+    }
     kir_for_end(fn, &loop, next);
     for (uint32_t t = 0; t < p->tokens; t++) acc[t] = loop.results[t];
 }
@@ -76,15 +86,15 @@ static void multiply(const SimtProduct *p, uint32_t index, const KirRef *x) {
     for (uint32_t t = 0; t < p->tokens; t++) acc[t] = loop.results[t];
     if (p->job->columns % 16) add_rest(p, f->dtype, row, x, acc);
     for (uint32_t t = 0; t < p->tokens; t++)
-        kir_shared_store(fn, p->sums[index], kir_add(fn, kir_i64(fn, t * SIMT_LANES), kir_lane(fn)), acc[t]);
+        kir_shared_store(fn, p->sums[index], kir_add(fn, kir_i64(fn, (int64_t)t * p->build->lanes), kir_lane(fn)), acc[t]);
 }
 
 // ---- one lane per row and token ----------------------------------------------------------------------------------
 
-// Row lane % ROWS, token lane / ROWS of the unit.
+// Row lane % rows, token lane / rows of the unit.
 static KirRef whole_sum(const SimtProduct *p, uint32_t index, KirRef row, KirRef token) {
     KirFn *fn = p->fn;
-    KirRef first = kir_add(fn, kir_mul(fn, token, kir_i64(fn, SIMT_LANES)), kir_mul(fn, row, kir_i64(fn, LANES_PER_ROW))), sum = 0;
+    KirRef first = kir_add(fn, kir_mul(fn, token, kir_i64(fn, p->build->lanes)), kir_mul(fn, row, kir_i64(fn, LANES_PER_ROW))), sum = 0;
     for (int i = 0; i < LANES_PER_ROW; i++) {
         KirRef part = kir_shared_load(fn, p->sums[index], kir_add(fn, first, kir_i64(fn, i)));
         sum = sum ? kir_add(fn, sum, part) : part;
@@ -116,7 +126,7 @@ static void do_unit(const SimtProduct *p, KirRef first, KirRef count, MmTokenAt 
     }
     for (uint32_t f = 0; f < p->job->factor_count; f++) multiply(p, f, x);
     cg_barrier(p->build);
-    KirRef row = kir_srem(fn, kir_lane(fn), kir_i64(fn, ROWS)), mine = kir_sdiv(fn, kir_lane(fn), kir_i64(fn, ROWS));
+    KirRef rows = kir_i64(fn, p->rows), row = kir_srem(fn, kir_lane(fn), rows), mine = kir_sdiv(fn, kir_lane(fn), rows);
     KirRef column = kir_add(fn, p->n0, row), wanted = kir_add(fn, first, mine);
     KirRef exists = kir_and(fn, kir_cmp(fn, KIR_LT, column, p->job->n), kir_cmp(fn, KIR_LT, wanted, count));
     exists = kir_and(fn, exists, kir_cmp(fn, KIR_LT, mine, kir_i64(fn, p->tokens)));
@@ -135,9 +145,10 @@ static void do_unit(const SimtProduct *p, KirRef first, KirRef count, MmTokenAt 
 typedef struct Launch {
     CgBuild *build;
     KirFn *fn;
-    uint32_t count, rows, tokens;   // components; rows and tokens of a unit
+    uint32_t count, rows, tokens, lanes;   // components; rows, tokens and lanes of a unit
     MmJob *jobs;
     SimtProduct products[MM_MAX_OUTS];
+    IrValue norm;                // rms_norm of the group that is multiplied; 0: what is multiplied is in memory
     KirRef first, total;         // i64: first token of the unit; how many tokens there are
     int64_t ranks;               // GROUPED: rows of a token
     KirRef row, ids;             // GROUPED: the unit's row t * k + r; address of the experts chosen
@@ -146,17 +157,19 @@ typedef struct Launch {
 static int64_t row_blocks(const Launch *l, const MmJob *job) { return hd_ceil_div(job->rows, l->rows); }
 static bool is_tiled(const Launch *l) { return l->rows == SIMT_TILE_ROWS; }
 
+static uint32_t shared_row(const MmJob *job) { return (uint32_t)(job->columns + job->columns / 16); }
+
 static void prepare(Launch *l, uint32_t index, KirRef sums[MM_MAX_FACTORS]) {
     MmJob *job = &l->jobs[index];
     job->build = l->build, job->fn = l->fn;
-    job->x_base = cg_pointer(l->build, ir_op(job->graph, job->op)->operands[0]);
+    if (!l->norm) job->x_base = cg_pointer(l->build, ir_op(job->graph, job->op)->operands[0]);
     job->x_bytes = cg_const(l->build, job->columns * 4, "bytes of an activation row");
     job->k = cg_const(l->build, job->columns, "K");
     job->n = cg_const(l->build, job->rows, "N");
-    l->products[index] = (SimtProduct){.job = job, .build = l->build, .fn = l->fn, .tokens = l->tokens};
+    l->products[index] = (SimtProduct){.job = job, .build = l->build, .fn = l->fn, .tokens = l->tokens, .rows = l->rows};
     for (uint32_t i = 0; i < job->factor_count; i++) {
         job->factors[i].base = cg_pointer(l->build, job->factors[i].weight);
-        if (!is_tiled(l) && !sums[i]) sums[i] = kir_shared(l->fn, KIR_F32, l->tokens * SIMT_LANES);
+        if (!is_tiled(l) && !sums[i]) sums[i] = kir_shared(l->fn, KIR_F32, l->tokens * l->lanes);
         l->products[index].sums[i] = sums[i];
         cg_expr_add_elements(&l->build->flops, job->graph, cg_type(job->graph, job->factors[i].result), 2 * job->columns);
     }
@@ -168,7 +181,7 @@ static int64_t begin(Launch *l, CgGroupBuilder *builder, const char *name) {
     KirRef sums[MM_MAX_FACTORS] = {0};
     int64_t blocks = 0;
     snprintf(full, sizeof full, "%s_%s", name, ir_dtype_info(l->jobs[0].factors[0].dtype)->name);
-    l->build = cg_simt_launch_begin(builder, full, SIMT_LANES);
+    l->build = cg_simt_launch_begin(builder, full, l->lanes);
     l->fn = l->build->fn;
     cg_account(l->build);
     uint32_t shared = 0;
@@ -177,8 +190,8 @@ static int64_t begin(Launch *l, CgGroupBuilder *builder, const char *name) {
         blocks += row_blocks(l, &l->jobs[i]);
         shared = HD_MAX(shared, simt_tile_shared(&l->jobs[i]));
     }
-    KirRef tile = is_tiled(l) ? kir_shared(l->fn, KIR_F32, shared) : 0;
-    for (uint32_t i = 0; i < l->count; i++) l->products[i].tile = tile;
+    KirRef tile = is_tiled(l) ? kir_shared(l->fn, KIR_F32, shared) : 0, row = l->norm ? kir_shared(l->fn, KIR_F32, shared_row(&l->jobs[0])) : 0;
+    for (uint32_t i = 0; i < l->count; i++) l->products[i].tile = tile, l->products[i].row = row;
     return blocks;
 }
 
@@ -203,7 +216,7 @@ static void choose(Launch *l, uint32_t index, KirRef block, void (*emit)(Launch 
 
 static void token_at(const MmJob *job, void *user, KirRef index, MmToken *out_token) {
     (void)user;
-    out_token->x = kir_offset(job->fn, job->x_base, kir_mul(job->fn, index, job->x_bytes));
+    out_token->x = job->x_base ? kir_offset(job->fn, job->x_base, kir_mul(job->fn, index, job->x_bytes)) : 0;
     out_token->row = out_token->coord[0] = index;
 }
 
@@ -220,23 +233,39 @@ static bool token_units(IrDim dim, uint32_t tokens, IrExpr *out_units) {
     return ir_dim_sym(dim) < IR_SYM_BASE_COUNT;
 }
 
-// Few tokens: all that a unit can take. More than that: tiles, where the products have the form for it.
+// Norms the unit's row of activations. Every work group does so for itself: a launch and a barrier for all would take longer.
+static void norm_row(const Launch *l) {
+    KirFn *fn = l->fn;
+    CgRegion *region = cg_region_new(l->build);
+    CgIndex row = cg_index(l->first, 0);
+    KirLoop loop;
+    cg_region_reduce(region, l->norm, &row);
+    KirRef c = simt_deal_begin(l->build, kir_i64(fn, l->jobs[0].columns), &loop);
+    kir_shared_store(fn, l->products[0].row, shared_column(fn, c), cg_region_eval(region, l->norm, &l->first, c, 1, 0));
+    simt_deal_end(l->build, &loop);
+    cg_barrier(l->build);
+    cg_region_free(region);
+}
+
+// One row of activations that is normed: more lanes and rows share the work, as many as norm it where it is a launch of its own, so
+// that its sum has the same bits. Few tokens: all that a unit can take. More than that: tiles, where the products have the form for it.
 static void choose_unit(Launch *l, IrDim rows, IrExpr *out_units) {
-    int64_t most = mm_job_most(&l->jobs[0], rows);
-    bool tiles = most > 4 * MOST_TOKENS;
-    for (uint32_t i = 0; i < l->count; i++) tiles = tiles && simt_tile_fits(&l->jobs[i]);
-    l->rows = tiles ? SIMT_TILE_ROWS : ROWS, l->tokens = tiles ? SIMT_TILE_TOKENS : MOST_TOKENS;
+    int64_t most = l->norm ? 1 : mm_job_most(&l->jobs[0], rows);
+    bool tiles = most > 4 * MOST_TOKENS, few_sums = true;    // of a lane, which lie beside the row in shared memory
+    for (uint32_t i = 0; i < l->count; i++) tiles = tiles && simt_tile_fits(&l->jobs[i]), few_sums = few_sums && l->jobs[i].factor_count <= 2;
+    l->lanes = l->norm && few_sums ? simt_row_lanes(l->jobs[0].columns) : SIMT_LANES;
+    l->rows = tiles ? SIMT_TILE_ROWS : l->lanes / LANES_PER_ROW, l->tokens = tiles ? SIMT_TILE_TOKENS : MOST_TOKENS;
     if (most != 1 && token_units(rows, l->tokens, out_units)) return;
-    l->rows = ROWS, l->tokens = 1;
+    l->rows = l->lanes / LANES_PER_ROW, l->tokens = 1;
     *out_units = ir_dim_expr(l->jobs[0].graph, rows);
 }
 
-static void launch_matmul(CgGroupBuilder *builder, MmJob *jobs, uint32_t count) {
+static void launch_matmul(CgGroupBuilder *builder, MmJob *jobs, uint32_t count, IrValue norm) {
     IrExpr units;
     IrDim rows = jobs[0].x.dims[0];
-    Launch l = {.jobs = jobs, .count = count};
+    Launch l = {.jobs = jobs, .count = count, .norm = norm};
     choose_unit(&l, rows, &units);
-    int64_t blocks = begin(&l, builder, is_tiled(&l) ? "matmul_tiles" : "matmul");
+    int64_t blocks = begin(&l, builder, norm ? "norm_matmul" : is_tiled(&l) ? "matmul_tiles" : "matmul");
     KirFn *fn = l.fn;
     cg_expr_scale(&units, blocks);
     l.build->units = units;
@@ -244,6 +273,7 @@ static void launch_matmul(CgGroupBuilder *builder, MmJob *jobs, uint32_t count) 
     KirLoop loop;
     KirRef unit = cg_units_begin(l.build, &loop), all = cg_const(l.build, blocks, "blocks of all");
     l.first = kir_mul(fn, kir_sdiv(fn, unit, all), kir_i64(fn, l.tokens));
+    if (norm) norm_row(&l);
     choose(&l, 0, kir_srem(fn, unit, all), emit_tokens);
     cg_units_end(l.build, &loop);
     cg_launch_end(builder);
@@ -266,10 +296,11 @@ static void emit_choice(Launch *l, SimtProduct *p) {
 }
 
 // A unit has one row of tokens and ranks: the expert comes from ids, a dispatch plan is not looked at.
-static void launch_grouped(CgGroupBuilder *builder, MmJob *jobs, uint32_t count) {
+static void launch_grouped(CgGroupBuilder *builder, MmJob *jobs, uint32_t count, IrValue norm) {
+    (void)norm;
     const IrOp *op = ir_op(jobs[0].graph, jobs[0].op);
     const IrType ids = *cg_type(jobs[0].graph, op->operands[2]);
-    Launch l = {.jobs = jobs, .count = count, .rows = ROWS, .tokens = 1, .ranks = ids.dims[1]};
+    Launch l = {.jobs = jobs, .count = count, .rows = SIMT_LANES / LANES_PER_ROW, .tokens = 1, .lanes = SIMT_LANES, .ranks = ids.dims[1]};
     int64_t blocks = begin(&l, builder, "grouped");
     l.ids = cg_pointer(l.build, op->operands[2]);
     cg_units(l.build, &ids.dims[0], 1, ids.dims[1] * blocks);
@@ -281,14 +312,29 @@ static void launch_grouped(CgGroupBuilder *builder, MmJob *jobs, uint32_t count)
     cg_launch_end(builder);
 }
 
+// The rms_norm inside the group whose rows are multiplied; 0: they come from outside.
+static HdStatus *find_norm(const IrGraph *graph, const MmJob *job, IrValue *out_norm) {
+    const IrOp *product = ir_op(graph, job->op);
+    const IrValueData *x = ir_value(graph, product->operands[0]);
+    bool norm = x->kind == IR_VALUE_RESULT && x->block && ir_op(graph, x->op)->kind == IR_OP_rms_norm;
+    *out_norm = norm ? product->operands[0] : 0;
+    if (!norm) return cg_check_operands(graph, product);
+    if (product->kind == IR_OP_grouped_linear || job->columns > IR_GPU_MOST_NORMED)
+        return hd_error(HD_UNSUPPORTED, "@%s: %s of %lld columns that its group norms; a linear of at most %d", graph->name,
+                        ir_op_info(product->kind)->name, (long long)job->columns, IR_GPU_MOST_NORMED);
+    return cg_region_supported(graph, graph->blocks.data[x->block].parent, *out_norm);
+}
+
 static HdStatus *launch_all(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group,
-                            void (*launch)(CgGroupBuilder *, MmJob *, uint32_t)) {
+                            void (*launch)(CgGroupBuilder *, MmJob *, uint32_t, IrValue)) {
     MmJob jobs[MM_MAX_OUTS];
     uint32_t count;
+    IrValue norm;
     HD_TRY(mm_jobs(target, graph, group, jobs, &count));
+    HD_TRY(find_norm(graph, &jobs[0], &norm));
     for (uint32_t i = 1; i < count; i++)
         if (jobs[i].x.dims[0] != jobs[0].x.dims[0]) return hd_error(HD_UNSUPPORTED, "@%s: products of different numbers of rows in one group", graph->name);
-    launch(builder, jobs, count);
+    launch(builder, jobs, count, norm);
     return NULL;
 }
 

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // ROWWISE, ROWS and EMBED: groups whose work unit is a row, dealt out to the lanes; and what all SIMT schedules share (sched.h).
+// The row-wise groups of one stage (queries, keys and values of an attention) are one launch: each is smaller than what a launch costs.
 #include "codegen/simt/sched.h"
 
 #include "codegen/simt/decode.h"
+
+#include <stdlib.h>
 
 uint32_t simt_row_lanes(int64_t n) {
     return n <= SIMT_LANES ? SIMT_LANES : n < 4 * SIMT_MOST_LANES ? 2 * SIMT_LANES : SIMT_MOST_LANES;
@@ -35,23 +38,67 @@ static int64_t row_length(const IrGraph *graph, const CgUnit *unit) {
     return n;
 }
 
-HdStatus *cg_simt_ROWWISE(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
-    (void)target;
-    CgUnit unit;
-    HD_TRY(cg_unit_plan(graph, group, &unit));
-    CgBuild *build = cg_simt_launch_begin(builder, "rowwise", simt_row_lanes(row_length(graph, &unit)));
-    cg_units(build, unit.dims, unit.prefix, 1);
-    cg_account(build);
-    cg_unit_pointers(build, &unit);
-    KirLoop loop;
+typedef struct Rows { IrOpRef group; CgUnit unit; IrExpr units; } Rows;
+
+// Goes to the group that unit number `number` among those of all is of.
+static void choose_rows(CgBuild *build, Rows *rows, uint32_t count, KirRef number) {
+    KirFn *fn = build->fn;
     KirRef coord[4];
-    cg_unit_coords(build->fn, cg_units_begin(build, &loop), unit.dims, unit.prefix, coord);
+    KirIf here;
+    build->group = rows->group;
+    KirRef units = count > 1 ? cg_expr(build, &rows->units, "units of a group") : 0;
+    if (count > 1) kir_if_begin(fn, kir_cmp(fn, KIR_LT, number, units), &here);
     CgRegion *region = cg_region_new(build);
-    cg_unit_emit(region, &unit, coord);
+    cg_unit_coords(fn, number, rows->unit.dims, rows->unit.prefix, coord);
+    cg_unit_emit(region, &rows->unit, coord);
     cg_region_free(region);
+    if (count == 1) return;
+    kir_if_else(fn, &here, 0, NULL);
+    choose_rows(build, rows + 1, count - 1, kir_sub(fn, number, units));
+    kir_if_end(fn, &here, NULL);
+}
+
+static void launch_rows(CgGroupBuilder *builder, Rows *rows, uint32_t count, const IrGraph *graph, const IrExpr *units) {
+    int64_t longest = 1;
+    for (uint32_t i = 0; i < count; i++) longest = HD_MAX(longest, row_length(graph, &rows[i].unit));
+    CgBuild *build = cg_simt_launch_begin(builder, "rowwise", simt_row_lanes(longest));
+    build->units = *units;
+    for (uint32_t i = 0; i < count; i++) {
+        build->group = rows[i].group;
+        cg_account(build);
+        cg_unit_pointers(build, &rows[i].unit);
+    }
+    KirLoop loop;
+    choose_rows(build, rows, count, cg_units_begin(build, &loop));
     cg_units_end(build, &loop);
     cg_launch_end(builder);
+}
+
+static HdStatus *plan_rows(const IrGraph *graph, IrOpRef group, Rows *out_rows) {
+    CgBuild dims_only = {.graph = graph};
+    out_rows->group = group;
+    HD_TRY(cg_unit_plan(graph, group, &out_rows->unit));
+    cg_units(&dims_only, out_rows->unit.dims, out_rows->unit.prefix, 1);
+    out_rows->units = dims_only.units;
     return NULL;
+}
+
+HdStatus *cg_simt_rowwise_stage(CgGroupBuilder *builder, const IrGraph *graph, const IrOpRef *groups, uint32_t count) {
+    Rows *rows = hd_xcalloc(count, sizeof *rows);
+    HdStatus *status = NULL;
+    for (uint32_t i = 0; i < count && !status; i++) status = plan_rows(graph, groups[i], &rows[i]);
+    for (uint32_t first = 0, end; first < count && !status; first = end) {
+        IrExpr units = rows[first].units;
+        for (end = first + 1; end < count && cg_expr_add(&units, &rows[end].units);) end++;
+        launch_rows(builder, &rows[first], end - first, graph, &units);
+    }
+    free(rows);
+    return status;
+}
+
+HdStatus *cg_simt_ROWWISE(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
+    (void)target;
+    return cg_simt_rowwise_stage(builder, graph, &group, 1);
 }
 
 // ---- ROWS ------------------------------------------------------------------------------------------------------

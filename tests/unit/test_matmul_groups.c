@@ -260,6 +260,12 @@ static void test_refusals(void **state) {
         "      %a3, %a4 = multi_linear %a0, %a1, %a2 : f32[T, 24], f32[T, 1]\n"
         "      %a5 = mul %a3, %a4 : f32[T, 24]\n      yield %a5\n    } : f32[T, 24]\n    return y = %y\n",
         "cpu:native", "joins products of different heights");
+    expect_refusal(   // what only GPUs have
+        "    %w = weight \"w\" : f32[24, 256]\n    %n = weight \"n\" : f32[256]\n"
+        "    %y = fused %x_f32, %w, %n {kind = matmul} (%a0 : f32[T, 256], %a1 : f32[24, 256], %a2 : f32[256]) {\n"
+        "      %a3 = rms_norm %a0, %a2 {eps = 1e-06} : f32[T, 256]\n"
+        "      %a4 = linear %a3, %a1 : f32[T, 24]\n      yield %a4\n    } : f32[T, 24]\n    return y = %y\n",
+        "cpu:native", "linear: operand 0 is computed inside the group");
 }
 
 int main(void) {
