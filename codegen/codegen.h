@@ -3,9 +3,9 @@
 //
 //   graphs after partition, plan-memory, schedule ──► schedules (one per group kind) ──► kernel IR ──► cpu/ emitter ──► object ──► link
 //
-// Files in pipeline order: compile.c (walks the graphs, removes duplicate kernels, drives the emitter), group.c (what all
-// schedules share), region.c (evaluates the element-wise part of any group), cpu/sched_*.c (one schedule per group kind),
-// cpu/emit.c (kernel IR to MLIR), cpu/object.c (MLIR to object, link).
+// Files in pipeline order: compile.c (walks the graphs, removes duplicate kernels, drives the emitters), group.c (what all
+// schedules share), region.c (evaluates the element-wise part of any group), cpu/sched_*.c and simt/sched_*.c (one schedule per
+// group kind), cpu/emit.c (kernel IR to MLIR), cpu/object.c (MLIR to object, link), simt/emit.c (kernel IR to GLSL or CUDA C and on).
 #ifndef HEDDLE_CODEGEN_H
 #define HEDDLE_CODEGEN_H
 

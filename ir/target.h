@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compilation targets: "vulkan", "cuda:sm_90", "cuda:compute_80", "cpu:emulated-cuda", "cuda:emulated", "cpu:native", "cpu:x86-64-v3", "cpu:znver4", "cpu:x86-64-v3+avxvnni-f16c" (target.c).
+// Compilation targets (target.c): "cpu:native", "cpu:x86-64-v3", "cpu:znver4", "cpu:x86-64-v3+avxvnni-f16c"; "vulkan"; "cuda:sm_90",
+// "cuda:compute_80"; for tests "cpu:emulated-cuda" and "cuda:emulated".
 #ifndef HEDDLE_TARGET_H
 #define HEDDLE_TARGET_H
 

@@ -105,7 +105,8 @@ HdStatus *cg_cuda_archs(int out_archs[CG_MOST_CUDA_ARCHS], uint32_t *out_count) 
     const Nvrtc *nv;
     int count, list[256];
     HD_TRY(open_nvrtc(&nv));
-    if (nv->arch_count(&count) || count > (int)HD_COUNT(list) || nv->archs(list)) return hd_error(HD_INTERNAL, "NVRTC does not say what it compiles for");
+    if (nv->arch_count(&count) || count > (int)HD_COUNT(list) || nv->archs(list))
+        return hd_error(HD_INTERNAL, "NVRTC does not say what it compiles for");
     *out_count = 0;
     for (int i = 0; i < count && *out_count < CG_MOST_CUDA_ARCHS; i++)
         if (list[i] >= 75) out_archs[(*out_count)++] = list[i];
@@ -135,7 +136,8 @@ static HdStatus *failed(const Nvrtc *nv, NvProgram program, const char *name) {
     char *text = hd_xcalloc(bytes + 1, 1);
     nv->log(program, text);
     const char *error = strstr(text, "error");
-    HdStatus *status = hd_error(HD_INTERNAL, "kernel %s: its CUDA C does not compile: %.*s", name, (int)strcspn(error ? error : text, "\n"), error ? error : text);
+    if (!error) error = text;
+    HdStatus *status = hd_error(HD_INTERNAL, "kernel %s: its CUDA C does not compile: %.*s", name, (int)strcspn(error, "\n"), error);
     free(text);
     return status;
 }

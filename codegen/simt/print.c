@@ -69,12 +69,13 @@ static void print_pattern(Print *p, const KirOp *op, const char *pattern) {
 
 static void print_int(Print *p, const KirOp *op) {
     KirScalar scalar = (KirScalar)type_of(p, op->result).scalar;
+    const char *type = p->dialect->types[scalar].name;
+    bool plain = op->number > INT32_MIN && op->number <= INT32_MAX;
     if (scalar == KIR_I1) hd_buf_str(p->out, op->number ? "true" : "false");
-    else if (scalar == KIR_I32 && op->number > INT32_MIN) hd_buf_printf(p->out, "%lld", (long long)op->number);
-    else if (scalar == KIR_I64 && op->number >= 0 && op->number <= INT32_MAX) hd_buf_printf(p->out, "%s(%lld)", p->dialect->types[scalar].name, (long long)op->number);
-    else if (scalar == KIR_I32) hd_buf_printf(p->out, "%s(0x%xu)", p->dialect->types[scalar].name, (unsigned)op->number);
-    else if (scalar == KIR_I64) hd_buf_printf(p->out, "%s(0x%llxul)", p->dialect->types[scalar].name, (unsigned long long)op->number);
-    else hd_buf_printf(p->out, "%s(%lld)", p->dialect->types[scalar].name, (long long)op->number);
+    else if (scalar == KIR_I32 && plain) hd_buf_printf(p->out, "%lld", (long long)op->number);
+    else if (plain) hd_buf_printf(p->out, "%s(%lld)", type, (long long)op->number);
+    else if (scalar == KIR_I64) hd_buf_printf(p->out, "%s(0x%llxul)", type, (unsigned long long)op->number);
+    else hd_buf_printf(p->out, "%s(0x%xu)", type, (unsigned)op->number);
 }
 
 static void print_real(Print *p, const KirOp *op) {
