@@ -109,8 +109,8 @@ static uint64_t machine_features(void) {
 static HdStatus *unknown_cpu(const char *text) {
     HdBuf names = {0};
     for (size_t i = 0; i < HD_COUNT(cpus); i++) hd_buf_printf(&names, " cpu:%s", cpus[i].name);
-    HdStatus *status = hd_error(HD_USAGE, "unknown target \"%s\"; targets: vulkan, cuda:sm_75 and newer, cuda:compute_75 and newer, cpu:native%s, each of these with +FEATURE or -FEATURE", text,
-                                names.data);
+    HdStatus *status = hd_error(HD_USAGE, "unknown target \"%s\"; targets: vulkan, cuda:sm_75 and newer, cuda:compute_75 and newer, "
+                                "cpu:native%s, each of these with +FEATURE or -FEATURE", text, names.data);
     hd_buf_free(&names);
     return status;
 }

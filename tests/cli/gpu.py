@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kernels for GPUs where there is none: the CUDA C of all kernels runs as C++ on this machine (cpu:emulated-cuda) and gives the logits of
-float64; SPIR-V of all kernels is valid; NVRTC compiles all for old and new architectures; a decode step has few launches.
+float64; SPIR-V of all kernels is valid; NVRTC compiles all for old and new architectures; a decode step has few launches, and no step
+changes unseen.
 
 usage: gpu.py HEDDLE SOURCE_FOLDER FOLDER_OF_RANDOM_MODELS FOLDER_OF_THEIR_GOLDENS
 Needs: pip install gguf numpy nvidia-cuda-nvrtc (tests/tools/requirements.txt), spirv-val, c++
@@ -71,25 +72,47 @@ def check_spirv(model, work):
         check(done.returncode == 0, f"{os.path.basename(file)}: {done.stdout}{done.stderr}")
 
 
-def check_launches(model, work):
-    """Launches of each layer in a decode step, counted in the module's own tables."""
-    module, _ = compile_for(model, "vulkan", work)
-    fields = gguf.GGUFReader(module).fields
-    launches = np.array(fields["heddle.table.launches"].contents()).reshape(-1, 9)
-    classes = fields["heddle.classes"].contents()
-    kernels, counts = fields["heddle.kernels"].contents(), np.array(fields["heddle.table.classes"].contents()).reshape(len(classes), -1)
+def steps_of(module):
+    """(class, bounds, arena bytes, rows of the launch table, names of their kernels, bytes that they move) by the module's own tables."""
+    fields = {name: field.contents() for name, field in gguf.GGUFReader(module).fields.items() if name.startswith("heddle.")}
+    table = {name: np.array(fields[f"heddle.table.{name}"]) for name in ("launches", "classes", "exprs")}
+    launches, exprs = table["launches"].reshape(-1, 9), table["exprs"].reshape(-1, 12)
     first = 0
-    for name, row in zip(classes, counts):
-        rows, first = launches[first:first + row[5]], first + row[5]
-        if name != "decode":
-            continue
-        for layer in sorted(set(rows[:, 2]) - {-1}):
-            names = [kernels[kernel] for kernel in rows[rows[:, 2] == layer, 0]]
+    for name, row in zip(fields["heddle.classes"], table["classes"].reshape(-1, 7)):
+        rows, first, bounds = launches[first:first + row[5]], first + row[5], row[:4]
+        moved = 0
+        for expr in exprs[rows[:, 7]]:
+            moved += expr[0] + expr[1:5] @ bounds
+            moved += sum(expr[at] * -(-bounds[expr[at + 2]] // expr[at + 1]) for at in (6, 9)[:expr[5]])
+        yield name, bounds, row[4], rows, [fields["heddle.kernels"][kernel] for kernel in rows[:, 0]], moved
+
+
+def check_steps(model, work):
+    """Few launches in each layer of a decode step; the whole of every step as it was when a person last looked at it."""
+    module, _ = compile_for(model, "vulkan", work)
+    for name, bounds, arena, rows, kernels, moved in steps_of(module):
+        steps.append(f"{os.path.basename(model):18} {name:8} tokens {bounds[0]:4} launches {len(rows):4} stages {len(set(rows[:, 1])):4} "
+                     f"moves {moved:10} arena {arena:9}")
+        for layer in sorted(set(rows[:, 2]) - {-1}) if name == "decode" else ():
+            names = [kernel for kernel, at in zip(kernels, rows[:, 2]) if at == layer]
             kind = "delta" if any(n.startswith("delta") for n in names) else "attention"
             most = MOST_LAUNCHES_MOE if any(n.startswith("topk") for n in names) else MOST_LAUNCHES
             check(len(names) <= most[kind], f"{model}: layer {layer} has {len(names)} launches: {names}")
 
 
+def check_golden_steps():
+    path = f"{source}/tests/data/gpu-steps.txt"
+    text = "\n".join(steps) + "\n"
+    if os.environ.get("HEDDLE_UPDATE_GOLDENS"):
+        open(path, "w").write(text)
+    with open(path) as file:
+        lines = file.read().splitlines()
+        check(len(lines) == len(steps), f"{len(steps)} steps, {path} has {len(lines)}")
+        for old, new in zip(lines, steps):
+            check(old == new, f"other than in {path} (HEDDLE_UPDATE_GOLDENS=1 writes it anew):\n- {old}\n+ {new}")
+
+
+steps = []
 with tempfile.TemporaryDirectory() as work:
     os.environ["XDG_CACHE_HOME"] = f"{work}/cache"
     for name in ("h1-mha-tied", "h2-gqa4", "h3-head256", "moe-e16-k4"):
@@ -100,7 +123,8 @@ with tempfile.TemporaryDirectory() as work:
             for options, digest in ((["--split", "64"], many), (["--slots", "3"], many), (["--split", "3"], few), (["--split", "16"], few)):
                 check(verify(model, golden, CAP, *options) == digest, f"{name}: {options} changes bits")
         check_spirv(model, work)
-        check_launches(model, work)
+        check_steps(model, work)
+    check_golden_steps()
     for target in ARCHITECTURES:
         for name in ("h1-mha-tied", "moe-e16-k4")[:2 if target == "sm_90" else 1]:
             compile_for(f"{models}/{name}.gguf", f"cuda:{target}", work)
