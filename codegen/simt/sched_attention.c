@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // ATTENTION: one causal softmax attention over the cache, and element-wise operations on its rows. A work unit is a token and a query
 // head. Tiles of as many positions as the group has lanes: first a lane is a position and makes its score; the running maximum and sum
-// go through shared memory; then a lane is a channel (or several) and sums the weighted values of the tile.
+// go through shared memory; then a lane is a channel (or several) and sums the weighted values of the tile. A group has a lane for each
+// channel, as far as it may: a decode step has few groups, so the more each does at once the better.
 #include "codegen/simt/sched.h"
 
-enum { LANES = SIMT_LANES, MOST_CHANNELS = 16 };   // of a lane
+enum { MOST_CHANNELS = 4 };   // of a lane
 #define LOWEST -1e30f   // below every score; e^(LOWEST - x) is 0
 
 typedef struct Attention {
@@ -14,13 +15,14 @@ typedef struct Attention {
     float scale;
     IrDtype cache;
     KirRef q, k, v;              // of this unit: its query row, and position 0 of its head in the caches
-    KirRef weights;              // shared: [LANES]
+    KirRef weights;              // shared: [lanes]
 } Attention;
 
 static int64_t element_bytes(const Attention *a) { return ir_dtype_info(a->cache)->block_bytes; }
 static int64_t row_bytes(const Attention *a) { return a->heads * a->d * element_bytes(a); }
-static uint32_t channels(const Attention *a) { return (uint32_t)hd_ceil_div(a->d, LANES); }
-static KirRef channel(const Attention *a, uint32_t i) { return kir_add(a->fn, kir_lane(a->fn), kir_i64(a->fn, (int64_t)i * LANES)); }
+static uint32_t lanes(const Attention *a) { return (uint32_t)HD_MIN(hd_align_up((uint64_t)a->d, SIMT_LANES), SIMT_MOST_LANES); }
+static uint32_t channels(const Attention *a) { return (uint32_t)hd_ceil_div(a->d, lanes(a)); }
+static KirRef channel(const Attention *a, uint32_t i) { return kir_add(a->fn, kir_lane(a->fn), kir_i64(a->fn, (int64_t)i * lanes(a))); }
 
 static KirRef score(const Attention *a, KirRef position) {
     KirFn *fn = a->fn;
@@ -48,7 +50,7 @@ static KirRef add_values(const Attention *a, KirRef first, KirRef count, uint32_
     return kir_fma(fn, sum, factor, loop.results[0]);
 }
 
-// The running maximum, sum and channels over positions first..first+LANES-1 below count. No barrier is needed before the weights are
+// The running maximum, sum and channels over positions first..first+lanes-1 below count. No barrier is needed before the weights are
 // stored: those of the maximum stand between, and behind the sum's everybody sees them.
 static void tile(const Attention *a, KirRef first, KirRef count, const KirRef *old, KirRef *out_new) {
     KirFn *fn = a->fn;
@@ -60,7 +62,7 @@ static void tile(const Attention *a, KirRef first, KirRef count, const KirRef *o
     kir_shared_store(fn, a->weights, kir_lane(fn), weight);
     out_new[0] = most;
     out_new[1] = kir_fma(fn, old[1], factor, cg_group_sum(a->build, weight));
-    KirRef here = kir_min(fn, kir_i64(fn, LANES), kir_sub(fn, count, first));
+    KirRef here = kir_min(fn, kir_i64(fn, lanes(a)), kir_sub(fn, count, first));
     for (uint32_t i = 0; i < channels(a); i++) out_new[2 + i] = add_values(a, first, here, i, old[2 + i], factor);
 }
 
@@ -71,7 +73,7 @@ static void attend(const Attention *a, KirRef count, KirRef *out_means) {
     KirLoop loop;
     carried[0] = kir_float(fn, KT_F32, LOWEST);
     for (uint32_t i = 0; i <= channels(a); i++) carried[1 + i] = kir_float(fn, KT_F32, 0);
-    kir_for_begin(fn, kir_i64(fn, 0), count, kir_i64(fn, LANES), 2 + channels(a), carried, &loop);
+    kir_for_begin(fn, kir_i64(fn, 0), count, kir_i64(fn, lanes(a)), 2 + channels(a), carried, &loop);
     tile(a, loop.iv, count, loop.carried, next);
     kir_for_end(fn, &loop, next);
     for (uint32_t i = 0; i < channels(a); i++) out_means[i] = kir_div(fn, loop.results[2 + i], loop.results[1]);
@@ -124,14 +126,14 @@ HdStatus *cg_simt_ATTENTION(CgGroupBuilder *builder, const IrTarget *target, con
     HD_TRY(cg_attention_plan(graph, group, op, &unit));
     Attention a = {.H = q->dims[1], .heads = k->dims[1], .d = q->dims[2], .scale = op->attr[IR_ATTR_SCALE].f, .cache = k->dtype};
     if (channels(&a) > MOST_CHANNELS || a.d % 2)
-        return hd_error(HD_UNSUPPORTED, "attention: heads of %lld channels; an even number up to %d", (long long)a.d, MOST_CHANNELS * LANES);
-    CgBuild *build = a.build = cg_simt_launch_begin(builder, "attention", LANES);
+        return hd_error(HD_UNSUPPORTED, "attention: heads of %lld channels; an even number up to %d", (long long)a.d, MOST_CHANNELS * SIMT_MOST_LANES);
+    CgBuild *build = a.build = cg_simt_launch_begin(builder, "attention", lanes(&a));
     a.fn = build->fn;
     cg_units(build, (IrDim[2]){q->dims[0], a.H}, 2, 1);
     cg_account(build);
     cg_attention_account(build, op);
     cg_unit_pointers(build, &unit);
-    a.weights = kir_shared(a.fn, KIR_F32, LANES);
+    a.weights = kir_shared(a.fn, KIR_F32, lanes(&a));
     KirLoop loop;
     emit_unit(&a, op, &unit, cg_units_begin(build, &loop));
     cg_units_end(build, &loop);

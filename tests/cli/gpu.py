@@ -20,12 +20,14 @@ from checks import check, finish
 
 heddle, source, models, goldens = sys.argv[1:]
 sys.path[:0] = [f"{source}/tests/tools", f"{source}/benchmarks"]
+import make_model  # noqa: E402
 import make_published  # noqa: E402
 import reference64  # noqa: E402
 
 EMULATED, CAP = "cpu:emulated-cuda", 1e-9
 MOST_LAUNCHES = {"delta": 6, "attention": 6}        # of a dense layer, decoding
 MOST_LAUNCHES_MOE = {"delta": 10, "attention": 10}
+MOST_SHARED = 16384                                 # bytes that every Vulkan device has
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120", "compute_80")
 TOKENS = np.array([1, 40, 7, 299, 7, 7, 40, 111, 2, 90, 33, 64, 5], np.int32)
 os.environ["VIRTUAL_ENV"] = sys.prefix              # where NVRTC is looked for
@@ -70,6 +72,9 @@ def check_spirv(model, work):
     for file in files:
         done = subprocess.run(["spirv-val", "--target-env", "vulkan1.2", "--scalar-block-layout", file], capture_output=True, text=True)
         check(done.returncode == 0, f"{os.path.basename(file)}: {done.stdout}{done.stderr}")
+    for file in glob.glob(f"{dump}/*.comp"):        # every number in shared memory has four bytes
+        shared = sum(4 * int(count) for count in re.findall(r"^\s*shared \w+ \w+\[(\d+)\];", open(file).read(), re.M))
+        check(shared <= MOST_SHARED, f"{os.path.basename(file)}: {shared} bytes of shared memory")
 
 
 def steps_of(module):
@@ -143,4 +148,13 @@ with tempfile.TemporaryDirectory() as work:
         verify(model, golden, CAP, "--kv-type", "f32")
         check_spirv(model, work)
         compile_for(model, "cuda:sm_90", work)
+    for width, dtype in ((1032, "F32"), (3072, "Q8_0")):   # a row with a rest, for 256 lanes; the longest that is normed in shared memory
+        model, golden, dtype = f"{work}/wide-{width}.gguf", f"{work}/golden.gguf", gguf.GGMLQuantizationType[dtype]
+        make_model.SIZES["wide"] = dict(make_model.SIZES["tiny"], D=width)
+        make_published.Model(model, "wide", make_published.Cycle([dtype], None, None, dtype), vocab=make_published.VOCABULARY, mtp=False).write()
+        write_golden(model, golden)
+        few = verify(model, golden, CAP, "--kv-type", "f32", "--split", "3")
+        check(verify(model, golden, CAP, "--kv-type", "f32", "--decode") == few, f"{model}: --decode changes bits")
+        check_spirv(model, work)
+        check_launches(model, work)
 finish()
