@@ -79,4 +79,12 @@ targets = ["cpu:x86-64-v3", "cpu:x86-64-v2"]
 types, values, found = read("--target", ",".join(targets))
 assert types == {name: keys[name] for name in unquoted(several[1])}, types
 assert found == {f"variant.{i + 1}": tensors["variant.1"] for i in range(2)}, found
+# for a GPU: one table more
+gpu = {unquoted(row[0])[0]: row[1].split(", ") for row in rows("For a GPU")}
+types, values, found = read("--target", "vulkan")
+extra = set(types) ^ (set(keys) - set(variants))
+assert extra == set(gpu), extra
+offsets, lengths, lanes = (values["heddle.table.kernels"][i::3] for i in range(3))
+assert gpu["heddle.table.kernels"] == ["offset", "bytes", "lanes"] and len(lanes) == len(values["heddle.kernels"]) and min(lanes) > 0
+assert all(offset % 4 == 0 and offset + length <= end for offset, length, end in zip(offsets, lengths, offsets[1:] + [1 << 40]))
 print(f"{len(keys)} keys, {len(columns)} tables, {len(tensors)} tensors")
