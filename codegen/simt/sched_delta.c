@@ -159,7 +159,8 @@ static HdStatus *plan_after(const IrGraph *graph, IrOpRef group, const IrOp *op,
     const IrType *o = cg_type(graph, op->results[0]);
     bool heads = out_after->prefix == 2 && out_after->dims[0] == o->dims[0] && out_after->dims[1] == o->dims[1];
     if (op->kind == IR_OP_delta_step && heads && o->dims[2] <= IR_GPU_MOST_LANES) return NULL;
-    return hd_error(HD_UNSUPPORTED, "a delta group that goes on works on rows of heads of at most %d channels, behind a delta.step", IR_GPU_MOST_LANES);
+    return hd_error(HD_UNSUPPORTED, "a delta group that goes on works on rows of heads of at most %d channels, behind a delta.step",
+                    IR_GPU_MOST_LANES);
 }
 
 HdStatus *cg_simt_DELTA(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {

@@ -333,7 +333,8 @@ static HdStatus *launch_all(CgGroupBuilder *builder, const IrTarget *target, con
     HD_TRY(mm_jobs(target, graph, group, jobs, &count));
     HD_TRY(find_norm(graph, &jobs[0], &norm));
     for (uint32_t i = 1; i < count; i++)
-        if (jobs[i].x.dims[0] != jobs[0].x.dims[0]) return hd_error(HD_UNSUPPORTED, "@%s: products of different numbers of rows in one group", graph->name);
+        if (jobs[i].x.dims[0] != jobs[0].x.dims[0])
+            return hd_error(HD_UNSUPPORTED, "@%s: products of different numbers of rows in one group", graph->name);
     launch(builder, jobs, count, norm);
     return NULL;
 }
