@@ -126,7 +126,8 @@ HdStatus *cg_simt_ATTENTION(CgGroupBuilder *builder, const IrTarget *target, con
     HD_TRY(cg_attention_plan(graph, group, op, &unit));
     Attention a = {.H = q->dims[1], .heads = k->dims[1], .d = q->dims[2], .scale = op->attr[IR_ATTR_SCALE].f, .cache = k->dtype};
     if (channels(&a) > MOST_CHANNELS || a.d % 2)
-        return hd_error(HD_UNSUPPORTED, "attention: heads of %lld channels; an even number up to %d", (long long)a.d, MOST_CHANNELS * SIMT_MOST_LANES);
+        return hd_error(HD_UNSUPPORTED, "attention: heads of %lld channels; an even number up to %d", (long long)a.d,
+                        MOST_CHANNELS * SIMT_MOST_LANES);
     CgBuild *build = a.build = cg_simt_launch_begin(builder, "attention", lanes(&a));
     a.fn = build->fn;
     cg_units(build, (IrDim[2]){q->dims[0], a.H}, 2, 1);
