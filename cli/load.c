@@ -169,12 +169,20 @@ static bool falls_back(const CliOptions *options, uint64_t packed_bytes, const H
     return packed_bytes && (!options->layout || !strcmp(options->layout, "auto"));
 }
 
+// What a GPU does not heed is said.
+static void tell_unheeded(const CliOptions *options, const HeddleModuleInfo *info)
+{
+    if (options->threads == CLI_UNSET || !strncmp(info->target, "cpu:", 4)) return;
+    hd_log(&options->log, HD_LOG_WARNING, "-t %lld has no effect on a module for %s", (long long)options->threads, info->target);
+}
+
 static HdStatus *create(const CliOptions *options, const HeddleCompileOptions *compile, CliModel *model)
 {
     HeddleModelOptions how = model_options(options);
     HeddleModuleInfo info;
     HD_TRY(cli_open_module(options, compile, &model->module));
     heddle_module_info(model->module, &info);
+    tell_unheeded(options, &info);
     HdStatus *status = heddle_model_create(model->module, model->weights, &how, &model->model);
     progress_end();
     if (!falls_back(options, info.packed_bytes, status)) return status;
