@@ -3,8 +3,10 @@
 // machine code by an emitter. There is no optimiser on this level: schedules unroll in C, LLVM does the rest.
 //
 // A kernel is   void name(const uint64_t *args, int64_t begin, int64_t end, uint8_t *scratch)   (runtime/abi.h): it does work
-// units begin..end-1. The unit index is a parameter, never a built-in block index. Logical vectors are as wide as the schedule
-// likes (usually 16 x f32 or 64 x i8); a target with narrower registers splits them.
+// units begin..end-1. The unit index is a parameter, never a built-in block index. There are two profiles. SIMD (CPU): a thread runs
+// the kernel, on logical vectors as wide as the schedule likes (usually 16 x f32 or 64 x i8); a target with narrower registers splits
+// them. SIMT (GPU): the lanes of a work group run it together, on single numbers; they share arrays and meet at barriers, which stand
+// where control flow is the same for all lanes.
 #ifndef HEDDLE_KIR_H
 #define HEDDLE_KIR_H
 
