@@ -122,10 +122,12 @@ with tempfile.TemporaryDirectory() as work:
     os.environ["XDG_CACHE_HOME"] = f"{work}/cache"
     for name in ("h1-mha-tied", "h2-gqa4", "h3-head256", "moe-e16-k4"):
         model, golden = f"{models}/{name}.gguf", f"{goldens}/{name}.golden.gguf"
-        many, few = verify(model, golden, CAP), verify(model, golden, CAP, "--decode")
-        verify(model, golden, CAP, "--split", "1,3,64")
-        if name == "h2-gqa4":                       # products of many tokens have another order of sums than those of few
-            for options, digest in ((["--split", "64"], many), (["--slots", "3"], many), (["--split", "3"], few), (["--split", "16"], few)):
+        many = verify(model, golden, CAP)
+        for options in (["--decode"], ["--split", "1,3,64"]):
+            verify(model, golden, CAP, *options)
+        if name == "h2-gqa4":                       # one token, few and many have an order of sums each
+            few = verify(model, golden, CAP, "--split", "3")
+            for options, digest in ((["--split", "64"], many), (["--slots", "3"], many), (["--split", "16"], few)):
                 check(verify(model, golden, CAP, *options) == digest, f"{name}: {options} changes bits")
         check_spirv(model, work)
         check_steps(model, work)
@@ -153,8 +155,8 @@ with tempfile.TemporaryDirectory() as work:
         make_model.SIZES["wide"] = dict(make_model.SIZES["tiny"], D=width)
         make_published.Model(model, "wide", make_published.Cycle([dtype], None, None, dtype), vocab=make_published.VOCABULARY, mtp=False).write()
         write_golden(model, golden)
-        few = verify(model, golden, CAP, "--kv-type", "f32", "--split", "3")
-        check(verify(model, golden, CAP, "--kv-type", "f32", "--decode") == few, f"{model}: --decode changes bits")
+        for options in (["--split", "3"], ["--decode"]):
+            verify(model, golden, CAP, "--kv-type", "f32", *options)
         check_spirv(model, work)
-        check_launches(model, work)
+        check_steps(model, work)
 finish()
