@@ -99,7 +99,7 @@ def texts(paths, megabytes):
 
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("library")
+    parser.add_argument("libheddle")
     parser.add_argument("vocabulary")
     parser.add_argument("text", nargs="*")
     parser.add_argument("--rounds", type=int, default=5)
@@ -107,10 +107,10 @@ def main():
     options = parser.parse_args()
     loads = []
     for _ in range(options.rounds):
-        ours = Heddle(options.library, options.vocabulary)
+        ours = Heddle(options.libheddle, options.vocabulary)
         loads.append(ours.load_seconds)
         ours.close()
-    ours, theirs = Heddle(options.library, options.vocabulary), hugging_face(options.vocabulary)
+    ours, theirs = Heddle(options.libheddle, options.vocabulary), hugging_face(options.vocabulary)
     load = statistics.median(loads)
     print(f"loading the vocabulary: {load * 1e3:.0f} ms (limit {LOAD_LIMIT * 1e3:.0f} ms)")
     good = load < LOAD_LIMIT

@@ -15,6 +15,26 @@ typedef struct SimtType { const char *name, *unsigned_name, *load, *store; } Sim
 // type. NULL: not of this kind of operands.
 typedef struct SimtWords { const char *ints, *floats; } SimtWords;
 
+// Rows of a dialect's words, and those that all dialects share.
+#define SIMT_OP(kind, ints, floats) [KIR_OP_##kind] = {ints, floats}
+#define SIMT_COMMON_WORDS                                                                          \
+    SIMT_OP(add, "$0 + $1", "$0 + $1"), \
+    SIMT_OP(sub, "$0 - $1", "$0 - $1"), \
+    SIMT_OP(mul, "$0 * $1", "$0 * $1"), \
+    SIMT_OP(min, "$0 < $1 ? $0 : $1", "$0 < $1 ? $0 : $1"), \
+    SIMT_OP(max, "$0 > $1 ? $0 : $1", "$0 > $1 ? $0 : $1"), \
+    SIMT_OP(sdiv, "$0 / $1", NULL), \
+    SIMT_OP(srem, "$0 % $1", NULL), \
+    SIMT_OP(lshr, "$T($U($0) >> $U($1))", NULL), \
+    SIMT_OP(ashr, "$T($0 >> $1)", NULL), \
+    SIMT_OP(div, NULL, "$0 / $1"), \
+    SIMT_OP(neg, NULL, "-$0"), \
+    SIMT_OP(trunc, "$T($0)", NULL), \
+    SIMT_OP(itof, "$T($0)", NULL), \
+    SIMT_OP(ftoi, NULL, "$T($0)"), \
+    SIMT_OP(f32_f16, NULL, "f32_f16($0)"), \
+    SIMT_OP(f32_bf16, NULL, "f32_bf16($0)")
+
 typedef struct SimtDialect {
     const char *name;
     SimtType types[KIR_SCALAR_COUNT];

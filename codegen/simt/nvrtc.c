@@ -13,7 +13,7 @@
 
 typedef struct Program *NvProgram;
 typedef struct Nvrtc {
-    void *library;
+    void *handle;
     int major, minor;
     int (*version)(int *major, int *minor);
     int (*arch_count)(int *count);
@@ -74,7 +74,7 @@ static bool find_functions(Nvrtc *nv) {
         {"nvrtcGetProgramLog", &nv->log},       {"nvrtcGetCUBINSize", &nv->cubin_size},         {"nvrtcGetCUBIN", &nv->cubin},
         {"nvrtcGetPTXSize", &nv->ptx_size},     {"nvrtcGetPTX", &nv->ptx},                      {"nvrtcDestroyProgram", &nv->destroy}};
     for (size_t i = 0; i < HD_COUNT(functions); i++) {
-        void *symbol = dlsym(nv->library, functions[i].name);
+        void *symbol = dlsym(nv->handle, functions[i].name);
         if (!symbol) return false;
         memcpy(functions[i].to, &symbol, sizeof symbol);
     }
@@ -85,8 +85,8 @@ static bool find_functions(Nvrtc *nv) {
 static Nvrtc nvrtc;
 static bool is_usable;
 static void open_once(void) {
-    nvrtc.library = open_library();
-    is_usable = nvrtc.library && find_functions(&nvrtc);
+    nvrtc.handle = open_library();
+    is_usable = nvrtc.handle && find_functions(&nvrtc);
 }
 
 static HdStatus *open_nvrtc(const Nvrtc **out_nvrtc) {
@@ -94,7 +94,7 @@ static HdStatus *open_nvrtc(const Nvrtc **out_nvrtc) {
     pthread_once(&once, open_once);
     *out_nvrtc = &nvrtc;
     if (is_usable) return NULL;
-    if (nvrtc.library) return hd_error(HD_UNSUPPORTED, "the NVRTC that was found is too old: 11.2 or newer is needed");
+    if (nvrtc.handle) return hd_error(HD_UNSUPPORTED, "the NVRTC that was found is too old: 11.2 or newer is needed");
     return hd_error(HD_UNSUPPORTED, "targets cuda:... need NVRTC, which was not found: install the CUDA Toolkit or `pip install "
                     "nvidia-cuda-nvrtc`, and say where with CUDA_PATH");
 }
