@@ -46,17 +46,6 @@ def verify(model, golden, cap, *options):
     return line.split("digest ")[-1]
 
 
-def write_golden(model, path):
-    logits, _ = reference64.Model(model).forward(TOKENS)
-    writer = gguf.GGUFWriter(path, "golden")
-    writer.add_tensor("tokens", TOKENS)
-    writer.add_tensor("logits", logits.astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
 def compile_for(model, target, work):
     """The module's path and that of a folder with all stages of its kernels."""
     module, dump = f"{work}/{target.replace(':', '-')}.hdl", tempfile.mkdtemp(dir=work)
@@ -146,7 +135,7 @@ with tempfile.TemporaryDirectory() as work:
     for name in ("mix-dense", "mix-experts-1", "mix-experts-2", "mix-experts-3"):   # every type of weights
         model, golden = f"{work}/{name}.gguf", f"{work}/golden.gguf"
         make_published.make(name, model)
-        write_golden(model, golden)
+        reference64.write_golden(model, TOKENS, golden)
         verify(model, golden, CAP, "--kv-type", "f32")
         check_spirv(model, work)
         compile_for(model, "cuda:sm_90", work)
@@ -154,7 +143,7 @@ with tempfile.TemporaryDirectory() as work:
         model, golden, dtype = f"{work}/wide-{width}.gguf", f"{work}/golden.gguf", gguf.GGMLQuantizationType[dtype]
         make_model.SIZES["wide"] = dict(make_model.SIZES["tiny"], D=width)
         make_published.Model(model, "wide", make_published.Cycle([dtype], None, None, dtype), vocab=make_published.VOCABULARY, mtp=False).write()
-        write_golden(model, golden)
+        reference64.write_golden(model, TOKENS, golden)
         for options in (["--split", "3"], ["--decode"]):
             verify(model, golden, CAP, "--kv-type", "f32", *options)
         check_spirv(model, work)

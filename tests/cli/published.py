@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 
-import gguf
 import numpy as np
 
 from checks import check, finish
@@ -35,17 +34,6 @@ EXACT = 7e-12    # with exact activations: measured 3e-14 to 4e-12
 
 def run(*args):
     return subprocess.run([heddle, *args], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-
-
-def write_golden(model, path):
-    logits, _ = reference64.Model(model).forward(TOKENS)
-    w = gguf.GGUFWriter(path, "golden")
-    w.add_tensor("tokens", TOKENS)
-    w.add_tensor("logits", logits.astype(np.float32))
-    w.write_header_to_file()
-    w.write_kv_data_to_file()
-    w.write_tensors_to_file()
-    w.close()
 
 
 def verify(model, golden, cap, *options):
@@ -80,7 +68,7 @@ with tempfile.TemporaryDirectory() as work:
         model, cap = f"{work}/{name}.gguf", CAPS[DIALECTS.get(name, name)]
         make_published.make(name, model)
         if name not in DIALECTS:
-            write_golden(model, golden)    # of the file before, otherwise
+            reference64.write_golden(model, TOKENS, golden)    # of the file before, otherwise
         digests[name] = verify(model, golden, cap)
         check(verify(model, golden, cap, "--decode") == digests[name], f"{name} has other bits token by token")
         if name in DIALECTS:

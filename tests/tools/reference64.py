@@ -91,6 +91,18 @@ class Model:
         head = "output.weight" if "output.weight" in self.t else "token_embd.weight"
         return self.rms(x, self.w("output_norm.weight")) @ self.w(head).T, hidden
 
+
+def write_golden(path, ids, out, layers=False):
+    """The file that `heddle verify --golden` reads; gives the logits."""
+    logits, hidden = Model(path).forward(ids)
+    w = gguf.GGUFWriter(out, "golden"); w.add_string("golden.source", os.path.basename(path)); w.add_string("golden.by", "reference64.py, float64")
+    w.add_tensor("tokens", ids.astype(np.int32)); w.add_tensor("logits", logits.astype(np.float32))
+    if layers:
+        for k, h in enumerate(hidden): w.add_tensor(f"hidden.{k}", h.astype(np.float32))
+    w.write_header_to_file(); w.write_kv_data_to_file(); w.write_tensors_to_file(); w.close()
+    return logits
+
+
 if __name__ == "__main__":
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("model"); ap.add_argument("out"); ap.add_argument("--tokens", type=int, default=150); ap.add_argument("--seed", type=int, default=0)
@@ -99,11 +111,6 @@ if __name__ == "__main__":
     if a.like: ids = np.array(next(t.data for t in gguf.GGUFReader(a.like).tensors if t.name == "tokens")).view(np.int32)[: a.tokens]
     elif a.ids: ids = np.fromfile(a.ids, np.int32)[: a.tokens]
     else: ids = np.random.default_rng(a.seed).integers(0, m.t["token_embd.weight"].shape[1], a.tokens).astype(np.int32)
-    logits, hidden = m.forward(ids)
-    w = gguf.GGUFWriter(a.out, "golden"); w.add_string("golden.source", os.path.basename(a.model)); w.add_string("golden.by", "reference64.py, float64")
-    w.add_tensor("tokens", ids.astype(np.int32)); w.add_tensor("logits", logits.astype(np.float32))
-    if a.layers:
-        for k, h in enumerate(hidden): w.add_tensor(f"hidden.{k}", h.astype(np.float32))
-    w.write_header_to_file(); w.write_kv_data_to_file(); w.write_tensors_to_file(); w.close()
+    logits = write_golden(a.model, ids, a.out, a.layers)
     lp = logits - logits.max(-1, keepdims=True); lp -= np.log(np.exp(lp).sum(-1, keepdims=True))
     print(f"{a.out}: {len(ids)} tokens, logits std {logits.std():.4f}, mean nll {-lp[np.arange(len(ids) - 1), ids[1:]].mean():.5f}")

@@ -2,6 +2,7 @@
 // The CUDA device over a stand-in for the driver (tests/support/fake_cuda.c): the suites of all devices; what is captured, uploaded and
 // refused.
 #include "tests/unit/suite_eval.h"
+#include "tests/unit/suite_memory.h"
 #include "tests/unit/suite_state.h"
 
 #include <dlfcn.h>
@@ -27,33 +28,6 @@ static void only_inputs_are_seen(void **state)
     heddle_session_free(session);
 }
 
-// Larger than the staging buffer, at places that are multiples of nothing.
-static void bytes_come_back(void **state)
-{
-    (void)state;
-    enum { BYTES = (40 << 20) + 24, FROM = 13, COUNT = BYTES - FROM };
-    RtDevice *device = hand.model->device;
-    RtBuffer a, b;
-    uint8_t *want = malloc(BYTES), *got = malloc(BYTES);
-    OK(cuda_memory.alloc(device, BYTES, RT_ZEROED, "a test", &a));
-    OK(cuda_memory.alloc(device, BYTES, RT_PLAIN, "a test", &b));
-    OK(cuda_memory.read(device, &a, 0, BYTES, got));
-    for (size_t i = 0; i < BYTES; i++) assert_true(got[i] == 0);
-    for (size_t i = 0; i < BYTES; i++) want[i] = (uint8_t)(i * 2654435761u >> 24);
-    OK(cuda_memory.write(device, &a, FROM, want + FROM, COUNT));
-    OK(cuda_memory.copy(device, &b, 4, &a, 4, BYTES - 4));
-    OK(cuda_memory.read(device, &b, FROM, COUNT, got));
-    assert_memory_equal(got, want + FROM, COUNT);
-    OK(cuda_memory.zero(device, &b, 1024, 32 << 20));
-    OK(cuda_memory.read(device, &b, FROM, COUNT, got));
-    memset(want + 1024, 0, 32 << 20);
-    assert_memory_equal(got, want + FROM, COUNT);
-    cuda_memory.free(device, &a);
-    cuda_memory.free(device, &b);
-    free(want);
-    free(got);
-}
-
 static void shared_memory_is_used_in_place(void **state)
 {
     (void)state;
@@ -69,39 +43,6 @@ static void shared_memory_is_used_in_place(void **state)
     cuda_memory.free(device, &a);
     assert_true(!a.address && !a.host);
     cuda_memory.free(device, &a);
-}
-
-static void only_what_steps_read_is_uploaded(void **state)
-{
-    (void)state;
-    const HeddleModel *model = hand.model;
-    float embed[HAND_VOCAB][HAND_DIM];
-    const RtHome *home = &model->homes[HAND_W_EMBED];
-    assert_true(home->block != RT_NO_BLOCK && model->homes[HAND_W_PACKED].block != RT_NO_BLOCK);
-    assert_true(model->homes[HAND_W_OUT].block == RT_NO_BLOCK && model->addresses[HAND_W_OUT] == 0);
-    OK(cuda_memory.read(model->device, &model->blocks.data[home->block], home->offset, sizeof embed, embed));
-    assert_memory_equal(embed, hand.values.embed, sizeof embed);
-}
-
-// A tensor that is only packed is on the device while that is done, in several pieces.
-static void large_weights_are_packed(void **state)
-{
-    (void)state;
-    const uint64_t big = 70 << 20;
-    HandOptions options = hand_device;
-    options.big_bytes = big;
-    Hand large;
-    RtBuffer store = {0};
-    const void *data;
-    hand_open(&large, 1, NULL, &options, NULL);
-    OK(rt_fetch_packed(large.model, HAND_W_BIG_PACKED, &store, &data));
-    for (uint64_t i = 0; i < big; i += 8) {
-        uint64_t value;
-        memcpy(&value, (const uint8_t *)data + i, 8);
-        assert_true(value == i);
-    }
-    rt_free(&store);
-    hand_close(&large);
 }
 
 // ---- capturing -------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 // The Vulkan device: the suites of all devices with mapped and with staged memory, under the validation layer; what is recorded, uploaded
 // and refused. Without a Vulkan device the test says so and is skipped.
 #include "tests/unit/suite_eval.h"
+#include "tests/unit/suite_memory.h"
 #include "tests/unit/suite_state.h"
 
 #include "runtime/device/vulkan.h"
@@ -29,66 +30,6 @@ static void memory_is_seen_or_staged_as_asked(void **state)
     assert_true((rt_host(&session->states[0]) != NULL) == device->direct);
     assert_non_null(rt_host(&session->inputs));              // the host always writes these in place
     heddle_session_free(session);
-}
-
-// Larger than the staging buffer, at places that are multiples of nothing.
-static void bytes_come_back(void **state)
-{
-    (void)state;
-    enum { BYTES = (40 << 20) + 24, FROM = 13, COUNT = BYTES - 29 };
-    RtDevice *device = hand.model->device;
-    RtBuffer a, b;
-    uint8_t *want = malloc(BYTES), *got = malloc(BYTES);
-    OK(vulkan_memory.alloc(device, BYTES, RT_ZEROED, "a test", &a));
-    OK(vulkan_memory.alloc(device, BYTES, RT_PLAIN, "a test", &b));
-    OK(vulkan_memory.read(device, &a, 0, BYTES, got));
-    for (size_t i = 0; i < BYTES; i++) assert_true(got[i] == 0);
-    for (size_t i = 0; i < BYTES; i++) want[i] = (uint8_t)(i * 2654435761u >> 24);
-    OK(vulkan_memory.write(device, &a, FROM, want + FROM, COUNT));
-    OK(vulkan_memory.copy(device, &b, 4, &a, 4, BYTES - 4));
-    OK(vulkan_memory.read(device, &b, FROM, COUNT, got));
-    assert_memory_equal(got, want + FROM, COUNT);
-    OK(vulkan_memory.zero(device, &b, 1024, 32 << 20));
-    OK(vulkan_memory.read(device, &b, FROM, COUNT, got));
-    memset(want + 1024, 0, 32 << 20);
-    assert_memory_equal(got, want + FROM, COUNT);
-    vulkan_memory.free(device, &a);
-    vulkan_memory.free(device, &b);
-    free(want);
-    free(got);
-}
-
-static void only_what_steps_read_is_uploaded(void **state)
-{
-    (void)state;
-    const HeddleModel *model = hand.model;
-    float embed[HAND_VOCAB][HAND_DIM];
-    const RtHome *home = &model->homes[HAND_W_EMBED];
-    assert_true(home->block != RT_NO_BLOCK && model->homes[HAND_W_PACKED].block != RT_NO_BLOCK);
-    assert_true(model->homes[HAND_W_OUT].block == RT_NO_BLOCK && model->addresses[HAND_W_OUT] == 0);
-    OK(vulkan_memory.read(model->device, &model->blocks.data[home->block], home->offset, sizeof embed, embed));
-    assert_memory_equal(embed, hand.values.embed, sizeof embed);
-}
-
-// A tensor that is only packed is on the device while that is done, in several pieces.
-static void large_weights_are_packed(void **state)
-{
-    (void)state;
-    const uint64_t big = 70 << 20;
-    HandOptions options = hand_device;
-    options.big_bytes = big;
-    Hand large;
-    RtBuffer store = {0};
-    const void *data;
-    hand_open(&large, 1, NULL, &options, NULL);
-    OK(rt_fetch_packed(large.model, HAND_W_BIG_PACKED, &store, &data));
-    for (uint64_t i = 0; i < big; i += 8) {
-        uint64_t value;
-        memcpy(&value, (const uint8_t *)data + i, 8);
-        assert_true(value == i);
-    }
-    rt_free(&store);
-    hand_close(&large);
 }
 
 // KiB of a mapped file that this process holds.
