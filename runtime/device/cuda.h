@@ -5,7 +5,7 @@
 //   cuda_card.c     which devices there are, whether they run a module's code, choosing one
 //   cuda_device.c   a context with the kernels of a module; what went wrong
 //   cuda_memory.c   buffers, and the way of bytes to and from them
-//   cuda_queue.c    the steps of a session as graphs
+//   cuda_queue.c    the steps of a session as graphs (gpu_queue.h)
 //
 // Kernels find everything by address (runtime/abi.h). All work is waited for where it is started. Contexts belong to threads: whoever
 // calls the driver does so between cuda_enter and cuda_leave.
@@ -83,10 +83,6 @@ extern const RtMemoryType cuda_memory;
 // ---- cuda_queue.c --------------------------------------------------------------------------------------------
 
 HD_MUST_USE HdStatus *cuda_queue_new(RtDevice *device, const RtBindings *bindings, uint64_t arena_bytes, uint32_t scratch_bytes,
-                                     RtQueue **out_queue);
-void cuda_queue_free(RtQueue *queue);
-HD_MUST_USE HdStatus *cuda_step(RtQueue *queue, const RtClass *class, const RtBinding *binding, HeddleStepStatus *out_status);
-HD_MUST_USE HdStatus *cuda_launch(RtQueue *queue, const RtClass *class, uint32_t launch, int64_t begin, int64_t end);
-const RtBuffer *cuda_arena(const RtQueue *queue);
+                                     RtQueue **out_queue);     // the rest of it is in gpu_queue.c
 
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The CUDA device: a context and the kernels of the module.
 #include "runtime/device/cuda.h"
+#include "runtime/device/gpu_queue.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -135,4 +136,4 @@ static HdStatus *device_open(const HeddleModule *module, const char *which, RtDe
 }
 
 const RtDeviceType rt_device_cuda = {"cuda", true, &cuda_memory, device_open, device_close, cuda_queue_new,
-                                     cuda_queue_free, cuda_step, cuda_launch, cuda_arena};
+                                     gpu_queue_free, gpu_step, gpu_launch, gpu_arena};

@@ -120,6 +120,8 @@ void rt_plan_free(RtPlan *plan);                 // NULL is fine
 void rt_plan_refresh(RtPlan *plan, uint32_t launch);
 // Evaluates expressions and cuts units. BAD_DATA names the launch whose units are negative or overflow.
 HD_MUST_USE HdStatus *rt_plan_bind(RtPlan *plan, const RtBinding *binding);
+// What a launch of a bound plan costs, as about the number of bytes that take as long to move.
+double rt_plan_cost(const RtPlan *plan, uint32_t launch);
 static inline const int64_t *rt_plan_cuts(const RtPlan *plan, uint32_t launch)
 {
     return plan->cuts + (size_t)launch * (plan->most_chunks + 1);

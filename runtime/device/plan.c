@@ -103,27 +103,28 @@ static HdStatus *bad_launch(const RtPlan *plan, uint32_t launch, const char *wha
                     row->stage, plan->module->kernels[row->kernel].name, what);
 }
 
-static HdStatus *bind_launch(RtPlan *plan, const RtBinding *binding, uint32_t l)
+static HdStatus *bind_launch(RtPlan *plan, uint32_t l)
 {
     const RtLaunch *launch = &plan->class->launches[l];
     for (uint32_t a = 0; a < launch->arg_count; a++) {
         const RtArg *arg = &plan->module->args[launch->first_arg + a];
         int64_t value = 0;
         if (arg->kind != HEDDLE_ARG_EXPR) continue;
-        if (!rt_expr_eval(&plan->module->exprs[arg->index], binding, &value))
+        if (!rt_expr_eval(&plan->module->exprs[arg->index], &plan->binding, &value))
             return bad_launch(plan, l, "an argument does not fit 64 bits");
         plan->slots[plan->first_slot[l] + a] = (uint64_t)value;
     }
-    if (!rt_expr_eval(&plan->module->exprs[launch->units], binding, &plan->units[l]) || plan->units[l] < 0
+    if (!rt_expr_eval(&plan->module->exprs[launch->units], &plan->binding, &plan->units[l]) || plan->units[l] < 0
         || plan->units[l] > (int64_t)1 << 40)
         return bad_launch(plan, l, "the number of work units is negative or too large");
     return NULL;
 }
 
 // Launches whose cost is not stated count as large: better too many threads than too few.
-static double launch_cost(const RtPlan *plan, const RtBinding *binding, uint32_t l)
+double rt_plan_cost(const RtPlan *plan, uint32_t l)
 {
     const RtLaunch *launch = &plan->class->launches[l];
+    const RtBinding *binding = &plan->binding;
     int64_t bytes = 0, flops = 0;
     if (plan->units[l] == 0) return 0;
     bool known = rt_expr_eval(&plan->module->exprs[launch->bytes], binding, &bytes)
@@ -142,12 +143,12 @@ static uint32_t chunk_count(const RtPlan *plan, double cost, int64_t units)
 }
 
 // Cuts the units of launches where the cost, summed over them, passes each chunk's share.
-static void cut(RtPlan *plan, const RtBinding *binding, uint32_t first, uint32_t count, double total, uint32_t chunks)
+static void cut(RtPlan *plan, uint32_t first, uint32_t count, double total, uint32_t chunks)
 {
     double start = 0;
     for (uint32_t l = first; l < first + count; l++) {
         int64_t *cuts = plan->cuts + (size_t)l * (plan->most_chunks + 1), units = plan->units[l];
-        double cost = launch_cost(plan, binding, l);
+        double cost = rt_plan_cost(plan, l);
         cuts[0] = 0;
         for (uint32_t i = 1; i < chunks; i++) {
             double share = cost > 0 ? (total * i / chunks - start) / cost * (double)units + 0.5 : 0;
@@ -159,14 +160,14 @@ static void cut(RtPlan *plan, const RtBinding *binding, uint32_t first, uint32_t
 }
 
 // Adds the stage of launches first..first+count-1, or joins it to the phase before when neither has work for a second thread.
-static void add_stage(RtPlan *plan, const RtBinding *binding, uint32_t first, uint32_t count)
+static void add_stage(RtPlan *plan, uint32_t first, uint32_t count)
 {
     double total = 0;
     int64_t units = 0;
-    for (uint32_t l = first; l < first + count; l++) total += launch_cost(plan, binding, l), units += plan->units[l];
+    for (uint32_t l = first; l < first + count; l++) total += rt_plan_cost(plan, l), units += plan->units[l];
     if (!units) return;
     uint32_t chunks = chunk_count(plan, total, units);
-    cut(plan, binding, first, count, total, chunks);
+    cut(plan, first, count, total, chunks);
     RtPhase *last = plan->phase_count ? &plan->phases[plan->phase_count - 1] : NULL;
     if (last && chunks == 1 && plan->chunks[plan->phase_count - 1] == 1) {
         last->count = first + count - last->first;       // stages without units between them are among these, and do nothing
@@ -182,14 +183,14 @@ HdStatus *rt_plan_bind(RtPlan *plan, const RtBinding *binding)
     const RtLaunch *launches = plan->class->launches;
     uint32_t count = plan->class->launch_count;
     plan->is_bound = false;
-    for (uint32_t l = 0; l < count; l++) HD_TRY(bind_launch(plan, binding, l));
+    plan->binding = *binding;
+    for (uint32_t l = 0; l < count; l++) HD_TRY(bind_launch(plan, l));
     plan->phase_count = 0;
     memset(plan->cuts, 0, (size_t)count * (plan->most_chunks + 1) * sizeof *plan->cuts);
     for (uint32_t first = 0, next; first < count; first = next) {
         for (next = first + 1; next < count && launches[next].stage == launches[first].stage;) next++;
-        add_stage(plan, binding, first, next - first);
+        add_stage(plan, first, next - first);
     }
-    plan->binding = *binding;
     plan->is_bound = true;
     return NULL;
 }

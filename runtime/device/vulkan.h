@@ -5,7 +5,7 @@
 //   vulkan_card.c      which physical devices there are, what they lack, choosing one
 //   vulkan_device.c    a logical device with the pipelines of a module; running a command buffer
 //   vulkan_memory.c    buffers, and the way of bytes to and from them
-//   vulkan_queue.c     the steps of a session as recorded command buffers
+//   vulkan_queue.c     the steps of a session as recorded command buffers (gpu_queue.h)
 //
 // Kernels find everything by address (runtime/abi.h): there are no descriptor sets. All work is waited for where it is started.
 // Environment: HEDDLE_VULKAN_VALIDATION=1 turns the validation layer on, whose errors make the call fail; HEDDLE_VULKAN_STAGING=1
@@ -98,6 +98,7 @@ typedef struct VulkanDevice {
     pthread_mutex_t queue_lock;          // submissions of all sessions go to one queue
     VkPipelineLayout layout;
     VkPipeline *pipelines;               // per row of the kernel table
+    double most_cost;                    // of a submission (rt_plan_cost)
     // memory
     bool direct;                         // the host sees all memory of the device
     VulkanTypes own, shared, staged;
@@ -119,8 +120,8 @@ HD_MUST_USE HdStatus *vulkan_begin(VulkanDevice *device, VkCommandBuffer command
 HD_MUST_USE HdStatus *vulkan_end(VulkanDevice *device, VkCommandBuffer commands);
 // What was done in the stages `from` is seen by the stages `to`.
 void vulkan_barrier(const VulkanDevice *device, VkCommandBuffer commands, VkPipelineStageFlags from, VkPipelineStageFlags to);
-// Runs recorded commands and waits for them.
-HD_MUST_USE HdStatus *vulkan_run(VulkanDevice *device, VkCommandBuffer commands, VkFence fence, const char *what);
+// Runs recorded commands, each as a submission of its own and in this order, and waits for them.
+HD_MUST_USE HdStatus *vulkan_run(VulkanDevice *device, const VkCommandBuffer *commands, uint32_t count, VkFence fence, const char *what);
 
 // ---- vulkan_memory.c -----------------------------------------------------------------------------------------
 
@@ -132,10 +133,6 @@ VkBuffer vulkan_buffer(const RtBuffer *buffer);
 // ---- vulkan_queue.c ------------------------------------------------------------------------------------------
 
 HD_MUST_USE HdStatus *vulkan_queue_new(RtDevice *device, const RtBindings *bindings, uint64_t arena_bytes, uint32_t scratch_bytes,
-                                       RtQueue **out_queue);
-void vulkan_queue_free(RtQueue *queue);
-HD_MUST_USE HdStatus *vulkan_step(RtQueue *queue, const RtClass *class, const RtBinding *binding, HeddleStepStatus *out_status);
-HD_MUST_USE HdStatus *vulkan_launch(RtQueue *queue, const RtClass *class, uint32_t launch, int64_t begin, int64_t end);
-const RtBuffer *vulkan_arena(const RtQueue *queue);
+                                       RtQueue **out_queue);   // the rest of it is in gpu_queue.c
 
 #endif

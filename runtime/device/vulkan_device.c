@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Vulkan device: a logical device with a queue and a pipeline per kernel of the module.
+#include "runtime/device/gpu_queue.h"
 #include "runtime/device/vulkan.h"
 
 #include <inttypes.h>
@@ -7,6 +8,10 @@
 #include <string.h>
 
 #include "runtime/runtime.h"
+
+// Of a submission, in bytes that are moved (rt_plan_cost): a slow device does that in less than half a second, a fast one in about a
+// millisecond, beside which submitting costs little.
+static const double MOST_COST = 8e9;
 
 // ---- results -------------------------------------------------------------------------------------------------
 
@@ -75,12 +80,21 @@ HdStatus *vulkan_end(VulkanDevice *device, VkCommandBuffer commands)
     return vulkan_result(device, device->vkEndCommandBuffer(commands), "recording commands");
 }
 
-HdStatus *vulkan_run(VulkanDevice *device, VkCommandBuffer commands, VkFence fence, const char *what)
+// Submissions and waiting for all of them exclude each other.
+static VkResult submit(VulkanDevice *device, VkCommandBuffer commands, VkFence fence)
 {
-    const VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &commands};
+    const VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &commands};
     pthread_mutex_lock(&device->queue_lock);
-    VkResult result = device->vkQueueSubmit(device->queue, 1, &submit, fence);
+    VkResult result = device->vkQueueSubmit(device->queue, 1, &info, fence);
+    if (result) device->vkDeviceWaitIdle(device->device);        // what was submitted before is not left running
     pthread_mutex_unlock(&device->queue_lock);
+    return result;
+}
+
+HdStatus *vulkan_run(VulkanDevice *device, const VkCommandBuffer *commands, uint32_t count, VkFence fence, const char *what)
+{
+    VkResult result = VK_SUCCESS;
+    for (uint32_t i = 0; i < count && !result; i++) result = submit(device, commands[i], i + 1 < count ? VK_NULL_HANDLE : fence);
     if (!result) result = device->vkWaitForFences(device->device, 1, &fence, VK_TRUE, UINT64_MAX);
     if (!result) result = device->vkResetFences(device->device, 1, &fence);
     return vulkan_result(device, result, what);
@@ -209,6 +223,7 @@ static HdStatus *device_open(const HeddleModule *module, const char *which, RtDe
 {
     VulkanDevice *device = hd_xcalloc(1, sizeof *device);
     device->base = (RtDevice){&rt_device_vulkan, module, device->description};
+    device->most_cost = MOST_COST;
     pthread_mutex_init(&device->queue_lock, NULL);
     pthread_mutex_init(&device->transfer_lock, NULL);
     HdStatus *status = create(device, which);
@@ -218,4 +233,4 @@ static HdStatus *device_open(const HeddleModule *module, const char *which, RtDe
 }
 
 const RtDeviceType rt_device_vulkan = {"vulkan", true, &vulkan_memory, device_open, device_close, vulkan_queue_new,
-                                       vulkan_queue_free, vulkan_step, vulkan_launch, vulkan_arena};
+                                       gpu_queue_free, gpu_step, gpu_launch, gpu_arena};

@@ -167,7 +167,7 @@ static HdStatus *transfer(VulkanDevice *device, const RtBuffer *to, uint64_t to_
     if (from) device->vkCmdCopyBuffer(device->commands, vulkan_buffer(from), vulkan_buffer(to), 1, &region);
     else device->vkCmdFillBuffer(device->commands, vulkan_buffer(to), to_offset, bytes, 0);
     HD_TRY(vulkan_end(device, device->commands));
-    return vulkan_run(device, device->commands, device->fence, "a copy");
+    return vulkan_run(device, &device->commands, 1, device->fence, "a copy");
 }
 
 static HdStatus *staging(VulkanDevice *device)

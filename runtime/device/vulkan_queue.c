@@ -1,171 +1,154 @@
 // SPDX-License-Identifier: Apache-2.0
-// The steps of a session on a Vulkan device. The launches of a class are recorded once per T, S, C, R and run as often as these stay;
-// everything else that changes between steps is in buffers that the host writes.
+// The steps of a session on a Vulkan device: a shape is recorded as one or several command buffers. Drivers end what takes a GPU longer than
+// some two seconds (that of a screen, above all), so no command buffer may hold more than a slow device does in a part of that.
 #include "runtime/device/vulkan.h"
+#include "runtime/device/gpu_queue.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-#include "runtime/runtime.h"
+typedef struct VulkanQueue { GpuQueue gpu; VkCommandPool pool; VkFence fence; } VulkanQueue;
 
-// A class of the schedule, bound.
 typedef struct Recording {
-    RtPlan *plan;                    // NULL: not used yet
-    RtBuffer slots;                  // the plan's argument slots
-    VkCommandBuffer commands;
-    bool is_recorded;                // for the plan's binding
+    HD_VEC(VkCommandBuffer) parts;
+    double cost;                     // of the last part until now
+    int32_t stage;                   // of the launches since the last barrier, -1: none
 } Recording;
 
-typedef struct VulkanQueue {
-    RtQueue base;
-    RtBindings bindings;             // of one thread
-    RtBuffer arena, scratch, status;
-    VkCommandPool pool;
-    VkFence fence;
-    Recording *recordings;           // per class
-} VulkanQueue;
+static VulkanDevice *device_of(const GpuQueue *queue) { return (VulkanDevice *)queue->base.device; }
 
-static VulkanDevice *device_of(const VulkanQueue *queue) { return (VulkanDevice *)queue->base.device; }
-
-// ---- queues --------------------------------------------------------------------------------------------------
-
-static HdStatus *create(VulkanQueue *queue, uint64_t arena_bytes, uint32_t scratch_bytes)
-{
-    VulkanDevice *device = device_of(queue);
-    HD_TRY(vulkan_memory.alloc(&device->base, arena_bytes, RT_PLAIN, "intermediate values", &queue->arena));
-    HD_TRY(vulkan_memory.alloc(&device->base, rt_group_scratch(scratch_bytes), RT_PLAIN, "scratch of the work groups", &queue->scratch));
-    HD_TRY(vulkan_memory.alloc(&device->base, sizeof(HeddleStepStatus), RT_SHARED, "the status of a step", &queue->status));
-    HD_TRY(vulkan_command_pool(device, &queue->pool));
-    return vulkan_fence(device, &queue->fence);
-}
-
-HdStatus *vulkan_queue_new(RtDevice *device, const RtBindings *bindings, uint64_t arena_bytes, uint32_t scratch_bytes,
-                           RtQueue **out_queue)
-{
-    VulkanQueue *queue = hd_xcalloc(1, sizeof *queue);
-    queue->base.device = device;
-    queue->bindings = *bindings;
-    queue->bindings.threads = 1;
-    queue->recordings = hd_xcalloc(device->module->class_count, sizeof *queue->recordings);
-    HdStatus *status = create(queue, arena_bytes, scratch_bytes);
-    if (status) vulkan_queue_free(&queue->base);
-    else *out_queue = &queue->base;
-    return status;
-}
-
-void vulkan_queue_free(RtQueue *base)
+static HdStatus *open(GpuQueue *base)
 {
     VulkanQueue *queue = (VulkanQueue *)base;
-    if (!queue) return;
-    VulkanDevice *device = device_of(queue);
-    for (uint32_t i = 0; i < base->device->module->class_count; i++) {
-        rt_plan_free(queue->recordings[i].plan);
-        vulkan_memory.free(base->device, &queue->recordings[i].slots);
-    }
+    HD_TRY(vulkan_command_pool(device_of(base), &queue->pool));
+    return vulkan_fence(device_of(base), &queue->fence);
+}
+
+static void close(GpuQueue *base)
+{
+    const VulkanQueue *queue = (const VulkanQueue *)base;
+    const VulkanDevice *device = device_of(base);
     device->vkDestroyFence(device->device, queue->fence, NULL);
-    device->vkDestroyCommandPool(device->device, queue->pool, NULL);   // and its command buffers
-    vulkan_memory.free(base->device, &queue->status);
-    vulkan_memory.free(base->device, &queue->scratch);
-    vulkan_memory.free(base->device, &queue->arena);
-    free(queue->recordings);
-    free(queue);
-}
-
-const RtBuffer *vulkan_arena(const RtQueue *queue) { return &((const VulkanQueue *)queue)->arena; }
-
-// ---- binding -------------------------------------------------------------------------------------------------
-
-static HdStatus *first_use(VulkanQueue *queue, const RtClass *class, Recording *recording)
-{
-    VulkanDevice *device = device_of(queue);
-    const HeddleModule *module = device->base.module;
-    HD_TRY(vulkan_memory.alloc(&device->base, class->arg_slots * sizeof(uint64_t), RT_SHARED, "arguments of the kernels",
-                               &recording->slots));
-    HD_TRY(vulkan_command_buffer(device, queue->pool, &recording->commands));
-    return rt_plan_new(module, class, &queue->bindings, queue->arena.address, queue->status.address, &recording->plan);
-}
-
-static HdStatus *bind(VulkanQueue *queue, const RtClass *class, const RtBinding *binding, Recording **out_recording)
-{
-    Recording *recording = &queue->recordings[class - queue->base.device->module->classes];
-    if (!recording->plan) HD_TRY(first_use(queue, class, recording));
-    RtPlan *plan = recording->plan;
-    *out_recording = recording;
-    if (plan->is_bound && !memcmp(&plan->binding, binding, sizeof *binding)) return NULL;
-    recording->is_recorded = false;
-    HD_TRY(rt_plan_bind(plan, binding));
-    memcpy(rt_host(&recording->slots), plan->slots, class->arg_slots * sizeof(uint64_t));
-    return NULL;
+    device->vkDestroyCommandPool(device->device, queue->pool, NULL);
 }
 
 // ---- recording -----------------------------------------------------------------------------------------------
 
-static void dispatch(const VulkanQueue *queue, const Recording *recording, uint32_t l, int64_t begin, int64_t end)
+static void dispatch(const GpuQueue *queue, const GpuShape *shape, VkCommandBuffer commands, uint32_t launch, int64_t begin, int64_t end)
 {
     const VulkanDevice *device = device_of(queue);
-    const RtLaunch *launch = &recording->plan->class->launches[l];
-    const HeddleGpuLaunch constants = {recording->slots.address + recording->plan->first_slot[l] * sizeof(uint64_t), begin, end,
-                                       queue->scratch.address};
-    device->vkCmdBindPipeline(recording->commands, VK_PIPELINE_BIND_POINT_COMPUTE, device->pipelines[launch->kernel]);
-    device->vkCmdPushConstants(recording->commands, device->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof constants, &constants);
-    device->vkCmdDispatch(recording->commands, rt_group_count(end - begin, launch->scratch, queue->scratch.bytes), 1, 1);
+    HeddleGpuLaunch values;
+    uint32_t groups = gpu_dispatch(queue, shape, launch, begin, end, &values);
+    device->vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, device->pipelines[shape->plan->class->launches[launch].kernel]);
+    device->vkCmdPushConstants(commands, device->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof values, &values);
+    device->vkCmdDispatch(commands, groups, 1, 1);
 }
 
-static void poison(const VulkanQueue *queue, const Recording *recording)
+static void poison(const GpuQueue *queue, VkCommandBuffer commands)
 {
     const VulkanDevice *device = device_of(queue);
-    device->vkCmdFillBuffer(recording->commands, vulkan_buffer(&queue->arena), 0, VK_WHOLE_SIZE, UINT32_MAX);
-    device->vkCmdFillBuffer(recording->commands, vulkan_buffer(&queue->scratch), 0, VK_WHOLE_SIZE, UINT32_MAX);
-    vulkan_barrier(device, recording->commands, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT);
+    device->vkCmdFillBuffer(commands, vulkan_buffer(&queue->arena), 0, VK_WHOLE_SIZE, UINT32_MAX);
+    device->vkCmdFillBuffer(commands, vulkan_buffer(&queue->scratch), 0, VK_WHOLE_SIZE, UINT32_MAX);
+    vulkan_barrier(device, commands, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT);
+}
+
+static VkCommandBuffer last_part(const Recording *recording) { return recording->parts.data[recording->parts.len - 1]; }
+
+static HdStatus *begin_part(const GpuQueue *queue, Recording *recording)
+{
+    VulkanDevice *device = device_of(queue);
+    VkCommandBuffer commands;
+    HD_TRY(vulkan_command_buffer(device, ((const VulkanQueue *)queue)->pool, &commands));
+    hd_vec_push(&recording->parts, commands);
+    recording->cost = 0;
+    recording->stage = -1;
+    return vulkan_begin(device, commands);               // which sees all that was done before
+}
+
+// Makes room for a piece of this cost in the last part, or begins the next.
+static HdStatus *make_room(const GpuQueue *queue, Recording *recording, double cost)
+{
+    VulkanDevice *device = device_of(queue);
+    if (recording->cost > 0 && recording->cost + cost > device->most_cost) {
+        HD_TRY(vulkan_end(device, last_part(recording)));
+        HD_TRY(begin_part(queue, recording));
+    }
+    recording->cost += cost;
+    return NULL;
+}
+
+static void follow_stage(const GpuQueue *queue, Recording *recording, int32_t stage)
+{
+    if (recording->stage >= 0 && recording->stage != stage)
+        vulkan_barrier(device_of(queue), last_part(recording), VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT);
+    recording->stage = stage;
+}
+
+// A launch, by itself too long, goes in pieces: units do not know each other.
+static HdStatus *record_launch(const GpuQueue *queue, const GpuShape *shape, Recording *recording, uint32_t launch)
+{
+    const RtPlan *plan = shape->plan;
+    double cost = rt_plan_cost(plan, launch);
+    int64_t units = plan->units[launch], pieces = (int64_t)HD_MIN(cost / device_of(queue)->most_cost + 1, (double)units);
+    for (int64_t i = 0; i < pieces; i++) {
+        HD_TRY(make_room(queue, recording, cost / (double)pieces));
+        follow_stage(queue, recording, plan->class->launches[launch].stage);
+        dispatch(queue, shape, last_part(recording), launch, units / pieces * i, i + 1 < pieces ? units / pieces * (i + 1) : units);
+    }
+    return NULL;
 }
 
 // All stages, a barrier between each two.
-static HdStatus *record(VulkanQueue *queue, Recording *recording)
+static HdStatus *record(GpuQueue *queue, GpuShape *shape)
 {
-    VulkanDevice *device = device_of(queue);
-    const RtPlan *plan = recording->plan;
-    const RtLaunch *launches = plan->class->launches;
-    int32_t stage = -1;                                  // of the launches since the last barrier
-    HD_TRY(vulkan_begin(device, recording->commands));
-    if (queue->bindings.poison) poison(queue, recording);
-    for (uint32_t l = 0; l < plan->class->launch_count; l++) {
-        if (!plan->units[l]) continue;
-        if (stage >= 0 && launches[l].stage != stage)
-            vulkan_barrier(device, recording->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT);
-        stage = launches[l].stage;
-        dispatch(queue, recording, l, 0, plan->units[l]);
-    }
-    HD_TRY(vulkan_end(device, recording->commands));
-    recording->is_recorded = true;
-    return NULL;
+    Recording *recording = shape->recorded = hd_xcalloc(1, sizeof *recording);
+    HD_TRY(begin_part(queue, recording));
+    if (queue->bindings.poison) poison(queue, last_part(recording));
+    for (uint32_t l = 0; l < shape->plan->class->launch_count; l++) HD_TRY(record_launch(queue, shape, recording, l));
+    return vulkan_end(device_of(queue), last_part(recording));
+}
+
+static void forget(GpuQueue *queue, GpuShape *shape)
+{
+    const VulkanDevice *device = device_of(queue);
+    Recording *recording = shape->recorded;
+    if (!recording) return;
+    uint32_t count = (uint32_t)recording->parts.len;
+    if (count) device->vkFreeCommandBuffers(device->device, ((const VulkanQueue *)queue)->pool, count, recording->parts.data);
+    hd_vec_free(&recording->parts);
+    free(recording);
 }
 
 // ---- running -------------------------------------------------------------------------------------------------
 
-HdStatus *vulkan_step(RtQueue *base, const RtClass *class, const RtBinding *binding, HeddleStepStatus *out_status)
+static HdStatus *run(GpuQueue *queue, const GpuShape *shape)
 {
-    VulkanQueue *queue = (VulkanQueue *)base;
-    Recording *recording;
-    HD_TRY(bind(queue, class, binding, &recording));
-    if (!recording->is_recorded) HD_TRY(record(queue, recording));
-    memset(rt_host(&queue->status), 0, sizeof *out_status);
-    HD_TRY(vulkan_run(device_of(queue), recording->commands, queue->fence, "a step"));
-    memcpy(out_status, rt_host(&queue->status), sizeof *out_status);
-    return NULL;
+    const Recording *recording = shape->recorded;
+    return vulkan_run(device_of(queue), recording->parts.data, (uint32_t)recording->parts.len, ((VulkanQueue *)queue)->fence, "a step");
 }
 
-HdStatus *vulkan_launch(RtQueue *base, const RtClass *class, uint32_t launch, int64_t begin, int64_t end)
+static HdStatus *record_one(const GpuQueue *queue, const GpuShape *shape, VkCommandBuffer commands, uint32_t launch, int64_t begin, int64_t end)
 {
-    VulkanQueue *queue = (VulkanQueue *)base;
-    VulkanDevice *device = device_of(queue);
-    Recording *recording;
-    HD_TRY(bind(queue, class, &class->bound, &recording));
-    rt_plan_refresh(recording->plan, launch);
-    memcpy(rt_host(&recording->slots), recording->plan->slots, class->arg_slots * sizeof(uint64_t));
-    recording->is_recorded = false;
-    if (begin >= end) return NULL;
-    HD_TRY(vulkan_begin(device, recording->commands));
-    dispatch(queue, recording, launch, begin, end);
-    HD_TRY(vulkan_end(device, recording->commands));
-    return vulkan_run(device, recording->commands, queue->fence, "packing weights");
+    HD_TRY(vulkan_begin(device_of(queue), commands));
+    dispatch(queue, shape, commands, launch, begin, end);
+    return vulkan_end(device_of(queue), commands);
+}
+
+static HdStatus *run_one(GpuQueue *base, const GpuShape *shape, uint32_t launch, int64_t begin, int64_t end)
+{
+    const VulkanQueue *queue = (const VulkanQueue *)base;
+    VulkanDevice *device = device_of(base);
+    VkCommandBuffer commands;
+    HD_TRY(vulkan_command_buffer(device, queue->pool, &commands));
+    HdStatus *status = record_one(base, shape, commands, launch, begin, end);
+    if (!status) status = vulkan_run(device, &commands, 1, queue->fence, "packing weights");
+    device->vkFreeCommandBuffers(device->device, queue->pool, 1, &commands);
+    return status;
+}
+
+// Kernels read their arguments where the host writes them.
+static const GpuQueueType type = {RT_SHARED, sizeof(VulkanQueue), open, close, record, forget, run, run_one};
+
+HdStatus *vulkan_queue_new(RtDevice *device, const RtBindings *bindings, uint64_t arena_bytes, uint32_t scratch_bytes, RtQueue **out_queue)
+{
+    return gpu_queue_new(&type, device, bindings, arena_bytes, scratch_bytes, out_queue);
 }

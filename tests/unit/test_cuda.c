@@ -2,6 +2,7 @@
 // The CUDA device over a stand-in for the driver (tests/support/fake_cuda.c): the suites of all devices; what is captured, uploaded and
 // refused.
 #include "tests/unit/suite_eval.h"
+#include "tests/unit/suite_gpu.h"
 #include "tests/unit/suite_memory.h"
 #include "tests/unit/suite_state.h"
 
@@ -11,11 +12,6 @@
 #include "runtime/runtime.h"
 
 static CudaDevice *device_of(const Hand *of) { return (CudaDevice *)of->model->device; }
-
-static HdStatus *eval_one(HeddleSession *session, int32_t token)
-{
-    return heddle_eval(session, &(HeddlePiece){.tokens = &token, .count = 1, .logits = HEDDLE_LOGITS_LAST}, 1);
-}
 
 // ---- memory ----------------------------------------------------------------------------------------------------
 
@@ -109,6 +105,18 @@ static void steps_are_captured_once(void **state)
     assert_int_equal(captured, 1);                           // the second is for other T, R
     append_and_check(&hand, session, 0, text[0], 26, 2);
     heddle_session_free(session);
+}
+
+static bool captures(HeddleSession *session, const int32_t *tokens, uint32_t count, HeddleLogits logits)
+{
+    capture_of(session, tokens, count, logits);
+    return captured;
+}
+
+static void shapes_are_kept_up_to_a_bound(void **state)
+{
+    (void)state;
+    check_kept_shapes(captures);
 }
 
 // Work groups that a launch of so many units and so much scratch is given.
@@ -278,16 +286,6 @@ static void drivers_that_cannot_are_one_line(void **state)
     expect(with("FAKE_CUDA_REFUSE", "2"), HD_NO_MEMORY, "kernel hand_pack: device Stand-in A: no memory for loading its code");
 }
 
-static HeddleModule *open_variants(const HdBuf *parts, uint32_t count)
-{
-    HdBuf bytes = {0};
-    HeddleModule *module;
-    OK(cg_module_join(parts, count, &bytes));
-    OK(heddle_module_open_memory("m.hdl", bytes.data, bytes.len, &module));
-    hd_buf_free(&bytes);
-    return module;
-}
-
 // Of a file for CUDA and for the processor a machine without a device takes the second.
 static void files_of_variants_know_the_device(void **state)
 {
@@ -455,6 +453,7 @@ int main(void)
         cmocka_unit_test(only_what_steps_read_is_uploaded),
         cmocka_unit_test(large_weights_are_packed),
         cmocka_unit_test(steps_are_captured_once),
+        cmocka_unit_test(shapes_are_kept_up_to_a_bound),
         cmocka_unit_test(groups_keep_within_bounds),
         cmocka_unit_test(poison_is_there),
         cmocka_unit_test(sessions_run_side_by_side),

@@ -2,6 +2,7 @@
 // The Vulkan device: the suites of all devices with mapped and with staged memory, under the validation layer; what is recorded, uploaded
 // and refused. Without a Vulkan device the test says so and is skipped.
 #include "tests/unit/suite_eval.h"
+#include "tests/unit/suite_gpu.h"
 #include "tests/unit/suite_memory.h"
 #include "tests/unit/suite_state.h"
 
@@ -11,11 +12,6 @@
 static bool validates;                                       // the layer is installed
 
 static VulkanDevice *device_of(const Hand *of) { return (VulkanDevice *)of->model->device; }
-
-static HdStatus *eval_one(HeddleSession *session, int32_t token)
-{
-    return heddle_eval(session, &(HeddlePiece){.tokens = &token, .count = 1, .logits = HEDDLE_LOGITS_LAST}, 1);
-}
 
 // ---- memory ----------------------------------------------------------------------------------------------------
 
@@ -133,6 +129,70 @@ static void commands_are_recorded_once(void **state)
     assert_int_equal(dispatched, 0);                         // the first is still there
     append_and_check(&hand, session, 0, text[0], 24, 2);
     heddle_session_free(session);
+}
+
+static bool records(HeddleSession *session, const int32_t *tokens, uint32_t count, HeddleLogits logits)
+{
+    record_of(session, tokens, count, logits);
+    return dispatched;
+}
+
+static void shapes_are_kept_up_to_a_bound(void **state)
+{
+    (void)state;
+    check_kept_shapes(records);
+}
+
+static PFN_vkQueueSubmit real_submit;
+static PFN_vkDeviceWaitIdle real_wait;
+static uint32_t submitted, failing, waited;                  // failing: the submission that does not work, from 1
+
+static VkResult VKAPI_PTR count_submit(VkQueue queue, uint32_t count, const VkSubmitInfo *submits, VkFence fence)
+{
+    return ++submitted == failing ? VK_ERROR_OUT_OF_HOST_MEMORY : real_submit(queue, count, submits, fence);
+}
+
+static VkResult VKAPI_PTR count_wait(VkDevice device)
+{
+    waited++;
+    return real_wait(device);
+}
+
+// Evaluates a token; submission `fail` (0: none) does not work.
+static HdStatus *submit_of(HeddleSession *session, int32_t token, uint32_t fail)
+{
+    VulkanDevice *device = device_of(&hand);
+    submitted = waited = 0;
+    failing = fail;
+    real_submit = device->vkQueueSubmit, real_wait = device->vkDeviceWaitIdle;
+    device->vkQueueSubmit = count_submit, device->vkDeviceWaitIdle = count_wait;
+    HdStatus *status = eval_one(session, token);
+    device->vkQueueSubmit = real_submit, device->vkDeviceWaitIdle = real_wait;
+    return status;
+}
+
+// Where next to nothing may be in a submission, each is of one unit; where a little more may be, several launches share one.
+static void long_steps_are_several_submissions(void **state)
+{
+    (void)state;
+    VulkanDevice *device = device_of(&hand);
+    const double most = device->most_cost, bounds[] = {1, 6.5 * (16 << 20), most};   // a launch costs 16 MiB and a little
+    const uint32_t launches = hand.module->classes[1].launch_count, reads = !device->direct;   // a submission that fetches logits
+    uint32_t counts[HD_COUNT(bounds)];
+    for (size_t i = 0; i < HD_COUNT(bounds); i++) {
+        HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){0});
+        device->most_cost = bounds[i];
+        append_and_check(&hand, session, 0, text[0], 0, 20);
+        OK(submit_of(session, text[0][20], 0));
+        counts[i] = submitted - reads;
+        if (i == 0) {
+            expect(submit_of(session, text[0][21], 3), HD_NO_MEMORY, ": no host memory for a step");
+            assert_true(submitted == 3 && waited == 1);      // the first two do not run on
+        }
+        device->most_cost = most;
+        heddle_session_free(session);
+    }
+    assert_true(counts[0] > 10 * launches && counts[1] == launches / 6 && counts[2] == 1);
 }
 
 // Work groups that a launch of so many units and so much scratch is given.
@@ -287,16 +347,6 @@ static void no_driver_is_one_line(void **state)
     HdStatus *status = model_on(NULL);
     hide_drivers(false);
     expect(status, HD_NOT_FOUND, "m.hdl: no Vulkan device: ");
-}
-
-static HeddleModule *open_variants(const HdBuf *parts, uint32_t count)
-{
-    HdBuf bytes = {0};
-    HeddleModule *module;
-    OK(cg_module_join(parts, count, &bytes));
-    OK(heddle_module_open_memory("m.hdl", bytes.data, bytes.len, &module));
-    hd_buf_free(&bytes);
-    return module;
 }
 
 // Of a file for Vulkan and for the processor a machine without a device takes the second.
@@ -473,6 +523,8 @@ static int run_all(const char *staging)
         cmocka_unit_test(uploaded_pages_are_given_back),
         cmocka_unit_test(the_plan_counts_work_groups),
         cmocka_unit_test(commands_are_recorded_once),
+        cmocka_unit_test(shapes_are_kept_up_to_a_bound),
+        cmocka_unit_test(long_steps_are_several_submissions),
         cmocka_unit_test(groups_keep_within_bounds),
         cmocka_unit_test(poison_is_there),
         cmocka_unit_test(sessions_run_side_by_side),

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the tests of all GPU devices share.
+#ifndef HEDDLE_TESTS_SUITE_GPU_H
+#define HEDDLE_TESTS_SUITE_GPU_H
+
+#include "tests/unit/suite.h"
+
+#include "runtime/device/gpu_queue.h"
+
+static HdStatus *eval_one(HeddleSession *session, int32_t token)
+{
+    return heddle_eval(session, &(HeddlePiece){.tokens = &token, .count = 1, .logits = HEDDLE_LOGITS_LAST}, 1);
+}
+
+static HeddleModule *open_variants(const HdBuf *parts, uint32_t count)
+{
+    HdBuf bytes = {0};
+    HeddleModule *module;
+    OK(cg_module_join(parts, count, &bytes));
+    OK(heddle_module_open_memory("m.hdl", bytes.data, bytes.len, &module));
+    hd_buf_free(&bytes);
+    return module;
+}
+
+// Does an evaluation record anything?
+typedef bool RecordsOf(HeddleSession *session, const int32_t *tokens, uint32_t count, HeddleLogits logits);
+
+// As many shapes as are kept: each number of tokens, without and with a row of logits. One more takes the place of that used longest ago.
+static void check_kept_shapes(RecordsOf *records)
+{
+    _Static_assert(GPU_MOST_SHAPES == 2 * HAND_T, "the first loop fills all places");
+    static const struct { uint32_t count; HeddleLogits logits; bool is_new; } more[] = {
+        {1, HEDDLE_LOGITS_NONE, false}, {2, HEDDLE_LOGITS_ALL, true}, {1, HEDDLE_LOGITS_NONE, false}, {2, HEDDLE_LOGITS_NONE, false},
+        {2, HEDDLE_LOGITS_ALL, false}, {1, HEDDLE_LOGITS_LAST, true}, {2, HEDDLE_LOGITS_LAST, true}};
+    HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){0});
+    for (uint32_t count = 1; count <= HAND_T; count++)
+        for (int last = 0; last < 2; last++) {
+            OK(heddle_slot_reset(session, 0));
+            assert_true(records(session, text[0], count, last ? HEDDLE_LOGITS_LAST : HEDDLE_LOGITS_NONE));
+        }
+    for (size_t i = 0; i < HD_COUNT(more); i++) {
+        OK(heddle_slot_reset(session, 0));
+        assert_int_equal(records(session, text[0], more[i].count, more[i].logits), more[i].is_new);
+    }
+    append_and_check(&hand, session, 0, text[0], 2, 5);
+    heddle_session_free(session);
+}
+
+#endif
