@@ -146,8 +146,8 @@ typedef HdStatus *CgSchedule(CgGroupBuilder *builder, const IrTarget *target, co
 #define IR_GROUP(name, text, doc) CgSchedule cg_cpu_##name, cg_simt_##name;
 #include "ir/targets.def"
 #undef IR_GROUP
-// cg_simt_ROWWISE for all groups of one stage: one launch, where their units can be added up.
-HD_MUST_USE HdStatus *cg_simt_rowwise_stage(CgGroupBuilder *builder, const IrGraph *graph, const IrOpRef *groups, uint32_t count);
+// The row-wise groups of `group`'s stage, of which it is one, in the order of the graph.
+const IrOpRef *cg_rowwise_of_stage(const CgGroupBuilder *builder, const IrGraph *graph, IrOpRef group, uint32_t *out_count);
 
 // ---- region_index.c: positions ---------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ struct CgGroupBuilder {
     CgBuild build;
     HD_VEC(KirFn *) kernels; // beside program->kernels
     HdMap by_digest; // hex digest of the .hkr text -> kernel
-    Groups together; // of one stage, as one launch
+    HD_VEC(Groups) rowwise; // of the graph, by stage + 1
     HdArena arena;
 };
 
@@ -74,6 +74,12 @@ static uint32_t kernel_row(CgGroupBuilder *builder)
     return row;
 }
 
+static bool group_kind(const IrGraph *graph, IrOpRef ref, IrGroup *out_kind)
+{
+    const IrOp *op = ir_op(graph, ref);
+    return op->kind == IR_OP_fused && (op->attr_mask >> IR_ATTR_KIND & 1) && ir_group_named(op->attr[IR_ATTR_KIND].name, out_kind);
+}
+
 void cg_launch_end(CgGroupBuilder *builder)
 {
     CgBuild *build = &builder->build;
@@ -84,6 +90,8 @@ void cg_launch_end(CgGroupBuilder *builder)
         kir_set_scratch_bytes(build->fn, cg_const(build, build->scratch, "scratch of a work group"));
     }
     HD_ASSERT(build->args.len == kir_param_count(build->fn));
+    IrGroup kind;
+    HD_ASSERT(group_kind(build->graph, build->group, &kind) && build->later <= ir_group_later(build->target, kind));
     CgLaunch launch = {
         .stage = op->stage + build->later, .layer = op->layer, .scratch = build->scratch, .first_arg = (uint32_t)program->args.len};
     launch.arg_count = (uint32_t)build->args.len;
@@ -102,21 +110,24 @@ static CgSchedule *const schedules[IR_GROUP_COUNT][2] = {   // SIMD, SIMT
 #undef IR_GROUP
 };
 
-static bool group_kind(const IrGraph *graph, IrOpRef ref, IrGroup *out_kind)
-{
-    const IrOp *op = ir_op(graph, ref);
-    return op->kind == IR_OP_fused && (op->attr_mask >> IR_ATTR_KIND & 1) && ir_group_named(op->attr[IR_ATTR_KIND].name, out_kind);
-}
-
-// The row-wise groups of `ref`'s stage, if it is the first of them; none if it is not.
-static void rowwise_of_stage(const IrGraph *graph, IrOpRef ref, Groups *out_groups)
+static void find_rowwise(CgGroupBuilder *builder, const IrGraph *graph)
 {
     IrGroup kind;
-    out_groups->len = 0;
-    IR_FOR_OPS(graph, 0, other)
-        if (ir_op(graph, other)->stage == ir_op(graph, ref)->stage && group_kind(graph, other, &kind) && kind == IR_GROUP_ROWWISE)
-            hd_vec_push(out_groups, other);
-    if (out_groups->data[0] != ref) out_groups->len = 0;
+    for (size_t i = 0; i < builder->rowwise.len; i++) builder->rowwise.data[i].len = 0;
+    IR_FOR_OPS(graph, 0, ref)
+    {
+        if (!group_kind(graph, ref, &kind) || kind != IR_GROUP_ROWWISE) continue;
+        size_t stage = (size_t)(ir_op(graph, ref)->stage + 1);     // 0: without stages
+        while (builder->rowwise.len <= stage) hd_vec_push(&builder->rowwise, (Groups){0});
+        hd_vec_push(&builder->rowwise.data[stage], ref);
+    }
+}
+
+const IrOpRef *cg_rowwise_of_stage(const CgGroupBuilder *builder, const IrGraph *graph, IrOpRef group, uint32_t *out_count)
+{
+    const Groups *groups = &builder->rowwise.data[ir_op(graph, group)->stage + 1];
+    *out_count = (uint32_t)groups->len;
+    return groups->data;
 }
 
 static HdStatus *build_group(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef ref)
@@ -129,10 +140,7 @@ static HdStatus *build_group(CgGroupBuilder *builder, const IrTarget *target, co
     builder->build.graph = graph;
     builder->build.group = ref;
     builder->build.program = builder->program;
-    if (!ir_target_is_gpu(target) || kind != IR_GROUP_ROWWISE) return schedules[kind][ir_target_is_gpu(target)](builder, target, graph, ref);
-    Groups *together = &builder->together;
-    rowwise_of_stage(graph, ref, together);
-    return together->len ? cg_simt_rowwise_stage(builder, graph, together->data, (uint32_t)together->len) : NULL;
+    return schedules[kind][ir_target_is_gpu(target)](builder, target, graph, ref);
 }
 
 static int by_stage(const void *a, const void *b)
@@ -151,6 +159,7 @@ static HdStatus *build_graph(CgGroupBuilder *builder, const IrTarget *target, co
                      .arena_bytes = graph->arena_bytes < 0 ? 0 : (uint64_t)graph->arena_bytes};
     ir_graph_bound(graph, &class.bound);
     builder->class = &class;
+    find_rowwise(builder, graph);
     HdStatus *status = NULL;
     IR_FOR_OPS(graph, 0, op)
     {
@@ -371,7 +380,8 @@ HdStatus *cg_compile(const IrModule *module, const IrTarget *target, const CgOpt
     hd_vec_free(&builder.kernels);
     hd_vec_free(&builder.build.args);
     hd_vec_free(&builder.build.params);
-    hd_vec_free(&builder.together);
+    for (size_t i = 0; i < builder.rowwise.len; i++) hd_vec_free(&builder.rowwise.data[i]);
+    hd_vec_free(&builder.rowwise);
     hd_map_free(&builder.by_digest);
     hd_arena_free(&builder.arena);
     if (status) cg_program_free(builder.program);

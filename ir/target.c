@@ -54,6 +54,15 @@ const char *ir_group_name(IrGroup group) { return groups[group].name; }
 const char *ir_group_doc(IrGroup group) { return groups[group].doc; }
 const char *ir_target_cpu_name(size_t index) { return index < HD_COUNT(cpus) ? cpus[index].name : NULL; }
 
+int32_t ir_group_later(const IrTarget *target, IrGroup group) {
+    static const int32_t later[IR_GROUP_COUNT] = {
+#define IR_LATER(group, stages) [IR_GROUP_##group] = (stages),
+#include "ir/targets.def"
+#undef IR_LATER
+    };
+    return ir_target_is_gpu(target) ? later[group] : 0;
+}
+
 bool ir_feature_named(HdStr name, IrFeature *out_feature) {
     for (size_t i = 0; i < IR_FEATURE_COUNT; i++)
         if (hd_str_is(name, feature_names[i])) return *out_feature = (IrFeature)i, true;

@@ -48,6 +48,8 @@ bool ir_feature_named(HdStr name, IrFeature *out_feature);
 const char *ir_group_name(IrGroup group);
 const char *ir_group_doc(IrGroup group);
 bool ir_group_named(const char *name, IrGroup *out_group);
+// Stages after a group's own in which it still reads its operands.
+int32_t ir_group_later(const IrTarget *target, IrGroup group);
 // The cpu names of the table, for `heddle targets`; NULL after the last.
 const char *ir_target_cpu_name(size_t index);
 

@@ -23,14 +23,15 @@ static int by_size(const void *a, const void *b)
     return x->value < y->value ? -1 : 1; // deterministic
 }
 
-// The last stage in which the group reads its operands. A GPU's convolution writes its windows one stage later (codegen/simt/sched_conv.c).
-static int32_t last_stage(const IrOp *op, bool gpu)
+// The last stage in which the group reads its operands.
+static int32_t last_stage(const IrOp *op, const IrTarget *target)
 {
-    bool conv = op->attr_mask >> IR_ATTR_KIND & 1 && !strcmp(op->attr[IR_ATTR_KIND].name, ir_group_name(IR_GROUP_CONV));
-    return op->stage + (gpu && conv);
+    IrGroup kind;
+    bool known = op->attr_mask >> IR_ATTR_KIND & 1 && ir_group_named(op->attr[IR_ATTR_KIND].name, &kind);
+    return known ? op->stage + ir_group_later(target, kind) : op->stage;
 }
 
-static int32_t last_read(const IrGraph *graph, IrValue value, int32_t made, bool gpu)
+static int32_t last_read(const IrGraph *graph, IrValue value, int32_t made, const IrTarget *target)
 {
     int32_t last = made;
     if (pass_is_result(graph, value)) return INT32_MAX;
@@ -38,18 +39,18 @@ static int32_t last_read(const IrGraph *graph, IrValue value, int32_t made, bool
     {
         const IrOp *op = ir_op(graph, ref);
         for (uint32_t i = 0; i < op->operand_count; i++)
-            if (op->operands[i] == value) last = HD_MAX(last, last_stage(op, gpu));
+            if (op->operands[i] == value) last = HD_MAX(last, last_stage(op, target));
     }
     return last;
 }
 
-static void collect(const IrGraph *graph, const IrBinding *bound, bool gpu, Lives *out_lives)
+static void collect(const IrGraph *graph, const IrBinding *bound, const IrTarget *target, Lives *out_lives)
 {
     IR_FOR_OPS(graph, 0, ref)
     {
         const IrOp *op = ir_op(graph, ref);
         for (uint32_t i = 0; i < op->result_count; i++) {
-            Life life = {.value = op->results[i], .first = op->stage, .last = last_read(graph, op->results[i], op->stage, gpu)};
+            Life life = {.value = op->results[i], .first = op->stage, .last = last_read(graph, op->results[i], op->stage, target)};
             life.bytes = (int64_t)hd_align_up((uint64_t)ir_type_bytes(graph, &ir_value(graph, life.value)->type, bound), ALIGN);
             hd_vec_push(out_lives, life);
         }
@@ -80,7 +81,7 @@ HdStatus *pass_plan_memory(IrGraph *graph, PassCtx *ctx)
     ir_graph_bound(graph, &bound);
     graph->arena_bytes = 0;
     if (!strcmp(graph->name, "load")) return NULL; // what it makes are packed weights, which have a place of their own
-    collect(graph, &bound, ir_target_is_gpu(ctx->target), &lives);
+    collect(graph, &bound, ctx->target, &lives);
     qsort(lives.data, lives.len, sizeof *lives.data, by_size);
     HdStatus *status = NULL;
     for (size_t i = 0; i < lives.len && !status; i++) {

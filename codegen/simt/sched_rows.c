@@ -83,7 +83,12 @@ static HdStatus *plan_rows(const IrGraph *graph, IrOpRef group, Rows *out_rows) 
     return NULL;
 }
 
-HdStatus *cg_simt_rowwise_stage(CgGroupBuilder *builder, const IrGraph *graph, const IrOpRef *groups, uint32_t count) {
+// All groups of the stage as one launch, where their units can be added up; made with the first of them.
+HdStatus *cg_simt_ROWWISE(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
+    uint32_t count;
+    const IrOpRef *groups = cg_rowwise_of_stage(builder, graph, group, &count);
+    (void)target;
+    if (groups[0] != group) return NULL;
     Rows *rows = hd_xcalloc(count, sizeof *rows);
     HdStatus *status = NULL;
     for (uint32_t i = 0; i < count && !status; i++) status = plan_rows(graph, groups[i], &rows[i]);
@@ -94,11 +99,6 @@ HdStatus *cg_simt_rowwise_stage(CgGroupBuilder *builder, const IrGraph *graph, c
     }
     free(rows);
     return status;
-}
-
-HdStatus *cg_simt_ROWWISE(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
-    (void)target;
-    return cg_simt_rowwise_stage(builder, graph, &group, 1);
 }
 
 // ---- ROWS ------------------------------------------------------------------------------------------------------
