@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // heddle inspect: what is in a module or a GGUF file.
 #include "cli/cli.h"
+#include "runtime/device/cubin.h"
 #include "runtime/module.h"
 
 #include <inttypes.h>
@@ -94,6 +95,22 @@ static void print_tensors(const HeddleModule *module)
     }
 }
 
+// What a GPU needs for each kernel; - where only its driver knows.
+static void print_needs(const HeddleModule *module)
+{
+    printf("\nkernels        lanes  registers  shared  local       code\n");
+    for (uint32_t k = 0; k < module->kernel_count; k++) {
+        const RtKernel *kernel = &module->kernels[k];
+        char registers[16] = "-", local[16] = "-";
+        CubinUse use;
+        if (rt_cubin_use(module->object + kernel->offset, kernel->bytes, kernel->name, &use)) {
+            snprintf(registers, sizeof registers, "%u", use.registers);
+            snprintf(local, sizeof local, "%u", use.local_bytes);
+        }
+        printf("              %6u %10s %7u %6s %10" PRIu64 "  %s\n", kernel->lanes, registers, kernel->shared, local, kernel->bytes, kernel->name);
+    }
+}
+
 // How often a step class launches each kernel.
 static void print_kernels(const HeddleModule *module)
 {
@@ -133,6 +150,7 @@ static HdStatus *inspect_module(const CliOptions *options)
     } else {
         print_module(module, &info);
         if (options->tensors) print_tensors(module);
+        if (options->kernels && rt_module_is_for_gpu(module)) print_needs(module);
         if (options->kernels) print_kernels(module);
         if (options->plan) print_plan(module);
     }

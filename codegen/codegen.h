@@ -30,7 +30,7 @@ typedef struct CgKernel {
     char *name;                  // the symbol in the object
     HdDigest digest;             // of its .hkr text
     uint64_t offset, bytes;      // a GPU's kernel: its part of the object, multiples of 4
-    uint32_t lanes;              // of a work group; 0: a CPU's kernel
+    uint32_t lanes, shared;      // of a work group, and its bytes of shared memory; lanes 0: a CPU's kernel
 } CgKernel;
 typedef struct CgWeight { const char *name; IrType type; uint64_t packed_bytes; } CgWeight;   // packed_bytes 0: mapped, native
 typedef struct CgState { const char *name; IrStateKind kind; IrDtype dtype; uint64_t row_bytes; } CgState;      // row: one position (KV), or the whole plane

@@ -66,7 +66,8 @@ static uint32_t kernel_row(CgGroupBuilder *builder)
     row = (uint32_t)builder->kernels.len;
     CgKernel kernel = {.name = hd_xstrdup(hd_arena_printf(&builder->arena, "%s_%.10s", kir_name(builder->build.fn), hex)),
                        .digest = digest,
-                       .lanes = kir_lanes(builder->build.fn)};
+                       .lanes = kir_lanes(builder->build.fn),
+                       .shared = kir_shared_bytes(builder->build.fn)};
     kir_set_name(builder->build.fn, kernel.name);
     hd_map_put(&builder->by_digest, hd_str(hd_arena_strndup(&builder->arena, hex, 32)), row);
     hd_vec_push(&builder->program->kernels, kernel);

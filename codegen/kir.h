@@ -109,6 +109,7 @@ void kir_prefetch(KirFn *fn, KirRef ptr);
 KirRef kir_shared(KirFn *fn, KirScalar scalar, uint32_t count);
 KirRef kir_shared_load(KirFn *fn, KirRef array, KirRef index);
 void kir_shared_store(KirFn *fn, KirRef array, KirRef index, KirRef value);
+uint32_t kir_shared_bytes(const KirFn *fn);              // of all its shared arrays
 void kir_barrier(KirFn *fn);
 KirRef kir_dot_u8i8(KirFn *fn, KirRef acc, KirRef a, KirRef b);
 KirRef kir_dot_i16(KirFn *fn, KirRef acc, KirRef a, KirRef b);

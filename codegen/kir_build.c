@@ -213,6 +213,13 @@ KirRef kir_shared(KirFn *fn, KirScalar scalar, uint32_t count) {
     return op->result;
 }
 
+uint32_t kir_shared_bytes(const KirFn *fn) {
+    int64_t bytes = 0;
+    for (const KirOp *op = fn->prelude->first; op; op = op->next)
+        if (op->kind == KIR_OP_shared) bytes += op->number * kir_scalar_bits(kir_type(fn, op->result).scalar) / 8;
+    return (uint32_t)HD_MIN(bytes, INT32_MAX);
+}
+
 static KirRef table_find(const KirFn *fn, const void *bytes, size_t len) {
     for (const KirOp *op = fn->prelude->first; op; op = op->next) {
         if (op->kind != KIR_OP_table) continue;

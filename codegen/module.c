@@ -215,6 +215,7 @@ static void put_kernel_places(Writing *writing)
         hd_vec_push(&cells, (int64_t)kernel->offset);
         hd_vec_push(&cells, (int64_t)kernel->bytes);
         hd_vec_push(&cells, kernel->lanes);
+        hd_vec_push(&cells, kernel->shared);
     }
     if (cells.len) put_cells(writing, RT_TABLE_KERNELS, &cells);
 }

@@ -33,7 +33,7 @@
 #include "runtime/gguf.h"
 #include "runtime/heddle.h"
 
-enum { RT_MODULE_FORMAT = 1, RT_MAX_VARIANTS = 16 };
+enum { RT_MODULE_FORMAT = 2, RT_MAX_VARIANTS = 16 };
 
 #define RT_ARCHITECTURE "heddle"
 #define RT_KEY_DIGEST "heddle.digest"
@@ -74,7 +74,8 @@ enum { RT_MODULE_FORMAT = 1, RT_MAX_VARIANTS = 16 };
 enum { RT_ARG_KIND, RT_ARG_INDEX, RT_ARG_COLUMNS };
 enum { RT_EXPR_CONSTANT, RT_EXPR_T, RT_EXPR_S, RT_EXPR_C, RT_EXPR_R, RT_EXPR_CEILS, RT_EXPR_CEIL0,
        RT_EXPR_COLUMNS = RT_EXPR_CEIL0 + 6 };            // twice coef, div, sym
-enum { RT_KERNEL_OFFSET, RT_KERNEL_BYTES, RT_KERNEL_LANES, RT_KERNEL_COLUMNS };   // in the object: multiples of 4; lanes of a work group
+// in the object: multiples of 4; lanes of a work group and its bytes of shared memory
+enum { RT_KERNEL_OFFSET, RT_KERNEL_BYTES, RT_KERNEL_LANES, RT_KERNEL_SHARED, RT_KERNEL_COLUMNS };
 enum { RT_WEIGHT_TENSOR, RT_WEIGHT_PACKED_BYTES, RT_WEIGHT_COLUMNS };
 enum { RT_STATE_ROW_BYTES, RT_STATE_COLUMNS };
 // RT_CLASS_LAUNCHES, RT_CLASS_RESULTS: how many
@@ -105,8 +106,8 @@ typedef struct RtExpr {
     struct { int64_t coef, div; uint32_t sym; } ceil[2];
 } RtExpr;
 typedef struct RtArg { HeddleArgKind kind; int64_t index; } RtArg;
-// offset, bytes: its part of the object; these and lanes are 0 in a CPU module
-typedef struct RtKernel { const char *name, *digest; uint64_t offset, bytes; uint32_t lanes; } RtKernel;
+// offset, bytes: its part of the object; all numbers are 0 in a CPU module
+typedef struct RtKernel { const char *name, *digest; uint64_t offset, bytes; uint32_t lanes, shared; } RtKernel;
 typedef struct RtTensor { const char *name; const GgmlTypeInfo *type; uint64_t ne[4], bytes; } RtTensor;
 // packed_bytes 0: used as it lies in the file
 typedef struct RtWeight { uint32_t tensor; const char *layout; uint64_t packed_bytes; } RtWeight;

@@ -110,8 +110,9 @@ static HdStatus *read_kernel_places(HeddleModule *module, RtKernel *kernels, uin
         if (!within(bytes, 4, len) || !within(offset, 0, len - bytes)) return bad(module, table.key, i, "outside the object");
         if (offset % 4 || bytes % 4) return bad(module, table.key, i, "not aligned to 4 bytes");
         if (!within(row[RT_KERNEL_LANES], 1, HEDDLE_GPU_MAX_LANES)) return bad(module, table.key, i, "lanes have to be 1 to 1024");
+        if (!within(row[RT_KERNEL_SHARED], 0, INT32_MAX)) return bad(module, table.key, i, "shared memory has to be 0 to 2^31 - 1 bytes");
         kernels[i].offset = (uint64_t)offset, kernels[i].bytes = (uint64_t)bytes;
-        kernels[i].lanes = (uint32_t)row[RT_KERNEL_LANES];
+        kernels[i].lanes = (uint32_t)row[RT_KERNEL_LANES], kernels[i].shared = (uint32_t)row[RT_KERNEL_SHARED];
     }
     return NULL;
 }

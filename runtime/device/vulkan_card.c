@@ -92,6 +92,7 @@ static void describe(const Vulkan *vulkan, VulkanCard *card)
     snprintf(card->name, sizeof card->name, "%s", properties.deviceName);
     card->type = properties.deviceType;
     card->most_lanes = HD_MIN(properties.limits.maxComputeWorkGroupInvocations, properties.limits.maxComputeWorkGroupSize[0]);
+    card->most_shared = properties.limits.maxComputeSharedMemorySize;
     find_memory(vulkan, card);
     if (properties.apiVersion >= VK_API_VERSION_1_2) describe_1_2(vulkan, card);
     else add_lack(card, "Vulkan 1.2");

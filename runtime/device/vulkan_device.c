@@ -114,9 +114,13 @@ static HdStatus *check_kernel(const VulkanDevice *device, const RtKernel *kernel
 {
     static const uint32_t spirv = 0x07230203;
     if (memcmp(code, &spirv, sizeof spirv)) return hd_error(HD_BAD_DATA, "kernel %s is not SPIR-V", kernel->name);
-    if (kernel->lanes <= device->card.most_lanes) return NULL;
-    return hd_error(HD_MISMATCH, "kernel %s has work groups of %" PRIu32 " lanes, device %s at most %" PRIu32, kernel->name,
-                    kernel->lanes, device->card.name, device->card.most_lanes);
+    if (kernel->lanes > device->card.most_lanes)
+        return hd_error(HD_MISMATCH, "kernel %s has work groups of %" PRIu32 " lanes, device %s at most %" PRIu32, kernel->name,
+                        kernel->lanes, device->card.name, device->card.most_lanes);
+    if (kernel->shared > device->card.most_shared)
+        return hd_error(HD_MISMATCH, "kernel %s needs %" PRIu32 " bytes of shared memory, device %s has %" PRIu32, kernel->name,
+                        kernel->shared, device->card.name, device->card.most_shared);
+    return NULL;
 }
 
 static VkResult create_pipeline(VulkanDevice *device, VkShaderModule shader, VkPipeline *out_pipeline)

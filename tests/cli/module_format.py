@@ -84,7 +84,8 @@ gpu = {unquoted(row[0])[0]: row[1].split(", ") for row in rows("For a GPU")}
 types, values, found = read("--target", "vulkan")
 extra = set(types) ^ (set(keys) - set(variants))
 assert extra == set(gpu), extra
-offsets, lengths, lanes = (values["heddle.table.kernels"][i::3] for i in range(3))
-assert gpu["heddle.table.kernels"] == ["offset", "bytes", "lanes"] and len(lanes) == len(values["heddle.kernels"]) and min(lanes) > 0
+offsets, lengths, lanes, shared = (values["heddle.table.kernels"][i::4] for i in range(4))
+assert gpu["heddle.table.kernels"] == ["offset", "bytes", "lanes", "shared"] and 0 <= min(shared) < max(shared) <= 32768
+assert len(lanes) == len(values["heddle.kernels"]) and min(lanes) > 0
 assert all(offset % 4 == 0 and offset + length <= end for offset, length, end in zip(offsets, lengths, offsets[1:] + [1 << 40]))
 print(f"{len(keys)} keys, {len(columns)} tables, {len(tensors)} tensors")

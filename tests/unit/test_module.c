@@ -216,9 +216,9 @@ static void refuses_another_version(void **state)
     (void)state;
     HeddleModule *module;
     HdBuf bytes = module_bytes();
-    replace(&bytes, "heddle.format\4\0\0\0\1", "heddle.format\4\0\0\0\2", 18);
+    replace(&bytes, "heddle.format\4\0\0\0\2", "heddle.format\4\0\0\0\3", 18);
     expect(heddle_module_open_memory("m.hdl", bytes.data, bytes.len, &module), HD_UNSUPPORTED,
-           "m.hdl: module format 2, this program reads format 1");
+           "m.hdl: module format 3, this program reads format 2");
     hd_buf_free(&bytes);
     bytes = module_bytes();
     replace(&bytes, "heddle.abi\4\0\0\0\1", "heddle.abi\4\0\0\0\7", 15);

@@ -477,6 +477,7 @@ static void empty(CgProgram *program, CgKernel *kernel) { (void)program, kernel-
 static void odd(CgProgram *program, CgKernel *kernel) { (void)program, kernel->offset += 2; }
 static void many(CgProgram *program, CgKernel *kernel) { (void)program, kernel->lanes = 1025; }
 static void none(CgProgram *program, CgKernel *kernel) { (void)program, kernel->lanes = 0; }
+static void too_shared(CgProgram *program, CgKernel *kernel) { (void)program, kernel->shared = UINT32_MAX; }
 static void no_code(CgProgram *program, CgKernel *kernel) { program->object.data[kernel->offset] ^= 1; }
 
 static void kernels_lie_in_the_object(void **state)
@@ -489,6 +490,7 @@ static void kernels_lie_in_the_object(void **state)
     expect(open_changed(empty, &module), HD_BAD_DATA, "row 5: outside the object");
     expect(open_changed(odd, &module), HD_BAD_DATA, "row 5: not aligned to 4 bytes");
     expect(open_changed(many, &module), HD_BAD_DATA, "row 5: lanes have to be 1 to 1024");
+    expect(open_changed(too_shared, &module), HD_BAD_DATA, "row 5: shared memory has to be 0 to 2^31 - 1 bytes");
     expect(open_changed(none, &module), HD_BAD_DATA, "row 8: not a row for every kernel");
     OK(open_changed(no_code, &module));                      // that is seen when it is loaded
     expect(heddle_model_create(module, hand.weights, NULL, &model), HD_BAD_DATA, "m.hdl: kernel hand_mix is not SPIR-V");
@@ -503,9 +505,11 @@ static void groups_beyond_the_device_are_refused(void **state)
     HeddleModule large = *hand.module;
     RtKernel *kernels = calloc(large.kernel_count, sizeof *kernels);
     memcpy(kernels, large.kernels, large.kernel_count * sizeof *kernels);
-    kernels[HAND_COPY].lanes = device->card.most_lanes + 1;
     large.kernels = kernels;
+    kernels[HAND_COPY].lanes = device->card.most_lanes + 1;
     expect(rt_device_vulkan.open(&large, NULL, &opened), HD_MISMATCH, "m.hdl: kernel hand_copy has work groups of ");
+    kernels[HAND_COPY].lanes = 1, kernels[HAND_COPY].shared = device->card.most_shared + 4;
+    expect(rt_device_vulkan.open(&large, NULL, &opened), HD_MISMATCH, " bytes of shared memory, device ");
     free(kernels);
 }
 
