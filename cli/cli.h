@@ -41,6 +41,8 @@ typedef struct CliOptions {
 #undef NUMBER
 #undef REAL
 #undef LIST
+    struct RtFacts *devices;         // of the files that --target names (device_file.c)
+    size_t device_count;
     HdLog log;
 } CliOptions;
 
@@ -68,6 +70,13 @@ void cli_options_free(CliOptions *options);
 void cli_print_help(CliCommand command);
 void cli_print_usage(FILE *to);
 bool cli_command_named(const char *name, CliCommand *out_command);
+
+// ---- device_file.c: a device as a JSON file, which `heddle devices --save` writes and --target @FILE reads ------
+void device_file_write(const struct RtFacts *facts, HdBuf *out_json);
+// The text of a file; BAD_DATA names `path` and the key that is wrong. What is not used of the facts is zero.
+HD_MUST_USE HdStatus *device_file_read(const char *path, HdStr json, struct RtFacts *out_facts);
+// Reads the files of --target into options->devices, which cli_options_free frees.
+HD_MUST_USE HdStatus *device_files_open(CliOptions *options);
 
 // ---- manual.c ------------------------------------------------------------------------------------------------
 void cli_print_man(void);            // the manual page, roff

@@ -277,6 +277,7 @@ static HdStatus *against_cpu(const CliOptions *options, Reference *out)
     CliOptions plain = *options;
     Score score = {.reference = out, .slots = 1};
     uint32_t calls;
+    plain.device_count = 0;
     plain.module = plain.target = plain.passes = plain.split = plain.device = plain.layout = plain.numerics = NULL;
     plain.set.count = 0, plain.decode = plain.per_layer = false, plain.act = "f32";
     HeddleCompileOptions compile = cli_compile_options(&plain);

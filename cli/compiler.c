@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The compiler from end to end: header of a GGUF file -> model graph -> passes -> kernels -> module.
 #include "cli/compiler.h"
+#include "cli/device_target.h"
 
 #include "codegen/codegen.h"
 #include "models/models.h"
 #include "passes/passes.h"
 #include "runtime/cpu_features.h"
+#include "runtime/device/facts.h"
 #include "runtime/module.h"
 
 #include <dlfcn.h>
@@ -48,12 +50,20 @@ static void add_set(Setup *setup, const char *pass, const char *option, const ch
     if (value) setup->sets[setup->passes.set_count++] = hd_arena_printf(&setup->arena, "%s{%s=%s}", pass, option, value);
 }
 
-static HdStatus *add_target(Setup *setup, const char *name)
+// "@FILE" is the next of the devices.
+static HdStatus *read_target(const HeddleCompileOptions *options, const char *name, size_t *used, IrTarget *out_target)
+{
+    if (*name != '@') return ir_target_parse(name, out_target);
+    if (*used == options->device_count) return hd_error(HD_INTERNAL, "target %s: the file has not been read", name);
+    return device_target(&options->devices[(*used)++], name + 1, out_target);
+}
+
+static HdStatus *add_target(Setup *setup, const HeddleCompileOptions *options, const char *name, size_t *used)
 {
     IrTarget *target = &setup->targets[setup->target_count];
     if (setup->target_count == RT_MAX_VARIANTS)
         return hd_error(HD_USAGE, "more than %d targets; a module takes no more", RT_MAX_VARIANTS);
-    HD_TRY(ir_target_parse(name, target));
+    HD_TRY(read_target(options, name, used, target));
     for (uint32_t i = 0; i < setup->target_count; i++)
         if (setup->targets[i].backend == target->backend && !(setup->targets[i].features & ~target->features)
             && (!ir_target_is_gpu(target) || !strcmp(setup->targets[i].name, target->name)))
@@ -63,11 +73,13 @@ static HdStatus *add_target(Setup *setup, const char *name)
     return NULL;
 }
 
-static HdStatus *parse_targets(Setup *setup, const char *list)
+static HdStatus *parse_targets(Setup *setup, const HeddleCompileOptions *options)
 {
+    const char *list = options->target ? options->target : "cpu:native";
+    size_t used = 0; // of the devices
     for (const char *at = list;; at++) {
         size_t len = strcspn(at, ",");
-        HdStatus *status = add_target(setup, hd_arena_strndup(&setup->arena, at, len));
+        HdStatus *status = add_target(setup, options, hd_arena_strndup(&setup->arena, at, len), &used);
         if (status) return strchr(list, ',') ? hd_annotate(status, "target %u of the list", setup->target_count + 1) : status;
         at += len;
         if (!*at) return NULL;
@@ -82,7 +94,7 @@ static HdStatus *read_options(const HeddleCompileOptions *options, Setup *out_se
     HD_TRY(check_word("--numerics", options->numerics, (const char *const[]){"ordered", "bounded", NULL}));
     if (options->set_count > MAX_SETS)
         return hd_error(HD_USAGE, "--set is given %zu times, at most %d", options->set_count, MAX_SETS);
-    HD_TRY(parse_targets(out_setup, options->target ? options->target : "cpu:native"));
+    HD_TRY(parse_targets(out_setup, options));
     out_setup->passes = (PassConfig){.passes = options->passes, .sets = out_setup->sets};
     // What the general options say comes first, so that an explicit --set wins.
     add_set(out_setup, "select-layout", "layout", options->layout);
@@ -290,6 +302,8 @@ HdStatus *heddle_compile_key(const char *path, const HeddleCompileOptions *optio
         hd_hasher_text(hasher, compiler);
         for (uint32_t i = 0; i < setup.target_count; i++) {
             hd_hasher_text(hasher, setup.targets[i].name);
+            hd_hasher_add(hasher, &setup.targets[i].most_lanes, sizeof setup.targets[i].most_lanes); // which may refuse
+            hd_hasher_add(hasher, &setup.targets[i].most_shared, sizeof setup.targets[i].most_shared);
             hd_hasher_text(hasher, options->passes ? options->passes : pass_default_pipeline(&setup.targets[i]));
         }
         for (size_t i = 0; i < setup.passes.set_count; i++) hd_hasher_text(hasher, setup.sets[i]);

@@ -7,6 +7,8 @@
 
 typedef struct HeddleCompileOptions {
     const char *target;                  // "cpu:native" when NULL; several, comma separated, best first: a file of variants
+    const struct RtFacts *devices;       // what the files say that `target` names as @FILE, in this order; unused bytes are zero
+    size_t device_count;
     const char *passes;                  // --passes; NULL: the target's default pipeline
     const char *const *sets;             // --set, in order
     size_t set_count;

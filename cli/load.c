@@ -27,6 +27,8 @@ static const char *target_of(const CliOptions *options)
 HeddleCompileOptions cli_compile_options(const CliOptions *options)
 {
     return (HeddleCompileOptions){.target = target_of(options),
+                                  .devices = options->devices,
+                                  .device_count = options->device_count,
                                   .passes = options->passes,
                                   .sets = options->set.items,
                                   .set_count = options->set.count,

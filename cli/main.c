@@ -63,6 +63,7 @@ static HdStatus *run_command(const char *name, int argc, char **argv)
     HdStatus *status = cli_parse(command, argc, argv, &options, &help);
     if (!status && help) cli_print_help(command);
     if (!status && !help && options.cuda_path) setenv("CUDA_PATH", options.cuda_path, 1);   // the compiler's process inherits it
+    if (!status && !help) status = device_files_open(&options);
     if (!status && !help) status = runs[command](&options);
     cli_options_free(&options);
     return status;

@@ -226,4 +226,5 @@ void cli_options_free(CliOptions *options)
     free(options->set.items);
     free(options->stop.items);
     free(options->pg.items);
+    free(options->devices);
 }

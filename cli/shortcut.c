@@ -5,6 +5,7 @@
 // every file it consisted of. The shortcut counts only while all of these are what they were.
 #include "cli/cli.h"
 #include "runtime/cpu_features.h"
+#include "runtime/device/facts.h"
 
 #include <fcntl.h>
 #include <link.h>
@@ -13,12 +14,6 @@
 #include <sys/stat.h>
 
 static const char loader_cache[] = "/etc/ld.so.cache"; // decides which LLVM is opened
-
-static const char *const features[] = {
-#define IR_FEATURE(name, text, doc) text,
-#include "ir/targets.def"
-#undef IR_FEATURE
-};
 
 // A line that changes whenever the file does: writing to a file changes its time of status change, which nobody can set.
 static void add_identity(HdBuf *text, const char *path)
@@ -39,6 +34,7 @@ static void hash_options(HdHasher *hasher, const HeddleCompileOptions *options)
                                  options->activations, options->numerics, options->probes ? "probes" : ""};
     for (size_t i = 0; i < HD_COUNT(texts); i++) hd_hasher_text(hasher, texts[i]);
     for (size_t i = 0; i < options->set_count; i++) hd_hasher_text(hasher, options->sets[i]);
+    if (options->device_count) hd_hasher_add(hasher, options->devices, options->device_count * sizeof *options->devices);
 }
 
 // The library, and what decides which LLVM it opens.
@@ -64,7 +60,7 @@ void shortcut_name(const char *model, const HeddleCompileOptions *options, char 
         hash_compiler(hasher, compiler.data);
         gguf_hash_header(file, hasher);
         hash_options(hasher, options);
-        for (size_t i = 0; i < HD_COUNT(features); i++) hd_hasher_text(hasher, hd_cpu_has(features[i]) ? features[i] : "");
+        for (size_t i = 0; hd_cpu_feature(i); i++) hd_hasher_text(hasher, hd_cpu_has(hd_cpu_feature(i)) ? hd_cpu_feature(i) : "");
         hd_digest_hex(hd_hasher_finish(hasher), out_hex);
     }
     hd_status_free(status); // who compiles will meet it again

@@ -256,6 +256,8 @@ HD_MUST_USE HdStatus *cg_link(const HdBuf *objects, size_t count, HdBuf *out_sha
 // The architectures that the NVRTC found on this machine compiles for (90 for sm_90), from 75 (Turing) on. UNSUPPORTED when there is none.
 enum { CG_MOST_CUDA_ARCHS = 64 };
 HD_MUST_USE HdStatus *cg_cuda_archs(int out_archs[CG_MOST_CUDA_ARCHS], uint32_t *out_count);
+// The best of these for a device of a compute capability (89 for 8.9). UNSUPPORTED: it is older than all, or there is no NVRTC.
+HD_MUST_USE HdStatus *cg_cuda_target(uint64_t capability, IrTarget *out_target);
 // Identifies the compiler for caches and modules: LLVM version, ABI, schedule version.
 const char *cg_compiler_version(void);
 

@@ -347,10 +347,26 @@ static HdStatus *compile_emulated(CgGroupBuilder *builder, const IrTarget *targe
     return status;
 }
 
+// A device that is known may have less than others of its kind.
+static HdStatus *check_limits(const CgProgram *program, const IrTarget *target)
+{
+    for (size_t i = 0; i < program->kernels.len; i++) {
+        const CgKernel *kernel = &program->kernels.data[i];
+        if (target->most_lanes && kernel->lanes > target->most_lanes)
+            return hd_error(HD_UNSUPPORTED, "kernel %s has work groups of %u lanes, %s at most %u", kernel->name, kernel->lanes,
+                            target->device, target->most_lanes);
+        if (target->most_shared && kernel->shared > target->most_shared)
+            return hd_error(HD_UNSUPPORTED, "kernel %s needs %u bytes of shared memory, %s has %u", kernel->name, kernel->shared,
+                            target->device, target->most_shared);
+    }
+    return NULL;
+}
+
 static HdStatus *compile_kernels(CgGroupBuilder *builder, const IrTarget *target, const CgOptions *options)
 {
     size_t count = builder->kernels.len;
     if (!count) return NULL;
+    HD_TRY(check_limits(builder->program, target));
     if (target->backend == IR_EMULATED || target->backend == IR_STAND_IN) return compile_emulated(builder, target);
     for (size_t i = 0; options->visit && i < count; i++) options->visit(options->user, builder->kernels.data[i]);
     Job job = {.target = target, .options = options, .kernels = builder->kernels.data, .count = count};

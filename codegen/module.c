@@ -19,7 +19,7 @@ typedef struct Writing {
     GgufWriter *gguf;
     HdHasher *fingerprint;           // over all heddle.model.* keys, in the order they are written
     HdArena arena;
-    HD_VEC(const CgWeight *) tensors;   // distinct names of the weight table
+    HD_VEC(const CgWeight *) tensors;   // distinct names of the weight table, sorted
     uint32_t vocab;
     HdBuf graph;
 } Writing;
@@ -248,19 +248,35 @@ static void put_exprs(Writing *writing)
     put_cells(writing, RT_TABLE_EXPRS, &cells);
 }
 
-// The row of the list of distinct tensors; rows of the weight table that differ only in layout share one.
-static int64_t tensor_row(Writing *writing, const CgWeight *weight)
+static int by_name(const void *a, const void *b)
 {
+    return strcmp((*(const CgWeight *const *)a)->name, (*(const CgWeight *const *)b)->name);
+}
+
+// The distinct tensors; rows of the weight table that differ only in layout share one. By name, so that they are the same for every target:
+// they belong to the fingerprint.
+static void list_tensors(Writing *writing)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < writing->program->weights.len; i++) hd_vec_push(&writing->tensors, &writing->program->weights.data[i]);
+    if (writing->tensors.len) qsort(writing->tensors.data, writing->tensors.len, sizeof *writing->tensors.data, by_name);
     for (size_t i = 0; i < writing->tensors.len; i++)
-        if (!strcmp(writing->tensors.data[i]->name, weight->name)) return (int64_t)i;
-    hd_vec_push(&writing->tensors, weight);
-    return (int64_t)writing->tensors.len - 1;
+        if (!i || strcmp(writing->tensors.data[i]->name, writing->tensors.data[count - 1]->name)) writing->tensors.data[count++] = writing->tensors.data[i];
+    writing->tensors.len = count;
+}
+
+static int64_t tensor_row(const Writing *writing, const CgWeight *weight)
+{
+    const CgWeight **found = bsearch(&weight, writing->tensors.data, writing->tensors.len, sizeof *writing->tensors.data, by_name);
+    HD_ASSERT(found);
+    return found - writing->tensors.data;
 }
 
 static void put_weights(Writing *writing)
 {
     Names layouts = {0};
     Cells cells = {0};
+    list_tensors(writing);
     for (size_t i = 0; i < writing->program->weights.len; i++) {
         const CgWeight *weight = &writing->program->weights.data[i];
         hd_vec_push(&layouts, hd_str(ir_layout_name(weight->type.layout)));

@@ -104,13 +104,18 @@ static uint64_t feature_remove(uint64_t features, IrFeature feature) {
     return features;
 }
 
+// A hypervisor may hide a prerequisite only.
+static uint64_t usable(uint64_t features) {
+    for (IrFeature f = 0; f < IR_FEATURE_COUNT; f++)
+        if ((features >> f & 1) && (prerequisites[f] & ~features)) features = feature_remove(features, f);
+    return features;
+}
+
 static uint64_t machine_features(void) {
     uint64_t features = 0;
     for (IrFeature f = 0; f < IR_FEATURE_COUNT; f++)
         if (hd_cpu_has(feature_names[f])) features |= UINT64_C(1) << f;
-    for (IrFeature f = 0; f < IR_FEATURE_COUNT; f++)   // a hypervisor may hide a prerequisite only
-        if ((features >> f & 1) && (prerequisites[f] & ~features)) features = feature_remove(features, f);
-    return features;
+    return usable(features);
 }
 
 // ---- parsing -------------------------------------------------------------------------------------------------
@@ -146,14 +151,16 @@ static const Cpu *cpu_prefix(const char *text, size_t *out_len) {
     return best;
 }
 
+static HdStatus *no_level(void) {
+    return hd_error(HD_UNSUPPORTED, "the processor is no x86-64-v2 (it lacks %s)", feature_names[IR_FEATURE_SSE42]);
+}
+
 static HdStatus *parse_base(const char *text, const char **cursor, const Cpu **out_cpu, uint64_t *out_features) {
     size_t len = strlen("native");
     if (!strncmp(*cursor, "native", len) && ends_name((*cursor)[len])) {
         *out_features = machine_features();
         *out_cpu = best_level(*out_features);
-        if (!*out_cpu)
-            return hd_error(HD_UNSUPPORTED, "target \"%s\": this machine's processor is no x86-64-v2 (it lacks %s)", text,
-                            feature_names[IR_FEATURE_SSE42]);
+        if (!*out_cpu) return hd_annotate(no_level(), "target \"%s\"", text);
     } else {
         *out_cpu = cpu_prefix(*cursor, &len);
         if (!*out_cpu) return unknown_cpu(text);
@@ -189,6 +196,12 @@ static void canonical_name(const Cpu *cpu, IrTarget *target) {
     hd_buf_free(&name);
 }
 
+static IrTarget cpu_target(const Cpu *cpu, uint64_t features) {
+    IrTarget target = {.features = features, .llvm_cpu = best_level(features)->tune, .tune_cpu = cpu->tune};
+    canonical_name(cpu, &target);
+    return target;
+}
+
 // What every module for Vulkan may use: version 1.2 with buffer addresses and small integers (docs/MODULE_FORMAT.md).
 static const IrTarget vulkan = {.backend = IR_VULKAN, .name = "vulkan:1.2"};
 
@@ -218,13 +231,18 @@ HdStatus *ir_target_parse(const char *text, IrTarget *out_target) {
     if (strncmp(text, "cpu:", 4)) return unknown_cpu(text);
     const char *cursor = text + 4;
     const Cpu *cpu;
-    IrTarget target = {0};
-    HD_TRY(parse_base(text, &cursor, &cpu, &target.features));
-    HD_TRY(parse_changes(text, cursor, &target.features));
-    target.llvm_cpu = best_level(target.features)->tune;
-    target.tune_cpu = cpu->tune;
-    canonical_name(cpu, &target);
-    *out_target = target;
+    uint64_t features;
+    HD_TRY(parse_base(text, &cursor, &cpu, &features));
+    HD_TRY(parse_changes(text, cursor, &features));
+    *out_target = cpu_target(cpu, features);
+    return NULL;
+}
+
+HdStatus *ir_target_of_features(uint64_t features, IrTarget *out_target) {
+    features = usable(features);
+    const Cpu *level = best_level(features);
+    if (!level) return no_level();
+    *out_target = cpu_target(level, features);
     return NULL;
 }
 

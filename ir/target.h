@@ -29,6 +29,9 @@ enum { IR_GPU_MOST_LANES = 256 };    // of a work group
 typedef struct IrTarget {
     IrBackend backend;
     char name[160];          // canonical: "cpu:znver4", "cpu:x86-64-v3+avxvnni"; native is stored as what it resolved to
+    // of a GPU that is known (--target @FILE); NULL, 0: any of its kind
+    const char *device;
+    uint32_t most_lanes, most_shared;    // of a work group: lanes, bytes of shared memory; 0: not known
     int arch;                // CUDA: 90 for sm_90
     bool ptx;                // CUDA: code for compute_90, which the driver compiles for that and newer ones
     // of the CPU:
@@ -41,6 +44,8 @@ static inline bool ir_target_has(const IrTarget *target, IrFeature feature) { re
 static inline bool ir_target_is_gpu(const IrTarget *target) { return target->backend != IR_CPU; }
 // Parses a target; "cpu:native" asks the machine. Errors (USAGE) list the valid names.
 HD_MUST_USE HdStatus *ir_target_parse(const char *text, IrTarget *out_target);
+// The processor that has these features and no others; UNSUPPORTED: it is no x86-64-v2.
+HD_MUST_USE HdStatus *ir_target_of_features(uint64_t features, IrTarget *out_target);
 // LLVM's feature string: "+avx2,-avx512f,..." for every feature of the table.
 void ir_target_llvm_features(const IrTarget *target, HdBuf *out_text);
 const char *ir_feature_name(IrFeature feature);

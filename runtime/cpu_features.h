@@ -8,6 +8,8 @@
 
 // Is the extension with LLVM's name ("avx512vnni") there? False for names that are not in ir/targets.def's table of features.
 bool hd_cpu_has(const char *feature);
+// The names that hd_cpu_has knows; NULL after the last.
+const char *hd_cpu_feature(size_t index);
 // What the processor calls itself; "CPU" where nobody knows.
 void hd_cpu_name(char *out_text, size_t size);
 

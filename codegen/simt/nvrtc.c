@@ -7,6 +7,7 @@
 
 #include <dlfcn.h>
 #include <glob.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +127,24 @@ static HdStatus *check_arch(const Nvrtc *nv, const IrTarget *target) {
                                 nv->minor, list.data);
     hd_buf_free(&list);
     return status;
+}
+
+// Machine code of an earlier architecture of the same generation runs there, PTX of any earlier one does.
+HdStatus *cg_cuda_target(uint64_t capability, IrTarget *out_target) {
+    const Nvrtc *nv;
+    int archs[CG_MOST_CUDA_ARCHS], best = 0;
+    uint32_t count;
+    char name[32];
+    HD_TRY(open_nvrtc(&nv));
+    HD_TRY(cg_cuda_archs(archs, &count));
+    for (uint32_t i = 0; i < count; i++)
+        if ((uint64_t)archs[i] <= capability) best = HD_MAX(best, archs[i]);
+    if (!best)
+        return hd_error(HD_UNSUPPORTED, "compute capability %" PRIu64 ".%" PRIu64 ": NVRTC %d.%d compiles for %d.%d and newer", capability / 10,
+                        capability % 10, nv->major, nv->minor, archs[0] / 10, archs[0] % 10);
+    bool same_generation = (uint64_t)best / 10 == capability / 10;
+    snprintf(name, sizeof name, "cuda:%s_%d", same_generation ? "sm" : "compute", best);
+    return ir_target_parse(name, out_target);
 }
 
 // ---- compiling -------------------------------------------------------------------------------------------------

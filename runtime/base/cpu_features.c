@@ -51,14 +51,19 @@ static bool has(const struct Feature *feature) {
     return leaf_bit(feature->leaf, feature->subleaf, feature->reg, feature->bit);
 }
 
+enum { COUNT = sizeof features / sizeof *features };
+
+const char *hd_cpu_feature(size_t index) { return index < COUNT ? features[index].name : NULL; }
+
 bool hd_cpu_has(const char *feature) {
-    for (size_t i = 0; i < sizeof features / sizeof *features; i++)
+    for (size_t i = 0; i < COUNT; i++)
         if (!strcmp(features[i].name, feature)) return has(&features[i]);
     return false;
 }
 
 #else
 
+const char *hd_cpu_feature(size_t index) { return (void)index, NULL; }
 bool hd_cpu_has(const char *feature) { return (void)feature, false; }
 
 #endif

@@ -10,17 +10,21 @@
 
 static HdStatus *describe(const Cuda *cuda, uint32_t number, CudaCard *card)
 {
-    int major = 0, minor = 0, integrated = 0;
+    int major = 0, minor = 0, integrated = 0, multiprocessors = 0, lanes = 0, shared = 0;
+    const struct { int attribute, *value; } attributes[] = {
+        {CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, &major}, {CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, &minor},
+        {CU_DEVICE_ATTRIBUTE_INTEGRATED, &integrated}, {CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, &multiprocessors},
+        {CU_DEVICE_ATTRIBUTE_WARP_SIZE, &lanes}, {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK, &shared}};
     size_t bytes = 0;
     card->number = number;
     CUresult result = cuda->cuDeviceGet(&card->handle, (int)number);
     if (!result) result = cuda->cuDeviceGetName(card->name, sizeof card->name, card->handle);
     if (!result) result = cuda->cuDeviceTotalMem(&bytes, card->handle);
-    if (!result) result = cuda->cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, card->handle);
-    if (!result) result = cuda->cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, card->handle);
-    if (!result) result = cuda->cuDeviceGetAttribute(&integrated, CU_DEVICE_ATTRIBUTE_INTEGRATED, card->handle);
+    for (size_t i = 0; i < HD_COUNT(attributes) && !result; i++)
+        result = cuda->cuDeviceGetAttribute(attributes[i].value, attributes[i].attribute, card->handle);
     card->capability = major * 10 + minor;
     card->is_integrated = integrated != 0;
+    card->multiprocessors = (uint32_t)multiprocessors, card->warp_lanes = (uint32_t)lanes, card->shared_bytes = (uint32_t)shared;
     card->memory_bytes = bytes;
     if (!result) return NULL;
     return hd_error(HD_UNSUPPORTED, "CUDA device %" PRIu32 " cannot be asked what it is: %s", number, cuda_error_name(cuda, result));

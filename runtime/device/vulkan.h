@@ -63,7 +63,11 @@ typedef struct VulkanCard {
     char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE], driver[VK_MAX_DRIVER_NAME_SIZE + VK_MAX_DRIVER_INFO_SIZE], lacks[512];
     VkPhysicalDeviceType type;
     uint32_t family;                     // of queues that compute
-    uint32_t most_lanes, most_shared;    // of a work group: lanes, bytes of shared memory
+    uint32_t most_lanes;                 // of a work group
+    uint32_t subgroup_lanes, subgroup_least, subgroup_most;
+    uint32_t api_version;
+    char features[512];                  // those of vulkan_features.def that it has, separated by blanks
+    VkPhysicalDeviceLimits limits;
     uint64_t memory_bytes;               // the largest heap of its own
     uint64_t largest_allocation;
     VkPhysicalDeviceMemoryProperties memory;

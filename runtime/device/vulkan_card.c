@@ -31,11 +31,13 @@ void vulkan_needed_features(VulkanFeatures *out_features)
 
 // ---- one card ------------------------------------------------------------------------------------------------
 
-static void add_lack(VulkanCard *card, const char *text)
+static void append(char *list, size_t size, const char *between, const char *text)
 {
-    size_t len = strlen(card->lacks);
-    snprintf(card->lacks + len, sizeof card->lacks - len, "%s%s", len ? ", " : "", text);
+    size_t len = strlen(list);
+    snprintf(list + len, size - len, "%s%s", len ? between : "", text);
 }
+
+static void add_lack(VulkanCard *card, const char *text) { append(card->lacks, sizeof card->lacks, ", ", text); }
 
 static void find_lacks(const Vulkan *vulkan, VulkanCard *card)
 {
@@ -43,7 +45,8 @@ static void find_lacks(const Vulkan *vulkan, VulkanCard *card)
     chain(&features);
     vulkan->vkGetPhysicalDeviceFeatures2(card->handle, &features.base);
     for (size_t i = 0; i < HD_COUNT(needed); i++)
-        if (!*feature(&features, i)) add_lack(card, needed[i].name);
+        if (*feature(&features, i)) append(card->features, sizeof card->features, " ", needed[i].name);
+        else add_lack(card, needed[i].name);
 }
 
 // A family of queues that computes; one that draws nothing where there is one, so that the screen stays fluent.
@@ -73,6 +76,18 @@ static void find_memory(const Vulkan *vulkan, VulkanCard *card)
             card->memory_bytes = HD_MAX(card->memory_bytes, card->memory.memoryHeaps[i].size);
 }
 
+// Vulkan 1.3 lets a pipeline choose.
+static void find_subgroups(const Vulkan *vulkan, VulkanCard *card)
+{
+    VkPhysicalDeviceSubgroupSizeControlProperties sizes = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES};
+    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &sizes};
+    card->subgroup_least = card->subgroup_most = card->subgroup_lanes;
+    if (card->api_version < VK_API_VERSION_1_3) return;
+    vulkan->vkGetPhysicalDeviceProperties2(card->handle, &properties);
+    card->subgroup_least = sizes.minSubgroupSize;
+    card->subgroup_most = sizes.maxSubgroupSize;
+}
+
 // What only Vulkan 1.2 tells.
 static void describe_1_2(const Vulkan *vulkan, VulkanCard *card)
 {
@@ -81,6 +96,8 @@ static void describe_1_2(const Vulkan *vulkan, VulkanCard *card)
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &v11};
     vulkan->vkGetPhysicalDeviceProperties2(card->handle, &properties);
     card->largest_allocation = v11.maxMemoryAllocationSize;
+    card->subgroup_lanes = v11.subgroupSize;
+    find_subgroups(vulkan, card);
     snprintf(card->driver, sizeof card->driver, "%s%s%s", v12.driverName, v12.driverInfo[0] ? " " : "", v12.driverInfo);
     find_lacks(vulkan, card);
 }
@@ -92,7 +109,8 @@ static void describe(const Vulkan *vulkan, VulkanCard *card)
     snprintf(card->name, sizeof card->name, "%s", properties.deviceName);
     card->type = properties.deviceType;
     card->most_lanes = HD_MIN(properties.limits.maxComputeWorkGroupInvocations, properties.limits.maxComputeWorkGroupSize[0]);
-    card->most_shared = properties.limits.maxComputeSharedMemorySize;
+    card->limits = properties.limits;
+    card->api_version = properties.apiVersion;
     find_memory(vulkan, card);
     if (properties.apiVersion >= VK_API_VERSION_1_2) describe_1_2(vulkan, card);
     else add_lack(card, "Vulkan 1.2");

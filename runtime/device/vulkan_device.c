@@ -117,9 +117,9 @@ static HdStatus *check_kernel(const VulkanDevice *device, const RtKernel *kernel
     if (kernel->lanes > device->card.most_lanes)
         return hd_error(HD_MISMATCH, "kernel %s has work groups of %" PRIu32 " lanes, device %s at most %" PRIu32, kernel->name,
                         kernel->lanes, device->card.name, device->card.most_lanes);
-    if (kernel->shared > device->card.most_shared)
+    if (kernel->shared > device->card.limits.maxComputeSharedMemorySize)
         return hd_error(HD_MISMATCH, "kernel %s needs %" PRIu32 " bytes of shared memory, device %s has %" PRIu32, kernel->name,
-                        kernel->shared, device->card.name, device->card.most_shared);
+                        kernel->shared, device->card.name, device->card.limits.maxComputeSharedMemorySize);
     return NULL;
 }
 

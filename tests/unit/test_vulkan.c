@@ -508,7 +508,7 @@ static void groups_beyond_the_device_are_refused(void **state)
     large.kernels = kernels;
     kernels[HAND_COPY].lanes = device->card.most_lanes + 1;
     expect(rt_device_vulkan.open(&large, NULL, &opened), HD_MISMATCH, "m.hdl: kernel hand_copy has work groups of ");
-    kernels[HAND_COPY].lanes = 1, kernels[HAND_COPY].shared = device->card.most_shared + 4;
+    kernels[HAND_COPY].lanes = 1, kernels[HAND_COPY].shared = device->card.limits.maxComputeSharedMemorySize + 4;
     expect(rt_device_vulkan.open(&large, NULL, &opened), HD_MISMATCH, " bytes of shared memory, device ");
     free(kernels);
 }
