@@ -9,11 +9,6 @@
 
 enum { LANES_PER_ROW = 8, MOST_TOKENS = LANES_PER_ROW };
 
-static int64_t bytes_of_row(IrDtype dtype, int64_t columns) {
-    const IrDtypeInfo *info = ir_dtype_info(dtype);
-    return columns / info->block * info->block_bytes;
-}
-
 // ---- sums of a lane ----------------------------------------------------------------------------------------------
 
 static KirRef lane_row(const SimtProduct *p) { return kir_sdiv(p->fn, kir_lane(p->fn), kir_i64(p->fn, LANES_PER_ROW)); }
@@ -24,7 +19,7 @@ static KirRef matrix_row(const SimtProduct *p, const MmFactor *f, KirRef row) {
     KirFn *fn = p->fn;
     row = kir_min(fn, row, kir_sub(fn, p->job->n, kir_i64(fn, 1)));
     if (p->expert) row = kir_add(fn, kir_mul(fn, p->expert, p->job->n), row);
-    return kir_offset(fn, f->base, kir_mul(fn, row, cg_const(p->build, bytes_of_row(f->dtype, p->job->columns), "bytes of a native row")));
+    return kir_offset(fn, f->base, kir_mul(fn, row, cg_const(p->build, mm_row_bytes(f->dtype, p->job->columns), "bytes of a native row")));
 }
 
 static void decode_part(KirFn *fn, IrDtype dtype, KirRef row, KirRef part, KirRef out_values[16]) {
