@@ -48,6 +48,24 @@ HD_MUST_USE HdStatus *cg_attention_plan(const IrGraph *graph, IrOpRef group, con
 // bytes += keys and values of the positions seen, read once.
 void cg_attention_account(CgBuild *build, const IrOp *op);
 
+// The group's topk, and the unit of what follows it: rows of the tokens that are chosen from.
+HD_MUST_USE HdStatus *cg_topk_plan(const IrGraph *graph, IrOpRef group, const IrOp **out_op, CgUnit *out_after);
+// Computes the token's row that is chosen from into scratch at `row`, and binds it.
+void cg_topk_row(CgBuild *build, CgRegion *region, const IrOp *op, const CgUnit *after, KirRef token, KirRef row);
+
+// An embedding: a row of a native matrix for each token.
+typedef struct CgEmbed {
+    const IrOp *op;
+    IrDtype dtype;
+    int64_t width;               // elements of a row
+    KirRef ids, table, result, columns, row_bytes;   // ptr; i64
+} CgEmbed;
+HD_MUST_USE HdStatus *cg_embed_plan(const IrGraph *graph, IrOpRef group, bool (*can_decode)(IrDtype dtype), CgEmbed *out_embed);
+// Parameters, units, bytes and flops of the launch; lanes: of a work group, 0: SIMD.
+CgBuild *cg_embed_begin(CgGroupBuilder *builder, const IrGraph *graph, CgEmbed *embed, uint32_t lanes);
+// Where the token's row lies in the table, and where it goes.
+void cg_embed_token(KirFn *fn, const CgEmbed *embed, KirRef token, KirRef *out_row, KirRef *out_to);
+
 // ---- conv_plan.c -----------------------------------------------------------------------------------------------
 // A convolution's group has one launch per yield; a work unit is a segment and a head: a row of the yield, or CG_CONV_BLOCK channels
 // where nothing needs whole rows.
