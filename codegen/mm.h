@@ -46,6 +46,9 @@ typedef struct MmToken {
 } MmToken;
 typedef void MmTokenAt(const MmJob *job, void *user, KirRef index, MmToken *out_token);
 
+// Row t * k + r of a grouped product with `ranks` k: its token and rank, and where its activations lie.
+void mm_grouped_token(const MmJob *job, int64_t ranks, KirRef row, MmToken *out_token);
+
 // Components of the group, in order of their first yield. The error names what no kernel can be made for.
 HD_MUST_USE HdStatus *mm_jobs(const IrTarget *target, const IrGraph *graph, IrOpRef group, MmJob out_jobs[MM_MAX_OUTS],
                               uint32_t *out_count);

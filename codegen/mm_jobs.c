@@ -159,3 +159,15 @@ void mm_account_operands(const MmJob *job) {
     Set seen = {0};
     for (uint32_t i = 0; i < job->out_count; i++) account_operands(job, job->outs[i].value, &seen);
 }
+
+// ---- rows of grouped products --------------------------------------------------------------------------------------
+
+void mm_grouped_token(const MmJob *job, int64_t ranks, KirRef row, MmToken *out_token) {
+    KirFn *fn = job->fn;
+    KirRef divisor = kir_i64(fn, ranks);
+    out_token->row = row;
+    out_token->coord[0] = kir_sdiv(fn, row, divisor);
+    out_token->coord[1] = ranks == 1 ? kir_i64(fn, 0) : kir_srem(fn, row, divisor);
+    KirRef source = job->x.rank == 3 ? row : out_token->coord[0];
+    out_token->x = kir_offset(fn, job->x_base, kir_mul(fn, source, job->x_bytes));
+}
