@@ -48,6 +48,44 @@ HD_MUST_USE HdStatus *cg_attention_plan(const IrGraph *graph, IrOpRef group, con
 // bytes += keys and values of the positions seen, read once.
 void cg_attention_account(CgBuild *build, const IrOp *op);
 
+// The group's topk, and the unit of what follows it: rows of the tokens that are chosen from.
+HD_MUST_USE HdStatus *cg_topk_plan(const IrGraph *graph, IrOpRef group, const IrOp **out_op, CgUnit *out_after);
+// Computes the token's row that is chosen from into scratch at `row`, and binds it.
+void cg_topk_row(CgBuild *build, CgRegion *region, const IrOp *op, const CgUnit *after, KirRef token, KirRef row);
+
+// An embedding: a row of a native matrix for each token.
+typedef struct CgEmbed {
+    const IrOp *op;
+    IrDtype dtype;
+    int64_t width;               // elements of a row
+    KirRef ids, table, result, columns, row_bytes;   // ptr; i64
+} CgEmbed;
+HD_MUST_USE HdStatus *cg_embed_plan(const IrGraph *graph, IrOpRef group, bool (*can_decode)(IrDtype dtype), CgEmbed *out_embed);
+// Parameters, units, bytes and flops of the launch; lanes: of a work group, 0: SIMD.
+CgBuild *cg_embed_begin(CgGroupBuilder *builder, const IrGraph *graph, CgEmbed *embed, uint32_t lanes);
+// Where the token's row lies in the table, and where it goes.
+void cg_embed_token(KirFn *fn, const CgEmbed *embed, KirRef token, KirRef *out_row, KirRef *out_to);
+
+// ---- sched_moe.c -----------------------------------------------------------------------------------------------
+// Dispatch plans, laid out as ir/moe_plan.h says. One that is being made of the experts `ids` [T, k]:
+typedef struct CgPlan { CgBuild *build; KirFn *fn; int64_t experts, ranks, tile; KirRef ids, words, tokens, rows; } CgPlan;   // rows: T * k
+
+// The launch of a moe_plan group; lanes: of a work group, 0: SIMD.
+HD_MUST_USE HdStatus *cg_plan_begin(CgGroupBuilder *builder, const IrGraph *graph, IrOpRef group, uint32_t lanes, CgPlan *out_plan);
+// Address of word fixed + index * scale.
+KirRef cg_plan_word(const CgPlan *plan, int64_t fixed, KirRef index, int64_t scale);
+void cg_plan_put(const CgPlan *plan, KirRef ptr, KirRef value);
+KirRef cg_plan_expert(const CgPlan *plan, KirRef row);            // that this row is for
+// Writes the tiles of one expert, whose `count` sorted rows begin at `start`, behind `used` others; gives how many there are then.
+KirRef cg_plan_list_tiles(const CgPlan *plan, KirRef expert, KirRef start, KirRef count, KirRef used);
+// The words of tiles from number `used` on become zero: every step-th from the first-th on (i64 both).
+void cg_plan_clear_tiles(const CgPlan *plan, KirRef used, KirRef first, KirRef step);
+
+// What a grouped product (a grouped_linear with a plan) reads: how many tiles its plan has room for; where the sorted rows and
+// the tiles of the plan at `plan` (ptr) are.
+IrExpr cg_plan_bound(const IrGraph *graph, const IrOp *op);
+void cg_plan_open(CgBuild *build, const IrOp *op, KirRef plan, KirRef *out_rows, KirRef *out_tiles);
+
 // ---- conv_plan.c -----------------------------------------------------------------------------------------------
 // A convolution's group has one launch per yield; a work unit is a segment and a head: a row of the yield, or CG_CONV_BLOCK channels
 // where nothing needs whole rows.

@@ -127,3 +127,60 @@ void cg_attention_account(CgBuild *build, const IrOp *op) {
         cg_expr_add_elements(&build->bytes, build->graph, cache, ir_dtype_info(cache->dtype)->block_bytes);
     }
 }
+
+// ---- topk --------------------------------------------------------------------------------------------------------
+
+HdStatus *cg_topk_plan(const IrGraph *graph, IrOpRef group, const IrOp **out_op, CgUnit *out_after) {
+    IrOpRef ref = cg_find_op(graph, group, IR_OP_topk);
+    if (!ref) return hd_error(HD_INTERNAL, "a topk group holds one topk");
+    const IrOp *op = *out_op = ir_op(graph, ref);
+    HD_TRY(cg_unit_plan(graph, group, out_after));
+    HD_TRY(cg_region_supported(graph, group, op->operands[0]));
+    if (out_after->prefix != 1 || out_after->dims[0] != cg_type(graph, op->operands[0])->dims[0])
+        return hd_error(HD_UNSUPPORTED, "a topk group whose results are not rows of its tokens");
+    return NULL;
+}
+
+// A unit with one sink whose address is such that this token's row lands at `row`.
+void cg_topk_row(CgBuild *build, CgRegion *region, const IrOp *op, const CgUnit *after, KirRef token, KirRef row) {
+    CgUnit before = {.prefix = 1, .sink_count = 1, .dims = {after->dims[0]}};
+    int64_t bytes = ir_type_last(cg_type(build->graph, op->operands[0])) * 4;
+    KirRef back = kir_mul(build->fn, token, kir_i64(build->fn, -bytes));
+    before.sinks[0] = (CgSink){.value = op->operands[0], .to = kir_offset(build->fn, row, back)};
+    cg_unit_emit(region, &before, &token);
+    cg_region_bind_memory(region, op->operands[0], row, (KirRef[3]){0, 0, 0});
+}
+
+// ---- embed -------------------------------------------------------------------------------------------------------
+
+HdStatus *cg_embed_plan(const IrGraph *graph, IrOpRef group, bool (*can_decode)(IrDtype dtype), CgEmbed *out_embed) {
+    const IrOp *op = ir_op(graph, cg_find_op(graph, group, IR_OP_embed));
+    const IrType *table = cg_type(graph, op->operands[1]);
+    *out_embed = (CgEmbed){.op = op, .dtype = table->dtype, .width = table->dims[1]};
+    if (table->layout == IR_LAYOUT_NATIVE && can_decode(table->dtype)) return NULL;
+    return hd_error(HD_UNSUPPORTED, "@%s: no embedding from a %s matrix in layout %s", graph->name, ir_dtype_info(table->dtype)->name,
+                    ir_layout_name(table->layout));
+}
+
+CgBuild *cg_embed_begin(CgGroupBuilder *builder, const IrGraph *graph, CgEmbed *embed, uint32_t lanes) {
+    const IrDtypeInfo *info = ir_dtype_info(embed->dtype);
+    const IrType *ids = cg_type(graph, embed->op->operands[0]), *result = cg_type(graph, embed->op->results[0]);
+    int64_t row_bytes = embed->width / info->block * info->block_bytes;
+    char name[48];
+    snprintf(name, sizeof name, "embed_%s", info->name);
+    CgBuild *build = lanes ? cg_simt_launch_begin(builder, name, lanes) : cg_launch_begin(builder, name);
+    embed->ids = cg_pointer(build, embed->op->operands[0]), embed->table = cg_pointer(build, embed->op->operands[1]);
+    embed->result = cg_pointer(build, embed->op->results[0]);
+    embed->columns = cg_const(build, embed->width, "D"), embed->row_bytes = cg_const(build, row_bytes, "bytes of a native row");
+    cg_units(build, ids->dims, 1, 1);
+    cg_expr_add_elements(&build->bytes, graph, ids, row_bytes);
+    cg_expr_add_elements(&build->bytes, graph, result, 4);
+    cg_expr_add_elements(&build->flops, graph, result, 1);
+    return build;
+}
+
+void cg_embed_token(KirFn *fn, const CgEmbed *embed, KirRef token, KirRef *out_row, KirRef *out_to) {
+    KirRef id = cg_load_i32(fn, kir_at(fn, embed->ids, token, 4, 0), 0);
+    *out_row = kir_offset(fn, embed->table, kir_mul(fn, id, embed->row_bytes));
+    *out_to = kir_offset(fn, embed->result, kir_mul(fn, token, kir_mul(fn, embed->columns, kir_i64(fn, 4))));
+}

@@ -17,10 +17,10 @@ static IrOpRef plan_above(const IrGraph *graph, IrOpRef ref, IrValue ids, int64_
 }
 
 // The plan for a grouped_linear, one for all that have the same expert ids; 0 where its size is no dimension.
-static IrOpRef plan_for(IrGraph *graph, PassCtx *ctx, IrOpRef ref, bool *out_new)
+static IrOpRef plan_for(IrGraph *graph, IrOpRef ref, int64_t tile, bool *out_new)
 {
     const IrOp *op = ir_op(graph, ref);
-    int64_t experts = ir_value(graph, op->operands[1])->type.dims[0], tile = pass_option_int(ctx, "tile");
+    int64_t experts = ir_value(graph, op->operands[1])->type.dims[0];
     IrOpRef plan = plan_above(graph, ref, op->operands[2], experts, tile);
     *out_new = !plan;
     if (plan) return plan;
@@ -31,10 +31,10 @@ static IrOpRef plan_for(IrGraph *graph, PassCtx *ctx, IrOpRef ref, bool *out_new
     return pass_try_build(graph, &build, ref);
 }
 
-static void dispatch(IrGraph *graph, PassCtx *ctx, IrOpRef ref)
+static void dispatch(IrGraph *graph, PassCtx *ctx, IrOpRef ref, int64_t tile)
 {
     bool is_new;
-    IrOpRef plan = plan_for(graph, ctx, ref, &is_new);
+    IrOpRef plan = plan_for(graph, ref, tile, &is_new);
     if (!plan) {
         pass_missed(ctx, RULE_moe_dispatch_dispatch, graph, ref, MISSED_other_shape);
     } else if (pass_fire(ctx, RULE_moe_dispatch_dispatch, graph, ref)) {
@@ -47,13 +47,14 @@ static void dispatch(IrGraph *graph, PassCtx *ctx, IrOpRef ref)
 HdStatus *pass_moe_dispatch(IrGraph *graph, PassCtx *ctx)
 {
     IrBinding bound = {{2, 1, 1, 1}};
-    ir_graph_bound(graph, &bound);
+    int64_t tile = pass_option_int(ctx, "tile");
+    if (ir_graph_bound(graph, &bound)) tile = HD_MIN(tile, bound.value[IR_SYM_T]);   // a token chooses an expert once
     IR_FOR_OPS(graph, 0, ref)
     {
         const IrOp *op = ir_op(graph, ref);
         if (op->kind != IR_OP_grouped_linear || op->operand_count != 3) continue;
         if (bound.value[IR_SYM_T] == 1) pass_missed(ctx, RULE_moe_dispatch_dispatch, graph, ref, MISSED_one_token);
-        else dispatch(graph, ctx, ref);
+        else dispatch(graph, ctx, ref, tile);
     }
     return NULL;
 }

@@ -9,13 +9,13 @@
 //
 // mm_tile.c generates this; mm_format.c knows the panels (layout.h); mm_pack.c and mm_decode.c make them from native rows;
 // mm_group.c builds the launches of a group around it.
-#ifndef HEDDLE_CODEGEN_MM_H
-#define HEDDLE_CODEGEN_MM_H
+#ifndef HEDDLE_CODEGEN_CPU_MM_H
+#define HEDDLE_CODEGEN_CPU_MM_H
 
-#include "codegen/codegen.h"
 #include "codegen/cpu/layout.h"
+#include "codegen/mm.h"
 
-enum { MM_MAX_TOKENS = 8, MM_MAX_PANELS = 2, MM_MAX_LANES = MM_MAX_TOKENS * MM_MAX_PANELS, MM_MAX_GROUPS = 4 };
+enum { MM_MAX_TOKENS = 8, MM_MAX_LANES = MM_MAX_TOKENS * MM_MAX_PANELS, MM_MAX_GROUPS = 4 };
 
 // ---- mm_format.c: reading panels -----------------------------------------------------------------------------------
 
@@ -92,47 +92,6 @@ enum { MM_STAGE_BYTES = CG_PANEL_ROWS * 256 };
 void mm_decode(KirFn *fn, IrDtype dtype, KirRef rows, KirRef k, KirRef valid, KirRef stage, KirRef panel);
 
 // ---- mm_group.c: the launches of a group with products --------------------------------------------------------------
-// Yields that depend on the same products form a component with a launch of its own: gate and up projection of a SwiGLU share a
-// work unit, independent projections are launches of one stage.
-
-enum { MM_MAX_FACTORS = 8, MM_MAX_OUTS = 8 };
-
-typedef struct MmFactor {
-    IrValue result, weight;
-    IrDtype dtype;
-    bool native;                 // rows as in the file: the panel is made in thread scratch first
-    KirRef base, panel[MM_MAX_PANELS];   // ptr: the matrix; the panels of this work unit
-    uint32_t scratch, stage;     // native: where the panels are made, and what mm_decode needs
-} MmFactor;
-
-typedef struct MmOut { IrValue value, yield; KirRef to; int64_t element_bytes; } MmOut;   // value: yield below its reshapes
-
-typedef struct MmJob {
-    const IrGraph *graph;
-    IrOpRef op;                  // one of the contractions: x, ids and plan are its operands
-    IrType x;
-    int64_t columns, rows, experts;   // K, N, E (1: no experts)
-    uint32_t factor_count, out_count, lead;   // lead: dimensions before the last of the results
-    MmFactor factors[MM_MAX_FACTORS];
-    MmOut outs[MM_MAX_OUTS];
-    CgBuild *build;
-    KirFn *fn;
-    KirRef x_base, x_bytes, k, n;   // x_bytes: of a row of activations
-    uint32_t panel_count;        // of this work unit
-    KirRef row0;                 // i64: first row of the first panel among those of all experts
-    KirRef n0[MM_MAX_PANELS], valid[MM_MAX_PANELS];   // i64: first row of the panel; how many it has, 0: 16 always
-} MmJob;
-
-// One token of a tile: its activation row and its row of results.
-typedef struct MmToken {
-    KirRef x, row;               // ptr; i64: number of the row among all rows [.., N]
-    KirRef coord[3];             // i64: the row's coordinates
-} MmToken;
-typedef void MmTokenAt(const MmJob *job, void *user, KirRef index, MmToken *out_token);
-
-// Components of the group, in order of their first yield. The error names what no kernel can be made for.
-HD_MUST_USE HdStatus *mm_jobs(const IrTarget *target, const IrGraph *graph, IrOpRef group, MmJob out_jobs[MM_MAX_OUTS],
-                              uint32_t *out_count);
 // Begins the launch and makes the parameters that every job has. Bytes and flops are filled; `matrices` is how many experts are
 // read (1: no experts).
 void mm_job_begin(MmJob *job, CgGroupBuilder *builder, const char *name, const IrExpr *matrices);
@@ -143,8 +102,6 @@ void mm_job_open(MmJob *job, KirRef first, uint32_t count, KirRef expert);
 // Does a factor stay in native rows? Then its panels at this place must be made before tokens are multiplied.
 bool mm_job_is_native(const MmJob *job);
 void mm_job_make(const MmJob *job);
-// The most that a dimension can be in this graph; 0: unknown.
-int64_t mm_job_most(const MmJob *job, IrDim dim);
 // Computes and stores the results of tokens 0..count-1 (i64) for these panels. most: count is never larger (0: unknown).
 void mm_job_tokens(MmJob *job, KirRef count, int64_t most, MmTokenAt *at, void *user);
 

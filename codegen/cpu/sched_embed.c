@@ -25,33 +25,16 @@ static void convert_numbers(KirFn *fn, IrDtype dtype, KirRef row, KirRef columns
 
 HdStatus *cg_cpu_EMBED(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     (void)target;
-    const IrOp *op = ir_op(graph, cg_find_op(graph, group, IR_OP_embed));
-    const IrType ids = ir_value(graph, op->operands[0])->type, table = ir_value(graph, op->operands[1])->type;
-    const IrType result = ir_value(graph, op->results[0])->type;
-    const IrDtypeInfo *info = ir_dtype_info(table.dtype);
-    if (table.layout != IR_LAYOUT_NATIVE || !cg_block_known(table.dtype))
-        return hd_error(HD_UNSUPPORTED, "@%s: no embedding from a %s matrix in layout %s", graph->name, info->name,
-                        ir_layout_name(table.layout));
-    char name[48];
-    snprintf(name, sizeof name, "embed_%s", info->name);
-    CgBuild *build = cg_launch_begin(builder, name);
+    CgEmbed embed;
+    HD_TRY(cg_embed_plan(graph, group, cg_block_known, &embed));
+    CgBuild *build = cg_embed_begin(builder, graph, &embed, 0);
     KirFn *fn = build->fn;
-    int64_t width = table.dims[1], row_bytes = width / info->block * info->block_bytes;
-    KirRef id_base = cg_pointer(build, op->operands[0]), base = cg_pointer(build, op->operands[1]),
-           out = cg_pointer(build, op->results[0]);
-    KirRef columns = cg_const(build, width, "D"), bytes = cg_const(build, row_bytes, "bytes of a native row");
-    cg_units(build, ids.dims, 1, 1);
-    cg_expr_add_elements(&build->bytes, graph, &ids, row_bytes);
-    cg_expr_add_elements(&build->bytes, graph, &result, 4);
-    cg_expr_add_elements(&build->flops, graph, &result, 1);
+    KirRef row, to;
     KirLoop units;
-    kir_for_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), kir_i64(fn, 1), 0, NULL, &units);
-    KirRef id = cg_load_i32(fn, kir_at(fn, id_base, units.iv, 4, 0), 0);
-    KirRef row = kir_offset(fn, base, kir_mul(fn, id, bytes)),
-           to = kir_offset(fn, out, kir_mul(fn, units.iv, kir_mul(fn, columns, kir_i64(fn, 4))));
-    if (info->block == 1) convert_numbers(fn, table.dtype, row, columns, to);
-    else decode_blocks(fn, table.dtype, row, columns, to);
-    kir_for_end(fn, &units, NULL);
+    cg_embed_token(fn, &embed, cg_units_begin(build, &units), &row, &to);
+    if (ir_dtype_info(embed.dtype)->block == 1) convert_numbers(fn, embed.dtype, row, embed.columns, to);
+    else decode_blocks(fn, embed.dtype, row, embed.columns, to);
+    cg_units_end(build, &units);
     cg_launch_end(builder);
     return NULL;
 }

@@ -10,33 +10,20 @@
 
 typedef struct Grouped {
     MmJob *job;
-    int64_t ranks, experts;
+    int64_t ranks;
     IrDim tokens;
-    KirRef ids, plan;            // ptr; plan 0: none
+    KirRef ids;                  // ptr
     KirRef rows;                 // ptr to the sorted rows of the tile
 } Grouped;
 
 static KirRef load_index(KirFn *fn, KirRef base, KirRef index) { return cg_load_i32(fn, kir_at(fn, base, index, 4, 0), 0); }
-
-// Row number t * k + r: where its activations lie, and its coordinates.
-static void row_token(const Grouped *g, KirRef row, MmToken *out_token) {
-    const MmJob *job = g->job;
-    KirFn *fn = job->fn;
-    KirRef ranks = kir_i64(fn, g->ranks);
-    out_token->row = row;
-    out_token->coord[0] = kir_sdiv(fn, row, ranks);
-    out_token->coord[1] = g->ranks == 1 ? kir_i64(fn, 0) : kir_srem(fn, row, ranks);
-    KirRef source = job->x.rank == 3 ? row : out_token->coord[0];
-    out_token->x = kir_offset(fn, job->x_base, kir_mul(fn, source, job->x_bytes));
-}
 
 // ---- decoding: one row at a time -----------------------------------------------------------------------------------
 
 static void single_at(const MmJob *job, void *user, KirRef index, MmToken *out_token) {
     const Grouped *g = user;
     (void)index;
-    row_token(g, g->rows, out_token);   // here `rows` is the row number itself
-    (void)job;
+    mm_grouped_token(job, g->ranks, g->rows, out_token);   // here `rows` is the row number itself
 }
 
 static void by_row(Grouped *g) {
@@ -55,22 +42,9 @@ static void by_row(Grouped *g) {
 
 // ---- with a plan ---------------------------------------------------------------------------------------------------
 
-// How many tiles the plan has room for: its words less counts, starts and rows, in threes (ir/moe_plan.h).
-static IrExpr tile_bound(const Grouped *g) {
-    const IrGraph *graph = g->job->graph;
-    const IrOp *op = ir_op(graph, g->job->op);
-    IrExpr bound = ir_dim_expr(graph, ir_value(graph, op->operands[3])->type.dims[0]), rows = ir_dim_expr(graph, g->tokens);
-    cg_expr_scale(&rows, g->ranks);
-    bound.constant -= 2 + 2 * g->experts + rows.constant;
-    bound.constant /= IR_MOE_TILE_WORDS;
-    for (int i = 0; i < IR_SYM_BASE_COUNT; i++) bound.coef[i] = (bound.coef[i] - rows.coef[i]) / IR_MOE_TILE_WORDS;
-    for (uint32_t i = 0; i < bound.ceils; i++) bound.ceil[i].coef /= IR_MOE_TILE_WORDS;
-    return bound;
-}
-
 static void tile_at(const MmJob *job, void *user, KirRef index, MmToken *out_token) {
     const Grouped *g = user;
-    row_token(g, load_index(job->fn, g->rows, index), out_token);
+    mm_grouped_token(job, g->ranks, load_index(job->fn, g->rows, index), out_token);
 }
 
 // Makes the panels of native factors unless they are those of the unit before: `made` (i64) says which. Gives the new one.
@@ -88,11 +62,10 @@ static KirRef make_once(Grouped *g, KirRef panel, KirRef expert, KirRef made) {
 static void by_tile(Grouped *g) {
     MmJob *job = g->job;
     KirFn *fn = job->fn;
-    IrExpr bound = tile_bound(g);
-    KirRef tiles = cg_expr(job->build, &bound, "tiles at most"), tokens = cg_dim(job->build, g->tokens);
-    KirRef experts = cg_const(job->build, g->experts, "E");
-    KirRef rows = kir_at(fn, g->plan, experts, 8, 8);   // behind words 0, counts and starts
-    KirRef list = kir_at(fn, rows, kir_mul(fn, tokens, kir_i64(fn, g->ranks)), 4, 0);
+    const IrOp *op = ir_op(job->graph, job->op);
+    IrExpr bound = cg_plan_bound(job->graph, op);
+    KirRef plan = cg_pointer(job->build, op->operands[3]), tiles = cg_expr(job->build, &bound, "tiles at most"), rows, list;
+    cg_plan_open(job->build, op, plan, &rows, &list);
     job->build->units = bound;
     cg_expr_scale(&job->build->units, mm_job_panels(job));
     uint32_t carried = mm_job_is_native(job);           // which panel is in scratch
@@ -117,7 +90,7 @@ static void launch(CgGroupBuilder *builder, MmJob *job) {
     const IrGraph *graph = job->graph;
     const IrOp op = *ir_op(graph, job->op);
     const IrType ids = ir_value(graph, op.operands[2])->type;
-    Grouped g = {.job = job, .ranks = ids.dims[1], .experts = job->experts, .tokens = ids.dims[0]};
+    Grouped g = {.job = job, .ranks = ids.dims[1], .tokens = ids.dims[0]};
     bool planned = op.operand_count == 4;
     IrExpr read = {.constant = job->experts};   // with a plan every expert is likely to be read
     if (!planned) {
@@ -125,8 +98,7 @@ static void launch(CgGroupBuilder *builder, MmJob *job) {
         cg_expr_scale(&read, g.ranks);
     }
     mm_job_begin(job, builder, planned ? "grouped" : "grouped_rows", &read);
-    if (planned) g.plan = cg_pointer(job->build, op.operands[3]);
-    else g.ids = cg_pointer(job->build, op.operands[2]);
+    if (!planned) g.ids = cg_pointer(job->build, op.operands[2]);
     if (planned) by_tile(&g);
     else by_row(&g);
     cg_launch_end(builder);

@@ -63,19 +63,9 @@ static void choose(const TopK *t) {
     cg_loop_end(fn, &loop);
 }
 
-// The row that is chosen from, in scratch: a unit with one sink whose address is such that this token's row lands there.
-static void make_row(const TopK *t, CgRegion *region, const IrOp *op, const CgUnit *after, KirRef token) {
-    KirFn *fn = t->fn;
-    CgUnit before = {.prefix = 1, .sink_count = 1, .dims = {after->dims[0]}};
-    KirRef back = kir_mul(fn, token, kir_i64(fn, -t->n * 4));
-    before.sinks[0] = (CgSink){.value = op->operands[0], .to = kir_offset(fn, t->row, back)};
-    cg_unit_emit(region, &before, &token);
-    cg_region_bind_memory(region, op->operands[0], t->row, (KirRef[3]){0, 0, 0});
-}
-
 static void emit_token(const TopK *t, const IrOp *op, CgUnit *after, KirRef token) {
     CgRegion *region = cg_region_new(t->build);
-    make_row(t, region, op, after, token);
+    cg_topk_row(t->build, region, op, after, token, t->row);
     make_keys(t);
     choose(t);
     cg_region_bind_memory(region, op->results[0], t->values, (KirRef[3]){0, 0, 0});
@@ -86,14 +76,9 @@ static void emit_token(const TopK *t, const IrOp *op, CgUnit *after, KirRef toke
 
 HdStatus *cg_cpu_TOPK(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     (void)target;
-    IrOpRef ref = cg_find_op(graph, group, IR_OP_topk);
-    if (!ref) return hd_error(HD_INTERNAL, "a topk group holds one topk");
-    const IrOp *op = ir_op(graph, ref);
+    const IrOp *op;
     CgUnit after;
-    HD_TRY(cg_unit_plan(graph, group, &after));
-    HD_TRY(cg_region_supported(graph, group, op->operands[0]));
-    if (after.prefix != 1 || after.dims[0] != cg_type(graph, op->operands[0])->dims[0])
-        return hd_error(HD_UNSUPPORTED, "a topk group whose results are not rows of its tokens");
+    HD_TRY(cg_topk_plan(graph, group, &op, &after));
     CgBuild *build = cg_launch_begin(builder, "topk");
     KirFn *fn = build->fn;
     cg_units(build, after.dims, 1, 1);

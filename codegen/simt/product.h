@@ -3,7 +3,7 @@
 #ifndef HEDDLE_CODEGEN_SIMT_PRODUCT_H
 #define HEDDLE_CODEGEN_SIMT_PRODUCT_H
 
-#include "codegen/cpu/mm.h"
+#include "codegen/mm.h"
 #include "codegen/simt/sched.h"
 
 enum { SIMT_TILE_ROWS = 64, SIMT_TILE_TOKENS = 32 };

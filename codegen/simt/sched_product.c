@@ -6,13 +6,9 @@
 #include "codegen/simt/product.h"
 
 #include "codegen/simt/decode.h"
+#include "ir/moe_plan.h"
 
 enum { LANES_PER_ROW = 8, MOST_TOKENS = LANES_PER_ROW };
-
-static int64_t bytes_of_row(IrDtype dtype, int64_t columns) {
-    const IrDtypeInfo *info = ir_dtype_info(dtype);
-    return columns / info->block * info->block_bytes;
-}
 
 // ---- sums of a lane ----------------------------------------------------------------------------------------------
 
@@ -24,7 +20,7 @@ static KirRef matrix_row(const SimtProduct *p, const MmFactor *f, KirRef row) {
     KirFn *fn = p->fn;
     row = kir_min(fn, row, kir_sub(fn, p->job->n, kir_i64(fn, 1)));
     if (p->expert) row = kir_add(fn, kir_mul(fn, p->expert, p->job->n), row);
-    return kir_offset(fn, f->base, kir_mul(fn, row, cg_const(p->build, bytes_of_row(f->dtype, p->job->columns), "bytes of a native row")));
+    return kir_offset(fn, f->base, kir_mul(fn, row, cg_const(p->build, mm_row_bytes(f->dtype, p->job->columns), "bytes of a native row")));
 }
 
 static void decode_part(KirFn *fn, IrDtype dtype, KirRef row, KirRef part, KirRef out_values[16]) {
@@ -149,9 +145,9 @@ typedef struct Launch {
     MmJob *jobs;
     SimtProduct products[MM_MAX_OUTS];
     IrValue norm;                // rms_norm of the group that is multiplied; 0: what is multiplied is in memory
-    KirRef first, total;         // i64: first token of the unit; how many tokens there are
+    KirRef first, total;         // i64: first token of the unit; how many tokens there are (of its tile, with a plan)
     int64_t ranks;               // GROUPED: rows of a token
-    KirRef row, ids;             // GROUPED: the unit's row t * k + r; address of the experts chosen
+    KirRef expert, row;          // GROUPED: i64; the unit's row t * k + r (i64), with a plan the address of its tile's rows
 } Launch;
 
 static int64_t row_blocks(const Launch *l, const MmJob *job) { return hd_ceil_div(job->rows, l->rows); }
@@ -279,38 +275,101 @@ static void launch_matmul(CgGroupBuilder *builder, MmJob *jobs, uint32_t count, 
     cg_launch_end(builder);
 }
 
+// ---- GROUPED -----------------------------------------------------------------------------------------------------
+// With a dispatch plan a unit is a tile of it times a block of rows, else one row of tokens and ranks: the expert comes from ids.
+
 static void choice_at(const MmJob *job, void *user, KirRef index, MmToken *out_token) {
     const Launch *l = user;
-    KirFn *fn = job->fn;
     (void)index;
-    out_token->row = l->row;
-    out_token->coord[0] = kir_sdiv(fn, l->row, kir_i64(fn, l->ranks));
-    out_token->coord[1] = kir_srem(fn, l->row, kir_i64(fn, l->ranks));
-    KirRef source = job->x.rank == 3 ? l->row : out_token->coord[0];
-    out_token->x = kir_offset(fn, job->x_base, kir_mul(fn, source, job->x_bytes));
+    mm_grouped_token(job, l->ranks, l->row, out_token);
 }
 
 static void emit_choice(Launch *l, SimtProduct *p) {
-    p->expert = cg_load_i32(l->fn, kir_at(l->fn, l->ids, l->row, 4, 0), 0);
+    p->expert = l->expert;
     do_unit(p, kir_i64(l->fn, 0), kir_i64(l->fn, 1), choice_at, l);
 }
 
-// A unit has one row of tokens and ranks: the expert comes from ids, a dispatch plan is not looked at.
+static void tile_at(const MmJob *job, void *user, KirRef index, MmToken *out_token) {
+    const Launch *l = user;
+    mm_grouped_token(job, l->ranks, cg_load_i32(job->fn, kir_at(job->fn, l->row, index, 4, 0), 0), out_token);
+}
+
+// The tile's rows, as many at a time as a unit can take: none for tiles that are not used. All lanes go through the loop, so there is no
+// branch around barriers.
+static void emit_tile(Launch *l, SimtProduct *p) {
+    KirFn *fn = l->fn;
+    KirLoop loop;
+    p->expert = l->expert;
+    kir_for_begin(fn, kir_i64(fn, 0), l->total, kir_i64(fn, l->tokens), 0, NULL, &loop);
+    if (is_tiled(l)) simt_tile(p, loop.iv, l->total, tile_at, l);
+    else do_unit(p, loop.iv, l->total, tile_at, l), cg_barrier(l->build);
+    kir_for_end(fn, &loop, NULL);
+}
+
+// Where experts have many rows each, tiles; else up to twice as many at once as they have on average, when the class is full.
+static void choose_grouped_unit(Launch *l, const IrType *ids) {
+    int64_t rows = mm_job_most(&l->jobs[0], ids->dims[0]) * l->ranks, experts = l->jobs[0].experts;
+    bool tiles = rows >= MOST_TOKENS * experts;
+    for (uint32_t i = 0; i < l->count; i++) tiles = tiles && simt_tile_fits(&l->jobs[i]);
+    l->rows = tiles ? SIMT_TILE_ROWS : SIMT_LANES / LANES_PER_ROW, l->tokens = tiles ? SIMT_TILE_TOKENS : 1;
+    while (l->tokens < MOST_TOKENS && l->tokens * experts < 2 * rows) l->tokens *= 2;
+}
+
+static void launch_planned(CgGroupBuilder *builder, Launch *l, const IrOp *op) {
+    KirFn *fn;
+    KirRef rows, list;
+    choose_grouped_unit(l, cg_type(l->jobs[0].graph, op->operands[2]));
+    int64_t blocks = begin(l, builder, is_tiled(l) ? "grouped_tiles" : "grouped_few");
+    cg_plan_open(l->build, op, cg_pointer(l->build, op->operands[3]), &rows, &list);
+    l->build->units = cg_plan_bound(l->jobs[0].graph, op);
+    cg_expr_scale(&l->build->units, blocks);
+    fn = l->fn;
+    KirLoop loop;
+    KirRef unit = cg_units_begin(l->build, &loop), all = cg_const(l->build, blocks, "blocks of all");
+    KirRef tile = kir_at(fn, list, kir_sdiv(fn, unit, all), 4 * IR_MOE_TILE_WORDS, 0);
+    l->expert = cg_load_i32(fn, tile, 0), l->total = cg_load_i32(fn, tile, 8);
+    l->row = kir_at(fn, rows, cg_load_i32(fn, tile, 4), 4, 0);
+    choose(l, 0, kir_srem(fn, unit, all), emit_tile);
+    cg_units_end(l->build, &loop);
+    cg_launch_end(builder);
+}
+
+// Of all experts' matrices (cg_account), T * k are read.
+static void account_chosen(const Launch *l, const IrType *ids) {
+    for (uint32_t i = 0; i < l->count; i++)
+        for (uint32_t f = 0; f < l->jobs[i].factor_count; f++) {
+            const MmJob *job = &l->jobs[i];
+            int64_t matrix = job->rows * mm_row_bytes(job->factors[f].dtype, job->columns);
+            cg_expr_add_elements(&l->build->bytes, job->graph, ids, matrix);
+            l->build->bytes.constant -= job->experts * matrix;
+        }
+}
+
+static void launch_chosen(CgGroupBuilder *builder, Launch *l, const IrOp *op) {
+    const IrType *chosen = cg_type(l->jobs[0].graph, op->operands[2]);
+    l->rows = SIMT_LANES / LANES_PER_ROW, l->tokens = 1;
+    int64_t blocks = begin(l, builder, "grouped");
+    KirRef ids = cg_pointer(l->build, op->operands[2]);
+    account_chosen(l, chosen);
+    cg_units(l->build, &chosen->dims[0], 1, l->ranks * blocks);
+    KirLoop loop;
+    KirRef unit = cg_units_begin(l->build, &loop), all = cg_const(l->build, blocks, "blocks of all");
+    l->row = kir_sdiv(l->fn, unit, all);
+    l->expert = cg_load_i32(l->fn, kir_at(l->fn, ids, l->row, 4, 0), 0);
+    choose(l, 0, kir_srem(l->fn, unit, all), emit_choice);
+    cg_units_end(l->build, &loop);
+    cg_launch_end(builder);
+}
+
 static void launch_grouped(CgGroupBuilder *builder, MmJob *jobs, uint32_t count, IrValue norm) {
     (void)norm;
     const IrOp *op = ir_op(jobs[0].graph, jobs[0].op);
-    const IrType ids = *cg_type(jobs[0].graph, op->operands[2]);
-    Launch l = {.jobs = jobs, .count = count, .rows = SIMT_LANES / LANES_PER_ROW, .tokens = 1, .lanes = SIMT_LANES, .ranks = ids.dims[1]};
-    int64_t blocks = begin(&l, builder, "grouped");
-    l.ids = cg_pointer(l.build, op->operands[2]);
-    cg_units(l.build, &ids.dims[0], 1, ids.dims[1] * blocks);
-    KirLoop loop;
-    KirRef unit = cg_units_begin(l.build, &loop), all = cg_const(l.build, blocks, "blocks of all");
-    l.row = kir_sdiv(l.fn, unit, all);
-    choose(&l, 0, kir_srem(l.fn, unit, all), emit_choice);
-    cg_units_end(l.build, &loop);
-    cg_launch_end(builder);
+    Launch l = {.jobs = jobs, .count = count, .lanes = SIMT_LANES, .ranks = cg_type(jobs[0].graph, op->operands[2])->dims[1]};
+    if (op->operand_count == 4) launch_planned(builder, &l, op);
+    else launch_chosen(builder, &l, op);
 }
+
+// ---- groups ------------------------------------------------------------------------------------------------------
 
 // The rms_norm inside the group whose rows are multiplied; 0: they come from outside.
 static HdStatus *find_norm(const IrGraph *graph, const MmJob *job, IrValue *out_norm) {

@@ -146,28 +146,13 @@ static void decode_row(CgBuild *build, IrDtype dtype, KirRef row, KirRef columns
 
 HdStatus *cg_simt_EMBED(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     (void)target;
-    const IrOp *op = ir_op(graph, cg_find_op(graph, group, IR_OP_embed));
-    const IrType ids = ir_value(graph, op->operands[0])->type, table = ir_value(graph, op->operands[1])->type;
-    const IrType result = ir_value(graph, op->results[0])->type;
-    const IrDtypeInfo *info = ir_dtype_info(table.dtype);
-    if (table.layout != IR_LAYOUT_NATIVE || !simt_can_decode(table.dtype))
-        return hd_error(HD_UNSUPPORTED, "@%s: no embedding from a %s matrix in layout %s", graph->name, info->name,
-                        ir_layout_name(table.layout));
-    char name[48];
-    snprintf(name, sizeof name, "embed_%s", info->name);
-    int64_t width = table.dims[1], row_bytes = width / info->block * info->block_bytes;
-    CgBuild *build = cg_simt_launch_begin(builder, name, simt_row_lanes(simt_is_plain(table.dtype) ? width : width / 16));
-    KirFn *fn = build->fn;
-    KirRef id_base = cg_pointer(build, op->operands[0]), base = cg_pointer(build, op->operands[1]), out = cg_pointer(build, op->results[0]);
-    KirRef columns = cg_const(build, width, "D"), bytes = cg_const(build, row_bytes, "bytes of a native row");
-    cg_units(build, ids.dims, 1, 1);
-    cg_expr_add_elements(&build->bytes, graph, &ids, row_bytes);
-    cg_expr_add_elements(&build->bytes, graph, &result, 4);
-    cg_expr_add_elements(&build->flops, graph, &result, 1);
+    CgEmbed embed;
+    HD_TRY(cg_embed_plan(graph, group, simt_can_decode, &embed));
+    CgBuild *build = cg_embed_begin(builder, graph, &embed, simt_row_lanes(simt_is_plain(embed.dtype) ? embed.width : embed.width / 16));
+    KirRef row, to;
     KirLoop units;
-    KirRef token = cg_units_begin(build, &units), id = cg_load_i32(fn, kir_at(fn, id_base, token, 4, 0), 0);
-    KirRef to = kir_offset(fn, out, kir_mul(fn, token, kir_mul(fn, columns, kir_i64(fn, 4))));
-    decode_row(build, table.dtype, kir_offset(fn, base, kir_mul(fn, id, bytes)), columns, to);
+    cg_embed_token(build->fn, &embed, cg_units_begin(build, &units), &row, &to);
+    decode_row(build, embed.dtype, row, embed.columns, to);
     cg_units_end(build, &units);
     cg_launch_end(builder);
     return NULL;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// MATMUL for many tokens: a work group makes a tile of TILE_ROWS x TILE_TOKENS results. Of 32 columns at a time, the weights are decoded
+// MATMUL and GROUPED for many tokens: a work group makes a tile of TILE_ROWS x TILE_TOKENS results. Of 32 columns at a time, the weights are decoded
 // and the activations copied to shared memory, once for the whole tile; then each lane adds up 8 x 4 results in registers. The results
 // go through shared memory once more, so that the epilogue is a loop and its stores are of neighbours.
 #include "codegen/simt/product.h"
 
 enum { STEP = 32, ROWS = 8, TOKENS = 4, W_STRIDE = SIMT_TILE_ROWS + 1, X_STRIDE = SIMT_TILE_TOKENS + 1 };   // strides: no two lanes on one bank
+enum { X_ROUNDS = SIMT_TILE_TOKENS * 2 / SIMT_LANES };
 enum { X_AT = STEP * W_STRIDE, INPUT_FLOATS = X_AT + STEP * X_STRIDE, OUTPUT_FLOATS = SIMT_TILE_ROWS * SIMT_TILE_TOKENS };
 
 bool simt_tile_fits(const MmJob *job) { return job->factor_count <= 2 && job->columns % STEP == 0; }
@@ -29,7 +30,7 @@ static void put16(const SimtProduct *p, const Task *task, const KirRef *values, 
         kir_shared_store(fn, p->tile, shared_index(fn, kir_add(fn, first, kir_i64(fn, i)), stride, task->item, base), values[i]);
 }
 
-static void stage(const SimtProduct *p, const MmFactor *f, KirRef first_token, KirRef last_token, KirRef k) {
+static void stage(const SimtProduct *p, const MmFactor *f, const KirRef *x, KirRef k) {
     KirFn *fn = p->fn;
     KirRef values[16], part = kir_sdiv(fn, k, kir_i64(fn, 16));
     for (uint32_t round = 0; round < SIMT_TILE_ROWS * 2 / SIMT_LANES; round++) {
@@ -37,11 +38,9 @@ static void stage(const SimtProduct *p, const MmFactor *f, KirRef first_token, K
         simt_decode_part(p, f, kir_add(fn, p->n0, t.item), kir_add(fn, part, t.half), values);
         put16(p, &t, values, W_STRIDE, 0);
     }
-    for (uint32_t round = 0; round < SIMT_TILE_TOKENS * 2 / SIMT_LANES; round++) {
+    for (uint32_t round = 0; round < X_ROUNDS; round++) {
         Task t = task(fn, round);
-        KirRef token = kir_min(fn, kir_add(fn, first_token, t.item), last_token);
-        KirRef row = kir_offset(fn, p->job->x_base, kir_mul(fn, token, p->job->x_bytes));
-        KirRef from = kir_at(fn, kir_at(fn, row, k, 4, 0), t.half, 64, 0);
+        KirRef from = kir_at(fn, kir_at(fn, x[round], k, 4, 0), t.half, 64, 0);
         for (int i = 0; i < 16; i++) values[i] = kir_load(fn, KT_F32, kir_offset_const(fn, from, 4 * i));
         put16(p, &t, values, X_STRIDE, X_AT);
     }
@@ -65,13 +64,14 @@ static void add_step(const SimtProduct *p, const KirRef *carried, KirRef *out_ac
     for (int i = 0; i < ROWS * TOKENS; i++) out_acc[i] = loop.results[i];
 }
 
-static void multiply(const SimtProduct *p, const MmFactor *f, KirRef first_token, KirRef last_token, KirRef *out_acc) {
+// x: the rows of activations that this lane copies.
+static void multiply(const SimtProduct *p, const MmFactor *f, const KirRef *x, KirRef *out_acc) {
     KirFn *fn = p->fn;
     KirLoop loop;
     KirRef acc[ROWS * TOKENS];
     for (int i = 0; i < ROWS * TOKENS; i++) acc[i] = kir_float(fn, KT_F32, 0);
     kir_for_begin(fn, kir_i64(fn, 0), p->job->k, kir_i64(fn, STEP), ROWS * TOKENS, acc, &loop);
-    stage(p, f, first_token, last_token, loop.iv);
+    stage(p, f, x, loop.iv);
     cg_barrier(p->build);
     add_step(p, loop.carried, acc);
     cg_barrier(p->build);
@@ -107,8 +107,14 @@ static void store_results(const SimtProduct *p, KirRef first_token, KirRef count
 }
 
 void simt_tile(const SimtProduct *p, KirRef first_token, KirRef count, MmTokenAt *at, void *user) {
-    KirRef acc[2][ROWS * TOKENS], last = kir_sub(p->fn, count, kir_i64(p->fn, 1));
-    for (uint32_t f = 0; f < p->job->factor_count; f++) multiply(p, &p->job->factors[f], first_token, last, acc[f]);
+    KirFn *fn = p->fn;
+    KirRef acc[2][ROWS * TOKENS], x[X_ROUNDS], last = kir_sub(fn, count, kir_i64(fn, 1));
+    for (uint32_t round = 0; round < X_ROUNDS; round++) {    // beyond the last token: the last once more
+        MmToken token;
+        at(p->job, user, kir_min(fn, kir_add(fn, first_token, task(fn, round).item), last), &token);
+        x[round] = token.x;
+    }
+    for (uint32_t f = 0; f < p->job->factor_count; f++) multiply(p, &p->job->factors[f], x, acc[f]);
     for (uint32_t f = 0; f < p->job->factor_count; f++) put_results(p, f, acc[f]);
     cg_barrier(p->build);
     store_results(p, first_token, count, at, user);

@@ -204,10 +204,10 @@ static inline bool bench_runnable(const char *name) {
     return true;
 }
 
-// Runs the tests for this machine as it is, and for the older ones that it can stand in for.
-#define BENCH_MAIN(tests)                                                                        \
+// Runs the tests for this machine as it is, for the older ones that it can stand in for, and for other targets named.
+#define BENCH_MAIN(tests, ...)                                                                   \
     int main(void) {                                                                             \
-        static const char *const targets[] = {"cpu:native", "cpu:x86-64-v2", "cpu:x86-64-v3"};   \
+        static const char *const targets[] = {"cpu:native", "cpu:x86-64-v2", "cpu:x86-64-v3", __VA_ARGS__}; \
         int failed = 0;                                                                          \
         for (size_t i = 0; i < HD_COUNT(targets); i++) {                                         \
             bench_target = targets[i];                                                           \

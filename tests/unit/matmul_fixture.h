@@ -204,12 +204,12 @@ static inline void run_tokens(Fixture *f, const char *graph, uint32_t first, uin
                                   .row_count = 1}));
 }
 
-static inline void interpret(Fixture *f, const char *graph) {
-    static const int32_t rows[1] = {0}, segment[8] = {0, 0, 0, TOKENS, 0, 0, 0, 0};
-    expect_ok(ir_interp_run(
-        f->interp, ir_graph_find(f->module, graph),
-        &(IrCall){
-            .tokens = f->tokens, .token_count = TOKENS, .segments = segment, .segment_count = 1, .rows = rows, .row_count = 1}));
+static inline void interpret_tokens(Fixture *f, const char *graph, uint32_t first, uint32_t count) {
+    static const int32_t rows[1] = {0};
+    const int32_t segment[8] = {0, 0, 0, (int32_t)count, 0, 0, 0, 0};
+    IrCall call = {.tokens = f->tokens + first, .token_count = count, .segments = segment, .segment_count = 1, .rows = rows, .row_count = 1};
+    expect_ok(ir_interp_run(f->interp, ir_graph_find(f->module, graph), &call));
 }
+static inline void interpret(Fixture *f, const char *graph) { interpret_tokens(f, graph, 0, TOKENS); }
 
 #endif

@@ -80,38 +80,44 @@ static void test_ties(void **state) {
     bench_close(&b);
 }
 
-static void test_plan(void **state) {
-    (void)state;
-    static const char text[] = HEAD "dim P = 62 + 4*T + 12*ceil(T/3)\n%tokens = input tokens : i32[T]\n" ROUTER("12", "4")
-        "%4 = fused %2 {kind = moe_plan} (%.i: i32[T, 4]) {\n %.p = moe_plan %.i {tile = 3, experts = 12} : i32[P]\n"
-        "yield %.p\n } : i32[P]\n"
-        "return w = %1, i = %2, plan = %4\n }\n}\n";
+#define PLAN(words, E, k, tile)                                                                                        \
+    HEAD "dim P = " words "\n%tokens = input tokens : i32[T]\n" ROUTER(E, k)                                          \
+    "%4 = fused %2 {kind = moe_plan} (%.i: i32[T, " k "]) {\n %.p = moe_plan %.i {tile = " tile ", experts = " E "} : i32[P]\n" \
+    "yield %.p\n } : i32[P]\nreturn w = %1, i = %2, plan = %4\n }\n}\n"
+
+static void check_plan(const char *text, IrMoePlan p) {
     Bench b = bench_open(text, 1, 1, 64, 64, 1);
     BenchCall c = one_call();
     bench_check(&b, &c, "w", 1.5e-14);
-    IrMoePlan p = {.experts = 12, .tile = 3, .ranks = 4, .tokens = 19};
     const int32_t *plan = bench_result(&b, "plan"), *ids = bench_result(&b, "i");
     const int32_t *counts = plan + ir_moe_plan_counts_at(p), *starts = plan + ir_moe_plan_starts_at(p),
                   *rows = plan + ir_moe_plan_rows_at(p);
     const int32_t *tiles = plan + ir_moe_plan_tiles_at(p);
-    int32_t at = 0, used = 0;
-    for (int32_t e = 0; e < 12; e++) {
+    int32_t at = 0, used = 0, all = (int32_t)(p.tokens * p.ranks);
+    for (int32_t e = 0; e < p.experts; e++) {
         assert_int_equal(starts[e], at);
         int32_t first = at;
-        for (int32_t row = 0; row < 76; row++)
+        for (int32_t row = 0; row < all; row++)
             if (ids[row] == e) assert_int_equal(rows[at++], row);
         assert_int_equal(counts[e], at - first);
-        for (int32_t row = first; row < at; row += 3, used++) {
+        for (int32_t row = first; row < at; row += (int32_t)p.tile, used++) {
             assert_int_equal(tiles[3 * used], e);
             assert_int_equal(tiles[3 * used + 1], row);
-            assert_int_equal(tiles[3 * used + 2], HD_MIN(3, at - row));
+            assert_int_equal(tiles[3 * used + 2], HD_MIN((int32_t)p.tile, at - row));
         }
     }
-    assert_int_equal(starts[12], 76);
+    assert_int_equal(starts[p.experts], all);
     assert_int_equal(plan[0], used);
     for (int64_t i = 3 * used; i < 3 * ir_moe_plan_tile_bound(p); i++) assert_int_equal(tiles[i], 0);
     expect_ids(&b, "plan", (uint64_t)ir_moe_plan_words(p));
     bench_close(&b);
+}
+
+static void test_plan(void **state) {
+    (void)state;
+    check_plan(PLAN("62 + 4*T + 12*ceil(T/3)", "12", "4", "3"), (IrMoePlan){.experts = 12, .tile = 3, .ranks = 4, .tokens = 19});
+    check_plan(PLAN("1502 + 6*T + 18*ceil(T/2)", "300", "6", "2"),   // more than the lanes of a work group
+               (IrMoePlan){.experts = 300, .tile = 2, .ranks = 6, .tokens = 19});
 }
 
 static void test_sum(void **state) {
@@ -130,4 +136,4 @@ static void test_sum(void **state) {
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_router), cmocka_unit_test(test_ties), cmocka_unit_test(test_plan), cmocka_unit_test(test_sum)
 };
-BENCH_MAIN(tests)
+BENCH_MAIN(tests, "cpu:emulated-cuda")
