@@ -37,15 +37,27 @@ KirRef cg_lane_numbers(KirFn *fn);                                // i32 x 16: 0
 // A row of the segment table.
 typedef struct CgSegment { KirRef slot, position, first, count, plane_in, plane_out; } CgSegment;
 CgSegment cg_segment(CgBuild *build, KirRef index);
+// Parts of at most `size` tokens, of which each segment begins one: the part number `index` is the segment's tokens passed.. (count of them).
+// Beyond the last part: 0 tokens of segment 0.
+typedef struct CgPart { CgSegment segment; KirRef passed, count; } CgPart;
+CgPart cg_find_part(CgBuild *build, KirRef index, int64_t size);
+// Parts that there can be: ceil(T / size) + S, times `factor`.
+IrExpr cg_part_count(int64_t size, int64_t factor);
 // Address of a plane of a recurrent state, or (plane 0) of an append-only one.
 KirRef cg_state_base(CgBuild *build, IrValue state, KirRef slot, KirRef plane);
 
 // The key head that value head j reads (attribute `heads`).
 KirRef cg_key_head(KirFn *fn, const IrOp *op, KirRef j, int64_t nk, int64_t nv);
 
+// Attention over the cache, whole or in spans: d channels, H query heads of which G share each of `heads` cache heads.
+typedef struct CgAttention { const IrOp *op; int64_t H, heads, d, G; float scale; IrDtype cache; } CgAttention;
+HD_MUST_USE HdStatus *cg_attention_find(const IrGraph *graph, IrOpRef group, IrOpKind kind, CgAttention *out_attention);
+// Address of position 0 of a cache head: the keys (operand 1) or the values (2) of a slot.
+KirRef cg_attention_cache(CgBuild *build, const CgAttention *attention, uint32_t operand, KirRef slot, KirRef head);
+int64_t cg_attention_row_bytes(const CgAttention *attention);     // from one position to the next
 // The yields of an attention group as sinks: each has the elements of the attention's result, in a shape that they can be found in.
 HD_MUST_USE HdStatus *cg_attention_plan(const IrGraph *graph, IrOpRef group, const IrOp *op, CgUnit *out_unit);
-// bytes += keys and values of the positions seen, read once.
+// What the launch costs: the group's bytes, and keys and values of the positions seen, read once.
 void cg_attention_account(CgBuild *build, const IrOp *op);
 
 // ---- conv_plan.c -----------------------------------------------------------------------------------------------
