@@ -60,6 +60,28 @@ HD_MUST_USE HdStatus *cg_attention_plan(const IrGraph *graph, IrOpRef group, con
 // What the launch costs: the group's bytes, and keys and values of the positions seen, read once.
 void cg_attention_account(CgBuild *build, const IrOp *op);
 
+// ---- chunk_plan.c ----------------------------------------------------------------------------------------------
+// The delta rule by chunks: delta.chunk_prep has a unit per chunk and value head, delta.chunk_scan walks through those of a segment. A segment's
+// chunks follow those of the segments before it; rows of a chunk beyond its tokens are not written, and not read.
+
+typedef struct CgChunk {
+    CgBuild *build;
+    KirFn *fn;
+    const IrOp *op;
+    int64_t nk, nv, dk, dv, size;
+    KirRef q, k, head, key_head;
+    KirRef first, m, row;        // of the chunk: first token, tokens, first padded row
+} CgChunk;
+// The group's operation of this kind, of which everything has been checked.
+HD_MUST_USE HdStatus *cg_chunk_op(const IrGraph *graph, IrOpRef group, IrOpKind kind, const IrOp **out_op);
+CgChunk cg_chunk(CgBuild *build, const IrOp *op, const IrType *value);                       // value: the type of v or o
+KirRef cg_chunk_key_row(const CgChunk *x, KirRef base, KirRef i);                            // of token i of the chunk: in q or k
+KirRef cg_chunk_token_row(const CgChunk *x, KirRef base, KirRef i, int64_t n);               // in [T, nv, n]: v, g, beta, o
+KirRef cg_chunk_padded_row(const CgChunk *x, KirRef base, KirRef i, int64_t n);              // in a result over padded rows, [E, nv, n]
+void cg_chunk_find(CgChunk *x, KirRef index);                                                // goes to a chunk: 0 tokens where no segment has it
+KirRef cg_chunk_rows_before(const CgChunk *x, KirRef segment);                               // padded rows of the segments before `segment`
+IrExpr cg_chunk_units(const CgBuild *build, const IrOp *op);                                 // of delta.chunk_prep
+
 // ---- conv_plan.c -----------------------------------------------------------------------------------------------
 // A convolution's group has one launch per yield; a work unit is a segment and a head: a row of the yield, or CG_CONV_BLOCK channels
 // where nothing needs whole rows.
