@@ -115,7 +115,7 @@ KirRef kir_dot_u8i8(KirFn *fn, KirRef acc, KirRef a, KirRef b);
 KirRef kir_dot_i16(KirFn *fn, KirRef acc, KirRef a, KirRef b);
 KirRef kir_dot_bf16(KirFn *fn, KirRef acc, KirRef a, KirRef b);
 
-enum { KIR_MAX_CARRIED = 64 };
+enum { KIR_MAX_CARRIED = 80 };
 typedef struct KirLoop { KirRef op, iv; uint32_t count; KirRef carried[KIR_MAX_CARRIED], results[KIR_MAX_CARRIED]; } KirLoop;
 // for (iv = lower; iv < upper; iv += step); inside, carried[i] is the value of this round.
 void kir_for_begin(KirFn *fn, KirRef lower, KirRef upper, KirRef step, uint32_t count, const KirRef *init, KirLoop *out_loop);

@@ -37,15 +37,27 @@ KirRef cg_lane_numbers(KirFn *fn);                                // i32 x 16: 0
 // A row of the segment table.
 typedef struct CgSegment { KirRef slot, position, first, count, plane_in, plane_out; } CgSegment;
 CgSegment cg_segment(CgBuild *build, KirRef index);
+// Parts of at most `size` tokens, of which each segment begins one: the part number `index` is the segment's tokens passed.. (count of them).
+// Beyond the last part: 0 tokens of segment 0.
+typedef struct CgPart { CgSegment segment; KirRef passed, count; } CgPart;
+CgPart cg_find_part(CgBuild *build, KirRef index, int64_t size);
+// Parts that there can be: ceil(T / size) + S, times `factor`.
+IrExpr cg_part_count(int64_t size, int64_t factor);
 // Address of a plane of a recurrent state, or (plane 0) of an append-only one.
 KirRef cg_state_base(CgBuild *build, IrValue state, KirRef slot, KirRef plane);
 
 // The key head that value head j reads (attribute `heads`).
 KirRef cg_key_head(KirFn *fn, const IrOp *op, KirRef j, int64_t nk, int64_t nv);
 
+// Attention over the cache, whole or in spans: d channels, H query heads of which G share each of `heads` cache heads.
+typedef struct CgAttention { const IrOp *op; int64_t H, heads, d, G; float scale; IrDtype cache; } CgAttention;
+HD_MUST_USE HdStatus *cg_attention_find(const IrGraph *graph, IrOpRef group, IrOpKind kind, CgAttention *out_attention);
+// Address of position 0 of a cache head: the keys (operand 1) or the values (2) of a slot.
+KirRef cg_attention_cache(CgBuild *build, const CgAttention *attention, uint32_t operand, KirRef slot, KirRef head);
+int64_t cg_attention_row_bytes(const CgAttention *attention);     // from one position to the next
 // The yields of an attention group as sinks: each has the elements of the attention's result, in a shape that they can be found in.
 HD_MUST_USE HdStatus *cg_attention_plan(const IrGraph *graph, IrOpRef group, const IrOp *op, CgUnit *out_unit);
-// bytes += keys and values of the positions seen, read once.
+// What the launch costs: the group's bytes, and keys and values of the positions seen, read once.
 void cg_attention_account(CgBuild *build, const IrOp *op);
 
 // The group's topk, and the unit of what follows it: rows of the tokens that are chosen from.
@@ -85,6 +97,28 @@ void cg_plan_clear_tiles(const CgPlan *plan, KirRef used, KirRef first, KirRef s
 // the tiles of the plan at `plan` (ptr) are.
 IrExpr cg_plan_bound(const IrGraph *graph, const IrOp *op);
 void cg_plan_open(CgBuild *build, const IrOp *op, KirRef plan, KirRef *out_rows, KirRef *out_tiles);
+
+// ---- chunk_plan.c ----------------------------------------------------------------------------------------------
+// The delta rule by chunks: delta.chunk_prep has a unit per chunk and value head, delta.chunk_scan walks through those of a segment. A segment's
+// chunks follow those of the segments before it; rows of a chunk beyond its tokens are not written, and not read.
+
+typedef struct CgChunk {
+    CgBuild *build;
+    KirFn *fn;
+    const IrOp *op;
+    int64_t nk, nv, dk, dv, size;
+    KirRef q, k, head, key_head;
+    KirRef first, m, row;        // of the chunk: first token, tokens, first padded row
+} CgChunk;
+// The group's operation of this kind, of which everything has been checked.
+HD_MUST_USE HdStatus *cg_chunk_op(const IrGraph *graph, IrOpRef group, IrOpKind kind, const IrOp **out_op);
+CgChunk cg_chunk(CgBuild *build, const IrOp *op, const IrType *value);                       // value: the type of v or o
+KirRef cg_chunk_key_row(const CgChunk *x, KirRef base, KirRef i);                            // of token i of the chunk: in q or k
+KirRef cg_chunk_token_row(const CgChunk *x, KirRef base, KirRef i, int64_t n);               // in [T, nv, n]: v, g, beta, o
+KirRef cg_chunk_padded_row(const CgChunk *x, KirRef base, KirRef i, int64_t n);              // in a result over padded rows, [E, nv, n]
+void cg_chunk_find(CgChunk *x, KirRef index);                                                // goes to a chunk: 0 tokens where no segment has it
+KirRef cg_chunk_rows_before(const CgChunk *x, KirRef segment);                               // padded rows of the segments before `segment`
+IrExpr cg_chunk_units(const CgBuild *build, const IrOp *op);                                 // of delta.chunk_prep
 
 // ---- conv_plan.c -----------------------------------------------------------------------------------------------
 // A convolution's group has one launch per yield; a work unit is a segment and a head: a row of the yield, or CG_CONV_BLOCK channels

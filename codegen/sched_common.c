@@ -95,6 +95,25 @@ CgSegment cg_segment(CgBuild *build, KirRef index) {
                        .plane_out = cg_load_i32(fn, row, 20)};
 }
 
+CgPart cg_find_part(CgBuild *build, KirRef index, int64_t size) {
+    KirFn *fn = build->fn;
+    KirLoop loop;
+    KirRef zero = kir_i64(fn, 0), tokens = kir_i64(fn, size);
+    IrExpr segments = {.coef = {[IR_SYM_S] = 1}};
+    kir_for_begin(fn, zero, cg_expr(build, &segments, "segments"), kir_i64(fn, 1), 4, (KirRef[4]){zero, zero, zero, zero}, &loop);
+    KirRef all = cg_segment(build, loop.iv).count, begin = loop.carried[0], end = kir_add(fn, begin, cg_ceil_div(fn, all, size));
+    KirRef here = kir_and(fn, kir_cmp(fn, KIR_GE, index, begin), kir_cmp(fn, KIR_LT, index, end));
+    KirRef passed = kir_mul(fn, kir_sub(fn, index, begin), tokens), count = cg_min(fn, tokens, kir_sub(fn, all, passed));
+    KirRef next[4] = {end, loop.iv, passed, count};
+    for (int i = 1; i < 4; i++) next[i] = kir_select(fn, here, next[i], loop.carried[i]);
+    kir_for_end(fn, &loop, next);
+    return (CgPart){cg_segment(build, loop.results[1]), loop.results[2], loop.results[3]};
+}
+
+IrExpr cg_part_count(int64_t size, int64_t factor) {
+    return (IrExpr){.coef = {[IR_SYM_S] = factor}, .ceils = 1, .ceil = {{factor, size, IR_SYM_T}}};
+}
+
 KirRef cg_state_base(CgBuild *build, IrValue state, KirRef slot, KirRef plane) {
     KirFn *fn = build->fn;
     KirRef base = kir_offset(fn, cg_pointer(build, state), kir_mul(fn, slot, cg_state_slot_bytes(build, state)));
@@ -107,6 +126,24 @@ KirRef cg_key_head(KirFn *fn, const IrOp *op, KirRef j, int64_t nk, int64_t nv) 
 }
 
 // ---- attention -------------------------------------------------------------------------------------------------
+
+HdStatus *cg_attention_find(const IrGraph *graph, IrOpRef group, IrOpKind kind, CgAttention *out_attention) {
+    IrOpRef ref = cg_find_op(graph, group, kind);
+    if (!ref) return hd_error(HD_INTERNAL, "an attention group holds one %s", ir_op_info(kind)->name);
+    const IrOp *op = ir_op(graph, ref);
+    HD_TRY(cg_check_operands(graph, op));
+    const IrType *q = cg_type(graph, op->operands[0]), *k = cg_type(graph, op->operands[1]);
+    *out_attention = (CgAttention){.op = op, .H = q->dims[1], .heads = k->dims[1], .d = q->dims[2], .G = q->dims[1] / k->dims[1],
+                                   .scale = op->attr[IR_ATTR_SCALE].f, .cache = k->dtype};
+    return NULL;
+}
+
+static int64_t head_bytes(const CgAttention *a) { return a->d * ir_dtype_info(a->cache)->block_bytes; }
+int64_t cg_attention_row_bytes(const CgAttention *attention) { return attention->heads * head_bytes(attention); }
+
+KirRef cg_attention_cache(CgBuild *build, const CgAttention *attention, uint32_t operand, KirRef slot, KirRef head) {
+    return kir_at(build->fn, cg_state_base(build, attention->op->operands[operand], slot, 0), head, head_bytes(attention), 0);
+}
 
 HdStatus *cg_attention_plan(const IrGraph *graph, IrOpRef group, const IrOp *op, CgUnit *out_unit) {
     HD_TRY(cg_unit_plan(graph, group, out_unit));
@@ -122,6 +159,7 @@ HdStatus *cg_attention_plan(const IrGraph *graph, IrOpRef group, const IrOp *op,
 }
 
 void cg_attention_account(CgBuild *build, const IrOp *op) {
+    cg_account(build);
     for (uint32_t i = 1; i <= 2; i++) {
         const IrType *cache = cg_type(build->graph, op->operands[i]);
         cg_expr_add_elements(&build->bytes, build->graph, cache, ir_dtype_info(cache->dtype)->block_bytes);

@@ -81,7 +81,8 @@ static double chunk_scan_flops(const Site *s) {
 static double op_flops(const Site *s) {
     switch (s->op->kind) {
     case IR_OP_linear: case IR_OP_multi_linear: case IR_OP_grouped_linear: return product_flops(s);
-    case IR_OP_attention: return attention_flops(s);
+    case IR_OP_attention: case IR_OP_attention_spans: return attention_flops(s);
+    case IR_OP_attention_merge: return 2 * elements(s, operand_type(s, 0));
     case IR_OP_conv1d: return 2 * elements(s, operand_type(s, 0)) * last(s, operand_type(s, 1));
     case IR_OP_delta_rule: case IR_OP_delta_step: case IR_OP_delta_scan: return delta_flops(s);
     case IR_OP_delta_chunk_prep: return chunk_prep_flops(s);
@@ -118,7 +119,7 @@ static double operand_read(const Site *s, uint32_t index) {
 
 static double operand_written(const Site *s, uint32_t index) {
     IrStateKind state = ir_state_operand(s->op->kind, index);
-    if (state == IR_STATE_COUNT || s->op->kind == IR_OP_attention) return 0;
+    if (state == IR_STATE_COUNT || !(ir_op_info(s->op->kind)->effect & IR_EFFECT_WRITE)) return 0;
     const IrType *type = operand_type(s, index);
     return state == IR_STATE_KV ? row_bytes(s, type, dim(s, operand_type(s, 0), 0)) : bytes(s, type) * state_slots(s);
 }

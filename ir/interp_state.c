@@ -122,10 +122,11 @@ HdStatus *ir_run_kv_append(IrFrame *frame, const IrOp *op, IrTensor *const *in, 
     return NULL;
 }
 
-// One head of one query over `keys` cache rows, `stride` apart. score: scratch of `keys`.
+// One head of one query over `keys` cache rows, `stride` apart. score: scratch of `keys`. Gives the sums of the values with weights
+// e^(score - largest), that largest score, and the sum of the weights.
 static void attend(const double *q, const double *k, const double *v, int64_t keys, int64_t stride, int64_t d, double scale,
-                   double *score, double *out) {
-    double most = -INFINITY, total = 0;
+                   double *score, double *out, double *out_most, double *out_total) {
+    double most = IR_NO_SCORE, total = 0;
     for (int64_t p = 0; p < keys; p++) {
         score[p] = ir_dot(q, k + p * stride, d) * scale;
         most = HD_MAX(most, score[p]);
@@ -136,29 +137,61 @@ static void attend(const double *q, const double *k, const double *v, int64_t ke
         total += weight;
         for (int64_t c = 0; c < d; c++) out[c] += weight * v[p * stride + c];
     }
-    for (int64_t c = 0; c < d; c++) out[c] /= total;
+    *out_most = most, *out_total = total;
 }
 
-HdStatus *ir_run_attention(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTensor **out) {
+// spans 0: the attention itself, in out[0]; else its spans.
+static HdStatus *attend_all(IrFrame *frame, const IrOp *op, IrTensor *const *in, int64_t spans, IrTensor **out) {
     const IrTensor *q = in[0], *k = in[1], *v = in[2], *table = in[3];
     int64_t tokens = q->dims[0], heads = q->dims[1], d = q->dims[2], kv_heads = k->dims[1], group = heads / kv_heads,
             stride = kv_heads * d;
     HD_TRY(check_cache(frame, k, table, tokens));
     double *query = ir_tensor_doubles(q), *score = ir_scratch((size_t)frame->interp->context, sizeof *score),
-           *sum = ir_scratch((size_t)d, sizeof *sum);
+           *sum = ir_scratch((size_t)d, sizeof *sum), most, total;
     for (int64_t i = 0; i < ir_segment_count(table); i++) {
         IrSegment s = ir_segment_at(table->i, i);
         const double *keys = ir_state_plane(k->state, s.slot, 0), *values = ir_state_plane(v->state, s.slot, 0);
         for (int64_t unit = 0; unit < s.count * heads; unit++) {
-            int64_t t = unit / heads, a = unit % heads, at = ((s.first + t) * heads + a) * d, shared = a / group * d;
-            attend(query + at, keys + shared, values + shared, s.position + t + 1, stride, d, op->attr[IR_ATTR_SCALE].f, score,
-                   sum);
-            for (int64_t c = 0; c < d; c++) out[0]->f[at + c] = (float)sum[c];
+            int64_t t = unit / heads, a = unit % heads, row = (s.first + t) * heads + a, shared = a / group * d, seen = s.position + t + 1;
+            int64_t length = spans ? ir_span_length(seen, spans) : seen;
+            for (int64_t span = 0; span < HD_MAX(spans, 1); span++) {
+                int64_t first = HD_MIN(span * length, seen), to = row * HD_MAX(spans, 1) + span;
+                attend(query + row * d, keys + first * stride + shared, values + first * stride + shared, HD_MIN(length, seen - first), stride,
+                       d, op->attr[IR_ATTR_SCALE].f, score, sum, &most, &total);
+                for (int64_t c = 0; c < d; c++) out[0]->f[to * d + c] = (float)(spans ? sum[c] : sum[c] / total);
+                if (spans) out[1]->f[to] = (float)most, out[2]->f[to] = (float)total;
+            }
         }
     }
     free(query);
     free(score);
     free(sum);
+    return NULL;
+}
+
+HdStatus *ir_run_attention(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTensor **out) { return attend_all(frame, op, in, 0, out); }
+
+HdStatus *ir_run_attention_spans(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTensor **out) {
+    return attend_all(frame, op, in, op->attr[IR_ATTR_SPANS].i, out);
+}
+
+// One row: d channels of each span. Zeros where nothing was seen (padding).
+static void merge_spans(const float *sums, const float *most, const float *total, int64_t spans, int64_t d, float *out) {
+    double largest = IR_NO_SCORE, all = 0;
+    for (int64_t s = 0; s < spans; s++) largest = HD_MAX(largest, most[s]);
+    for (int64_t s = 0; s < spans; s++) all += total[s] * exp(most[s] - largest);
+    for (int64_t c = 0; c < d; c++) {
+        double sum = 0;
+        for (int64_t s = 0; s < spans; s++) sum += sums[s * d + c] * exp(most[s] - largest);
+        out[c] = (float)(all > 0 ? sum / all : 0);
+    }
+}
+
+HdStatus *ir_run_attention_merge(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTensor **out) {
+    (void)frame, (void)op;
+    int64_t rows = in[0]->dims[0] * in[0]->dims[1], spans = in[0]->dims[2], d = in[0]->dims[3];
+    for (int64_t r = 0; r < rows; r++)
+        merge_spans(in[0]->f + r * spans * d, in[1]->f + r * spans, in[2]->f + r * spans, spans, d, out[0]->f + r * d);
     return NULL;
 }
 

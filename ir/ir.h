@@ -87,6 +87,12 @@ bool ir_dtype_from_ggml(uint32_t ggml_id, IrDtype *out_dtype);
 // Largest NMSE that a kernel of a BOUNDED operation may show against the interpreter (at most four times the measured one).
 double ir_op_bound(IrOpKind kind);
 
+// How attention.spans splits `seen` positions: spans of this length, the last ones shorter or empty. A multiple of 32 at all lengths, so that
+// a short context is not cut into crumbs.
+enum { IR_MOST_SPANS = 64 };
+static inline int64_t ir_span_length(int64_t seen, int64_t spans) { return (seen + 32 * spans - 1) / (32 * spans) * 32; }
+#define IR_NO_SCORE (-1e30)   // below every score: the largest of an empty span
+
 // ---- dimensions (dims.c) -------------------------------------------------------------------------------------
 // A dimension is a number (>= 0) or a symbol (< 0, see ir_sym). Symbols 0..3 are T (tokens in this call), S (segments),
 // C (context capacity of the session) and R (rows whose logits are wanted); others are expressions over these.

@@ -269,11 +269,26 @@ static HdStatus *ir_rule_kv_append(Rule *r) {
     return rule_match(r, "x: f32[T, H, d]; cache: cache[C, H, d]; segments: i32[S, 8]");
 }
 
-static HdStatus *ir_rule_attention(Rule *r) {
+static HdStatus *attention(Rule *r) {
     HD_TRY(rule_match(r, "q: f32[T, H, d]; k: cache[C, Hkv, d]; v: cache[C, Hkv, d]; segments: i32[S, 8]"));
     if (r->in[1].dtype != r->in[2].dtype) return rule_operand_error(r, 2, HD_STR("v"), "of the data type of k");
-    HD_TRY(want_divides(r, "Hkv", "H"));
+    return want_divides(r, "Hkv", "H");
+}
+
+static HdStatus *ir_rule_attention(Rule *r) {
+    HD_TRY(attention(r));
     return rule_give(r, "f32[T, H, d]"), NULL;
+}
+
+static HdStatus *ir_rule_attention_spans(Rule *r) {
+    HD_TRY(attention(r));
+    HD_TRY(want_int(r, IR_ATTR_SPANS, 1, IR_MOST_SPANS));
+    rule_bind(r, "spans", r->attr[IR_ATTR_SPANS].i);
+    return rule_give(r, "f32[T, H, spans, d], f32[T, H, spans], f32[T, H, spans]"), NULL;
+}
+
+static HdStatus *ir_rule_attention_merge(Rule *r) {
+    return rule_apply(r, "sums: f32[T, H, spans, d]; largest: f32[T, H, spans]; total: f32[T, H, spans] -> f32[T, H, d]");
 }
 
 static HdStatus *ir_rule_conv1d(Rule *r) {
@@ -362,6 +377,7 @@ static HdStatus *(*const rules[IR_OP_COUNT])(Rule *r) = {
 
 static const struct { IrOpKind kind; uint32_t index; IrStateKind state; } state_operands[] = {
     {IR_OP_kv_append, 1, IR_STATE_KV},     {IR_OP_attention, 1, IR_STATE_KV},     {IR_OP_attention, 2, IR_STATE_KV},
+    {IR_OP_attention_spans, 1, IR_STATE_KV}, {IR_OP_attention_spans, 2, IR_STATE_KV},
     {IR_OP_conv1d, 2, IR_STATE_CONV},      {IR_OP_delta_rule, 5, IR_STATE_DELTA}, {IR_OP_delta_step, 5, IR_STATE_DELTA},
     {IR_OP_delta_scan, 5, IR_STATE_DELTA}, {IR_OP_delta_chunk_scan, 6, IR_STATE_DELTA},
 };

@@ -42,11 +42,11 @@ static bool change_kind(IrGraph *graph, PassCtx *ctx, IrOpRef ref, PassRule rule
     return true;
 }
 
-// The forms in the order of preference: false when the caller refused all of them.
-static bool choose(IrGraph *graph, PassCtx *ctx, IrOpRef ref, bool one_token)
+// The forms in the order of preference: false when the caller refused all of them. tokens: the most that a step has.
+static bool choose(IrGraph *graph, PassCtx *ctx, IrOpRef ref, int64_t tokens)
 {
-    bool off = strcmp(pass_option(ctx, "form"), "wy") != 0;
-    if (off || one_token) pass_missed(ctx, RULE_delta_net_wy, graph, ref, one_token ? MISSED_one_token : MISSED_option_off);
+    bool off = strcmp(pass_option(ctx, "form"), "wy") != 0, few = tokens < pass_option_int(ctx, "least"), one_token = tokens == 1;
+    if (off || few) pass_missed(ctx, RULE_delta_net_wy, graph, ref, one_token ? MISSED_one_token : off ? MISSED_option_off : MISSED_few_tokens);
     else if (wy(graph, ctx, ref)) return true;
     if (one_token && change_kind(graph, ctx, ref, RULE_delta_net_step, IR_OP_delta_step)) return true;
     return change_kind(graph, ctx, ref, RULE_delta_net_scan, IR_OP_delta_scan);
@@ -59,7 +59,7 @@ HdStatus *pass_delta_net(IrGraph *graph, PassCtx *ctx)
     IrOpRef next;
     for (IrOpRef ref = graph->blocks.data[0].first; ref; ref = next) {
         next = ir_op(graph, ref)->next;
-        if (ir_op(graph, ref)->kind == IR_OP_delta_rule && !choose(graph, ctx, ref, bound.value[IR_SYM_T] == 1))
+        if (ir_op(graph, ref)->kind == IR_OP_delta_rule && !choose(graph, ctx, ref, bound.value[IR_SYM_T]))
             return hd_error(HD_UNSUPPORTED, "all forms of delta_rule (layer %d) were refused, so the graph cannot be compiled",
                             ir_op(graph, ref)->layer);
     }

@@ -6,7 +6,7 @@
 //                also a sum over expert ranks that is added to the product, and the norm of the one row that is multiplied: each work
 //                group makes it for itself (a launch less each)
 //   grouped      grouped_linear: its twin (same rows, experts and plan) and arithmetic on [T, k, N]
-//   attention    attention: arithmetic on its elements, through reshapes (the output gate)
+//   attention    attention, or the merge of its spans: arithmetic on its elements, through reshapes (the output gate)
 //   delta        delta.step, on a GPU: arithmetic and norms of a head's row (the gated norm)
 //   conv         conv1d: arithmetic, then slices that cover the channels, each with its heads and norm
 //   topk         topk: the softmax before it, sum and division of its values after it
@@ -211,6 +211,7 @@ static const Anchor anchors[] = {
     {IR_OP_multi_linear, 2, RULE_fuse_epilogue_matmul, IR_GROUP_MATMUL, joins_product, PASS_VIEWS_NONE, true},
     {IR_OP_grouped_linear, 3, RULE_fuse_epilogue_grouped, IR_GROUP_GROUPED, joins_product, PASS_VIEWS_NONE, true},
     {IR_OP_attention, 3, RULE_fuse_epilogue_attention, IR_GROUP_ATTENTION, joins_attention, PASS_VIEWS_RESHAPE, true},
+    {IR_OP_attention_merge, 3, RULE_fuse_epilogue_attention, IR_GROUP_ATTENTION, joins_attention, PASS_VIEWS_RESHAPE, true},
     {IR_OP_delta_step, 3, RULE_fuse_epilogue_delta, IR_GROUP_DELTA, joins_delta, PASS_VIEWS_NONE, true},
     {IR_OP_conv1d, 2, RULE_fuse_epilogue_conv, IR_GROUP_CONV, joins_product, PASS_VIEWS_NONE, true},
     {IR_OP_topk, 2, RULE_fuse_epilogue_topk, IR_GROUP_TOPK, joins_route, PASS_VIEWS_COLUMNS, false},

@@ -13,8 +13,8 @@ enum { TILE = 64, SPAN = 1024, LANES = 16 };
 typedef struct Attention {
     CgBuild *build;
     KirFn *fn;
-    int64_t H, heads, d, G;      // query heads, cache heads, channels, query heads per cache head
-    float scale;
+    CgAttention of;
+    int64_t d, G;                // of `of`
     bool half;                   // the cache is f16
     KirRef q, k, v;              // of this unit: first query row, and position 0 of this head in the caches
     KirRef score, span_m, span_l, span_o, all_m, all_l, all_o;   // scratch: [G][64], [G], [G], [G][d] and again
@@ -24,7 +24,6 @@ static KirRef scratch(CgBuild *build, int64_t floats) {
     return kir_offset_const(build->fn, kir_scratch(build->fn), cg_scratch(build, (uint64_t)floats * 4));
 }
 
-static int64_t row_bytes(const Attention *a) { return a->heads * a->d * (a->half ? 2 : 4); }
 static int64_t width(const Attention *a) { return (a->d + LANES - 1) / LANES * LANES; }   // of a row in scratch
 
 // 16 channels of a cache row.
@@ -85,13 +84,13 @@ static void tile_scores(const Attention *a, KirRef first, KirRef count) {
     kir_for_begin(fn, kir_i64(fn, 0), count, kir_i64(fn, s.rows), 0, NULL, &loop);
     for (uint32_t i = 0; i < s.rows; i++) {
         KirRef j = cg_min(fn, kir_add(fn, loop.iv, kir_i64(fn, i)), last);
-        s.row[i] = kir_at(fn, a->k, kir_add(fn, first, j), row_bytes(a), 0);
+        s.row[i] = kir_at(fn, a->k, kir_add(fn, first, j), cg_attention_row_bytes(&a->of), 0);
     }
     for (uint32_t i = 0; i < a->G * s.rows; i++) acc[i] = kir_float(fn, KT_F32x16, 0);
     each_block(a, 1, (uint32_t)a->G * s.rows, acc, score_block, &s);
     for (int64_t g = 0; g < a->G; g++)
         for (uint32_t i = 0; i < s.rows; i++) {
-            KirRef score = kir_mul(fn, kir_reduce_add(fn, acc[g * s.rows + i]), kir_float(fn, KT_F32, a->scale));
+            KirRef score = kir_mul(fn, kir_reduce_add(fn, acc[g * s.rows + i]), kir_float(fn, KT_F32, a->of.scale));
             kir_store(fn, kir_at(fn, a->score, loop.iv, 4, (g * TILE + i) * 4), score);
         }
     kir_for_end(fn, &loop, NULL);
@@ -139,7 +138,7 @@ static void value_block(void *user, CgIndex channel, uint32_t chunks, KirRef val
     for (uint32_t i = 0; i < n; i++) acc[i] = kir_float(fn, KT_F32x16, 0);
     KirLoop loop;
     kir_for_begin(fn, kir_i64(fn, 0), x->count, kir_i64(fn, 1), n, acc, &loop);
-    KirRef row = kir_at(fn, a->v, kir_add(fn, x->first, loop.iv), row_bytes(a), 0), v[8];
+    KirRef row = kir_at(fn, a->v, kir_add(fn, x->first, loop.iv), cg_attention_row_bytes(&a->of), 0), v[8];
     for (uint32_t c = 0; c < chunks; c++) {
         CgIndex part = channel;
         part.constant += c * LANES;
@@ -227,12 +226,12 @@ static void finish_rows(const Attention *a, const IrOp *op, const CgUnit *unit, 
     KirRef g = cg_loop_begin(fn, kir_i64(fn, 0), kir_i64(fn, a->G), &loop);
     CgRegion *region = cg_region_new(a->build);
     cg_region_bind_memory(region, op->results[0], kir_at(fn, a->all_o, g, width(a) * 4, 0), (KirRef[3]){0, 0, 0});
-    CgIndex head = cg_index_sum(fn, cg_index(g, a->G), cg_index(cache_head, a->heads), a->G), at[4];
+    CgIndex head = cg_index_sum(fn, cg_index(g, a->G), cg_index(cache_head, a->of.heads), a->G), at[4];
     CgIndex row[3] = {cg_index(token, 0), head, cg_index_number(0)};
     for (uint32_t i = 0; i < unit->sink_count; i++) {
         const IrType *type = cg_type(graph, unit->sinks[i].value);
         cg_index_reshape(fn, cg_type(graph, op->results[0]), row, type, at);
-        KirRef first = kir_add(fn, kir_mul(fn, token, kir_i64(fn, a->H)), cg_index_ref(fn, &head));
+        KirRef first = kir_add(fn, kir_mul(fn, token, kir_i64(fn, a->of.H)), cg_index_ref(fn, &head));
         KirRef to = kir_at(fn, unit->sinks[i].to, first, a->d * ir_dtype_info(type->dtype)->block_bytes, 0);
         cg_region_store(region, 1, &unit->sinks[i].value, &to, at, a->d, 0);
     }
@@ -240,15 +239,15 @@ static void finish_rows(const Attention *a, const IrOp *op, const CgUnit *unit, 
     cg_loop_end(fn, &loop);
 }
 
-static void build_unit(Attention *a, const IrOp *op, const CgUnit *unit, KirRef number) {
+static void build_unit(Attention *a, const CgUnit *unit, KirRef number) {
     KirFn *fn = a->fn;
+    const IrOp *op = a->of.op;
     KirRef coord[2], info, slot;
-    cg_unit_coords(fn, number, (IrDim[2]){IR_DIM_T, a->heads}, 2, coord);
+    cg_unit_coords(fn, number, (IrDim[2]){IR_DIM_T, a->of.heads}, 2, coord);
     info = kir_at(fn, cg_input(a->build, HEDDLE_INPUT_TOKEN_INFO), coord[0], 16, 0);
     slot = cg_load_i32(fn, info, 4);
-    int64_t head_bytes = a->d * (a->half ? 2 : 4);
-    a->k = kir_at(fn, cg_state_base(a->build, op->operands[1], slot, 0), coord[1], head_bytes, 0);
-    a->v = kir_at(fn, cg_state_base(a->build, op->operands[2], slot, 0), coord[1], head_bytes, 0);
+    a->k = cg_attention_cache(a->build, &a->of, 1, slot, coord[1]);
+    a->v = cg_attention_cache(a->build, &a->of, 2, slot, coord[1]);
     a->q = kir_at(fn, cg_operand(a->build, op->operands[0]), number, a->G * a->d * 4, 0);
     attend(a, kir_add(fn, cg_load_i32(fn, info, 8), kir_i64(fn, 1)));
     finish_rows(a, op, unit, coord[0], coord[1]);
@@ -256,35 +255,31 @@ static void build_unit(Attention *a, const IrOp *op, const CgUnit *unit, KirRef 
 
 HdStatus *cg_cpu_ATTENTION(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     (void)target;
-    IrOpRef ref = cg_find_op(graph, group, IR_OP_attention);
-    if (!ref) return hd_error(HD_INTERNAL, "an attention group holds one attention");
-    const IrOp *op = ir_op(graph, ref);
-    HD_TRY(cg_check_operands(graph, op));
-    const IrType *q = cg_type(graph, op->operands[0]), *k = cg_type(graph, op->operands[1]);
     CgUnit unit;
-    HD_TRY(cg_attention_plan(graph, group, op, &unit));
-    Attention a = {.H = q->dims[1],
-                   .heads = k->dims[1],
-                   .d = q->dims[2],
-                   .G = q->dims[1] / k->dims[1],
-                   .scale = op->attr[IR_ATTR_SCALE].f,
-                   .half = k->dtype == IR_F16};
+    Attention a = {0};
+    HD_TRY(cg_attention_find(graph, group, IR_OP_attention, &a.of));
+    HD_TRY(cg_attention_plan(graph, group, a.of.op, &unit));
+    a.d = a.of.d, a.G = a.of.G, a.half = a.of.cache == IR_F16;
     if (a.G > KIR_MAX_CARRIED)
         return hd_error(HD_UNSUPPORTED, "attention: %lld query heads per cache head, at most %d", (long long)a.G,
                         KIR_MAX_CARRIED);
     CgBuild *build = a.build = cg_launch_begin(builder, "attention");
     KirFn *fn = a.fn = build->fn;
-    cg_units(build, (IrDim[2]){q->dims[0], a.heads}, 2, 1);
-    cg_account(build);
-    cg_attention_account(build, op);
+    cg_units(build, (IrDim[2]){IR_DIM_T, a.of.heads}, 2, 1);
+    cg_attention_account(build, a.of.op);
     cg_unit_pointers(build, &unit);
     a.score = scratch(build, a.G * TILE);
     a.span_m = scratch(build, a.G), a.span_l = scratch(build, a.G), a.span_o = scratch(build, a.G * width(&a));
     a.all_m = scratch(build, a.G), a.all_l = scratch(build, a.G), a.all_o = scratch(build, a.G * width(&a));
     KirLoop loop;
     KirRef number = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop);
-    build_unit(&a, op, &unit, number);
+    build_unit(&a, &unit, number);
     cg_loop_end(fn, &loop);
     cg_launch_end(builder);
     return NULL;
+}
+
+HdStatus *cg_cpu_ATTENTION_SPANS(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
+    (void)builder, (void)target, (void)graph, (void)group;
+    return hd_error(HD_UNSUPPORTED, "attention.spans (of the pass split-attention) has kernels for GPUs only");
 }

@@ -15,39 +15,13 @@
 // c_m - c_i from its end.
 #include "codegen/sched.h"
 
-enum { LANES = 16, MAX_CHUNK = 128, ROWS = 4, VECTORS = 2 };
-
-typedef struct Chunk {
-    CgBuild *build;
-    KirFn *fn;
-    const IrOp *op;
-    int64_t nk, nv, dk, dv, size;
-    KirRef q, k, head, key_head;
-    KirRef first, m, row;        // of the chunk: first token, tokens, first padded row
-} Chunk;
+enum { LANES = 16, ROWS = 4, VECTORS = 2 };
 
 static KirRef scratch(CgBuild *build, int64_t floats) {
     return kir_offset_const(build->fn, kir_scratch(build->fn), cg_scratch(build, (uint64_t)floats * 4));
 }
 
-static KirRef key_row(const Chunk *x, KirRef base, KirRef i) {
-    KirRef token = kir_add(x->fn, x->first, i);
-    return cg_element(x->fn, base, 2, (KirRef[2]){token, x->key_head}, (int64_t[2]){0, x->nk}, x->dk * 4);
-}
-
-// Row of a result over padded rows, [E, nv, n].
-static KirRef padded_row(const Chunk *x, KirRef base, KirRef i, int64_t n) {
-    KirRef row = kir_add(x->fn, x->row, i);
-    return cg_element(x->fn, base, 2, (KirRef[2]){row, x->head}, (int64_t[2]){0, x->nv}, n * 4);
-}
-
-// Element of [T, nv, n] (v, g, beta, o).
-static KirRef token_row(const Chunk *x, KirRef base, KirRef i, int64_t n) {
-    KirRef token = kir_add(x->fn, x->first, i);
-    return cg_element(x->fn, base, 2, (KirRef[2]){token, x->head}, (int64_t[2]){0, x->nv}, n * 4);
-}
-
-static KirRef number(const Chunk *x, KirRef ptr, KirRef index) {
+static KirRef number(const CgChunk *x, KirRef ptr, KirRef index) {
     return kir_load(x->fn, KT_F32, kir_at(x->fn, ptr, index, 4, 0));
 }
 
@@ -68,7 +42,7 @@ static void each_columns(KirFn *fn, int64_t n, Columns *body, void *user) {
 // ---- preparation: one chunk of one head ------------------------------------------------------------------------
 
 typedef struct Prep {
-    Chunk chunk;
+    CgChunk chunk;
     KirRef v, g, beta, U, W, P, G;
     KirRef keys, decays, a;      // scratch: keys transposed [dk][size], running sums [size], row i of A [size]
     KirRef i;                    // the row being made
@@ -76,11 +50,11 @@ typedef struct Prep {
 
 // Keys with tokens as lanes; lanes beyond m hold anything.
 static void transpose_keys(const Prep *x) {
-    const Chunk *c = &x->chunk;
+    const CgChunk *c = &x->chunk;
     KirFn *fn = c->fn;
     KirLoop loop, inner;
     KirRef i = cg_loop_begin(fn, kir_i64(fn, 0), c->m, &loop);
-    KirRef row = key_row(c, c->k, i), column = kir_at(fn, x->keys, i, 4, 0);
+    KirRef row = cg_chunk_key_row(c, c->k, i), column = kir_at(fn, x->keys, i, 4, 0);
     KirRef n = cg_loop_begin(fn, kir_i64(fn, 0), kir_i64(fn, c->dk), &inner);
     kir_store(fn, kir_at(fn, column, n, c->size * 4, 0), number(c, row, n));
     cg_loop_end(fn, &inner);
@@ -91,7 +65,7 @@ typedef struct Products { const Prep *x; KirRef q, k, from; } Products;
 
 // k_i . k_j and q_i . k_j for the 16 tokens j from `from` on, channels in rising order.
 static void row_products(const Products *p, KirRef *out_kk, KirRef *out_qk) {
-    const Chunk *c = &p->x->chunk;
+    const CgChunk *c = &p->x->chunk;
     KirFn *fn = c->fn;
     KirLoop loop;
     KirRef zero = kir_float(fn, KT_F32x16, 0);
@@ -107,11 +81,11 @@ static void row_products(const Products *p, KirRef *out_kk, KirRef *out_qk) {
 // Row i of A (in scratch) and P, 16 tokens j at a time. The running sums become those that end at token i; they are 0 from j = i
 // on, where A is not read and P is 0 beyond the diagonal.
 static void decay_row(const Prep *x, KirRef g, KirRef beta) {
-    const Chunk *c = &x->chunk;
+    const CgChunk *c = &x->chunk;
     KirFn *fn = c->fn;
     KirLoop loop;
-    KirRef zero = kir_float(fn, KT_F32x16, 0), to = padded_row(c, x->P, x->i, c->size);
-    Products p = {x, key_row(c, c->q, x->i), key_row(c, c->k, x->i), 0};
+    KirRef zero = kir_float(fn, KT_F32x16, 0), to = cg_chunk_padded_row(c, x->P, x->i, c->size);
+    Products p = {x, cg_chunk_key_row(c, c->q, x->i), cg_chunk_key_row(c, c->k, x->i), 0};
     kir_for_begin(fn, kir_i64(fn, 0), kir_i64(fn, c->size), kir_i64(fn, LANES), 0, NULL, &loop);
     p.from = loop.iv;
     KirRef token = kir_add(fn, cg_lane_numbers(fn), kir_trunc(fn, loop.iv, KIR_I32)), i = kir_trunc(fn, x->i, KIR_I32), kk, qk;
@@ -134,94 +108,45 @@ typedef struct Solve {
 
 static void solve_columns(void *user, KirRef column, KirRef valid) {
     const Solve *s = user;
-    const Chunk *c = &s->x->chunk;
+    const CgChunk *c = &s->x->chunk;
     KirFn *fn = c->fn;
     KirRef own = kir_mul(fn, cg_load16(fn, kir_at(fn, s->from, column, 4, 0), valid), s->factor);
     KirLoop loop;
     kir_for_begin(fn, kir_i64(fn, 0), s->x->i, kir_i64(fn, 1), 1, &own, &loop);
     KirRef a = kir_neg(fn, number(c, s->x->a, loop.iv));
-    KirRef other = cg_load16(fn, kir_at(fn, padded_row(c, s->rows, loop.iv, s->n), column, 4, 0), valid);
+    KirRef other = cg_load16(fn, kir_at(fn, cg_chunk_padded_row(c, s->rows, loop.iv, s->n), column, 4, 0), valid);
     KirRef next = kir_fma(fn, other, a, loop.carried[0]);
     kir_for_end(fn, &loop, &next);
-    cg_store16(fn, kir_at(fn, padded_row(c, s->rows, s->x->i, s->n), column, 4, 0), loop.results[0], valid);
+    cg_store16(fn, kir_at(fn, cg_chunk_padded_row(c, s->rows, s->x->i, s->n), column, 4, 0), loop.results[0], valid);
 }
 
 static void prepare_rows(Prep *x) {
-    const Chunk *c = &x->chunk;
+    const CgChunk *c = &x->chunk;
     KirFn *fn = c->fn;
     KirLoop loop;
     KirRef none = kir_float(fn, KT_F32, 0);
     kir_for_begin(fn, kir_i64(fn, 0), c->m, kir_i64(fn, 1), 1, &none, &loop);
     x->i = loop.iv;
-    KirRef g = kir_load(fn, KT_F32, token_row(c, x->g, x->i, 1)), beta = kir_load(fn, KT_F32, token_row(c, x->beta, x->i, 1));
+    KirRef g = kir_load(fn, KT_F32, cg_chunk_token_row(c, x->g, x->i, 1)), beta = kir_load(fn, KT_F32, cg_chunk_token_row(c, x->beta, x->i, 1));
     KirRef sum = kir_add(fn, loop.carried[0], g);
-    kir_store(fn, padded_row(c, x->G, x->i, 1), g);
+    kir_store(fn, cg_chunk_padded_row(c, x->G, x->i, 1), g);
     decay_row(x, g, beta);
-    Solve u = {x, token_row(c, x->v, x->i, c->dv), beta, x->U, c->dv};
-    Solve w = {x, key_row(c, c->k, x->i), kir_mul(fn, beta, kir_exp(fn, sum)), x->W, c->dk};
+    Solve u = {x, cg_chunk_token_row(c, x->v, x->i, c->dv), beta, x->U, c->dv};
+    Solve w = {x, cg_chunk_key_row(c, c->k, x->i), kir_mul(fn, beta, kir_exp(fn, sum)), x->W, c->dk};
     each_columns(fn, c->dv, solve_columns, &u);
     each_columns(fn, c->dk, solve_columns, &w);
     kir_for_end(fn, &loop, &sum);
 }
 
-// First token and token count of chunk `index`: 0 tokens where no segment has it.
-static void find_chunk(Chunk *c, KirRef index) {
-    KirFn *fn = c->fn;
-    KirLoop loop;
-    KirRef zero = kir_i64(fn, 0), size = kir_i64(fn, c->size);
-    IrExpr segments = {.coef = {[IR_SYM_S] = 1}};
-    kir_for_begin(fn, zero, cg_expr(c->build, &segments, "segments"), kir_i64(fn, 1), 3, (KirRef[3]){zero, zero, zero}, &loop);
-    CgSegment segment = cg_segment(c->build, loop.iv);
-    KirRef begin = loop.carried[0], end = kir_add(fn, begin, cg_ceil_div(fn, segment.count, c->size));
-    KirRef here = kir_and(fn, kir_cmp(fn, KIR_GE, index, begin), kir_cmp(fn, KIR_LT, index, end));
-    KirRef passed = kir_mul(fn, kir_sub(fn, index, begin), size);
-    KirRef first = kir_select(fn, here, kir_add(fn, segment.first, passed), loop.carried[1]);
-    KirRef m = kir_select(fn, here, cg_min(fn, size, kir_sub(fn, segment.count, passed)), loop.carried[2]);
-    kir_for_end(fn, &loop, (KirRef[3]){end, first, m});
-    c->first = loop.results[1];
-    c->m = loop.results[2];
-    c->row = kir_mul(fn, index, size);
-}
-
-static HdStatus *check_size(const IrOp *op) {
-    int64_t size = op->attr[IR_ATTR_CHUNK].i;
-    if (size % LANES == 0 && size <= MAX_CHUNK) return NULL;
-    return hd_error(HD_UNSUPPORTED, "%s: chunk = %lld, must be a multiple of %d, at most %d", ir_op_info(op->kind)->name,
-                    (long long)size, LANES, MAX_CHUNK);
-}
-
-static Chunk chunk_of(CgBuild *build, const IrOp *op, const IrType *value) {
-    const IrType *k = cg_type(build->graph, op->operands[1]);
-    return (Chunk){.build = build,
-                   .fn = build->fn,
-                   .op = op,
-                   .nk = k->dims[1],
-                   .dk = k->dims[2],
-                   .nv = value->dims[1],
-                   .dv = value->dims[2],
-                   .size = op->attr[IR_ATTR_CHUNK].i,
-                   .q = cg_operand(build, op->operands[0]),
-                   .k = cg_operand(build, op->operands[1])};
-}
-
 HdStatus *cg_cpu_DELTA_PREP(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     (void)target;
-    IrOpRef ref = cg_find_op(graph, group, IR_OP_delta_chunk_prep);
-    if (!ref) return hd_error(HD_INTERNAL, "a delta_prep group holds one delta.chunk_prep");
-    const IrOp *op = ir_op(graph, ref);
-    HD_TRY(cg_check_operands(graph, op));
-    HD_TRY(cg_check_results(graph, group, op));
-    HD_TRY(check_size(op));
+    const IrOp *op;
+    HD_TRY(cg_chunk_op(graph, group, IR_OP_delta_chunk_prep, &op));
     CgBuild *build = cg_launch_begin(builder, "delta_prep");
     KirFn *fn = build->fn;
-    Prep x = {.chunk = chunk_of(build, op, cg_type(graph, op->operands[2]))};
-    Chunk *c = &x.chunk;
-    IrExpr chunks = ir_dim_expr(graph, cg_type(graph, op->results[0])->dims[0]);   // E = size * chunks
-    chunks.constant /= c->size;
-    for (int i = 0; i < IR_SYM_BASE_COUNT; i++) chunks.coef[i] /= c->size;
-    for (uint32_t i = 0; i < chunks.ceils; i++) chunks.ceil[i].coef /= c->size;
-    cg_expr_scale(&chunks, c->nv);
-    build->units = chunks;
+    Prep x = {.chunk = cg_chunk(build, op, cg_type(graph, op->operands[2]))};
+    CgChunk *c = &x.chunk;
+    build->units = cg_chunk_units(build, op);
     cg_account(build);
     cg_expr_add_elements(&build->flops, graph,
                          &(IrType){.rank = 3, .dims = {cg_type(graph, op->operands[2])->dims[0], c->nv, c->size}},
@@ -236,7 +161,7 @@ HdStatus *cg_cpu_DELTA_PREP(CgGroupBuilder *builder, const IrTarget *target, con
     cg_unit_coords(fn, unit, (IrDim[2]){IR_DIM_T, c->nv}, 2, coord);
     c->head = coord[1];
     c->key_head = cg_key_head(fn, op, c->head, c->nk, c->nv);
-    find_chunk(c, coord[0]);
+    cg_chunk_find(c, coord[0]);
     KirIf any;
     kir_if_begin(fn, kir_cmp(fn, KIR_GT, c->m, kir_i64(fn, 0)), &any);
     transpose_keys(&x);
@@ -250,7 +175,7 @@ HdStatus *cg_cpu_DELTA_PREP(CgGroupBuilder *builder, const IrTarget *target, con
 // ---- the walk over chunks: one block of value columns of one head ----------------------------------------------
 
 typedef struct Walk {
-    Chunk chunk;
+    CgChunk chunk;
     uint32_t vectors;            // of 16 columns in the block
     KirRef U, W, P, G, o;        // base addresses
     KirRef column, valid;        // first column of the block; columns in its last vector (0: whole)
@@ -277,11 +202,11 @@ static void copy_state(const Walk *x, KirRef plane, bool to_plane) {
 
 // ROWS rows from `first` on (repeated at the end of the chunk): W S into acc[0..], Q S into the second half.
 static void times_state(const Walk *x, const KirRef *i, KirRef *acc) {
-    const Chunk *c = &x->chunk;
+    const CgChunk *c = &x->chunk;
     KirFn *fn = c->fn;
     KirRef w[ROWS], q[ROWS], next[2 * ROWS * VECTORS];
     uint32_t count = 2 * ROWS * x->vectors;
-    for (int r = 0; r < ROWS; r++) w[r] = padded_row(c, x->W, i[r], c->dk), q[r] = key_row(c, c->q, i[r]);
+    for (int r = 0; r < ROWS; r++) w[r] = cg_chunk_padded_row(c, x->W, i[r], c->dk), q[r] = cg_chunk_key_row(c, c->q, i[r]);
     for (uint32_t n = 0; n < count; n++) acc[n] = kir_float(fn, KT_F32x16, 0);
     KirLoop loop;
     kir_for_begin(fn, kir_i64(fn, 0), kir_i64(fn, c->dk), kir_i64(fn, 1), count, acc, &loop);
@@ -301,7 +226,7 @@ static void times_state(const Walk *x, const KirRef *i, KirRef *acc) {
 
 // N = U - W S into scratch; e^c Q S into the output rows, to which P N comes later.
 static void corrected_values(const Walk *x) {
-    const Chunk *c = &x->chunk;
+    const CgChunk *c = &x->chunk;
     KirFn *fn = c->fn;
     KirLoop loop;
     KirRef i[ROWS], acc[2 * ROWS * VECTORS], last = kir_sub(fn, c->m, kir_i64(fn, 1));
@@ -310,7 +235,7 @@ static void corrected_values(const Walk *x) {
     times_state(x, i, acc);
     for (uint32_t r = 0; r < ROWS; r++) {
         KirRef decay = number(c, x->passed, i[r]);
-        KirRef u = own_columns(x, padded_row(c, x->U, i[r], c->dv)), o = own_columns(x, token_row(c, x->o, i[r], c->dv));
+        KirRef u = own_columns(x, cg_chunk_padded_row(c, x->U, i[r], c->dv)), o = own_columns(x, cg_chunk_token_row(c, x->o, i[r], c->dv));
         for (uint32_t v = 0; v < x->vectors; v++) {
             uint32_t at = r * x->vectors + v;
             kir_store(fn, vector_at(x, block_row(x, x->news, i[r]), v),
@@ -323,11 +248,11 @@ static void corrected_values(const Walk *x) {
 
 // O += P N
 static void add_own_chunk(const Walk *x) {
-    const Chunk *c = &x->chunk;
+    const CgChunk *c = &x->chunk;
     KirFn *fn = c->fn;
     KirLoop loop, inner;
     KirRef i = cg_loop_begin(fn, kir_i64(fn, 0), c->m, &loop), acc[VECTORS], next[VECTORS];
-    KirRef o = own_columns(x, token_row(c, x->o, i, c->dv)), p = padded_row(c, x->P, i, c->size);
+    KirRef o = own_columns(x, cg_chunk_token_row(c, x->o, i, c->dv)), p = cg_chunk_padded_row(c, x->P, i, c->size);
     for (uint32_t v = 0; v < x->vectors; v++) acc[v] = cg_load16(fn, vector_at(x, o, v), x->valid);
     kir_for_begin(fn, kir_i64(fn, 0), kir_add(fn, i, kir_i64(fn, 1)), kir_i64(fn, 1), x->vectors, acc, &inner);
     KirRef weight = number(c, p, inner.iv), row = block_row(x, x->news, inner.iv);
@@ -341,14 +266,14 @@ static void add_own_chunk(const Walk *x) {
 // Stores the sum of the decays before token i, or with it, as a factor; gives the sum with it.
 static KirRef add_decay(const Walk *x, KirRef i, KirRef sum, KirRef factors, bool with) {
     KirFn *fn = x->chunk.fn;
-    KirRef next = kir_add(fn, sum, kir_load(fn, KT_F32, padded_row(&x->chunk, x->G, i, 1)));
+    KirRef next = kir_add(fn, sum, kir_load(fn, KT_F32, cg_chunk_padded_row(&x->chunk, x->G, i, 1)));
     kir_store(fn, kir_at(fn, factors, i, 4, 0), kir_exp(fn, with ? next : sum));
     return next;
 }
 
 // Fills `passed` and `left`; gives e^(c_m).
 static KirRef chunk_decays(const Walk *x) {
-    const Chunk *c = &x->chunk;
+    const CgChunk *c = &x->chunk;
     KirFn *fn = c->fn;
     KirLoop loop;
     KirRef next[2], none = kir_float(fn, KT_F32, 0), last = kir_sub(fn, c->m, kir_i64(fn, 1));
@@ -361,7 +286,7 @@ static KirRef chunk_decays(const Walk *x) {
 
 // N_j *= e^(c_m - c_j)
 static void decay_news(const Walk *x) {
-    const Chunk *c = &x->chunk;
+    const CgChunk *c = &x->chunk;
     KirFn *fn = c->fn;
     KirLoop loop;
     KirRef j = cg_loop_begin(fn, kir_i64(fn, 0), c->m, &loop), row = block_row(x, x->news, j), factor = number(c, x->left, j);
@@ -372,14 +297,14 @@ static void decay_news(const Walk *x) {
 
 // S = e^(c_m) S + K'N for `count` rows of S from row n on.
 static void advance_rows(const Walk *x, KirRef n, uint32_t count, KirRef decay) {
-    const Chunk *c = &x->chunk;
+    const CgChunk *c = &x->chunk;
     KirFn *fn = c->fn;
     KirRef acc[ROWS * VECTORS], next[ROWS * VECTORS], row = block_row(x, x->state, n);
     uint32_t vectors = count * x->vectors;   // rows of the block follow one another
     for (uint32_t i = 0; i < vectors; i++) acc[i] = kir_mul(fn, kir_load(fn, KT_F32x16, vector_at(x, row, i)), decay);
     KirLoop loop;
     kir_for_begin(fn, kir_i64(fn, 0), c->m, kir_i64(fn, 1), vectors, acc, &loop);
-    KirRef key = kir_at(fn, key_row(c, c->k, loop.iv), n, 4, 0), added = block_row(x, x->news, loop.iv), value[VECTORS];
+    KirRef key = kir_at(fn, cg_chunk_key_row(c, c->k, loop.iv), n, 4, 0), added = block_row(x, x->news, loop.iv), value[VECTORS];
     for (uint32_t v = 0; v < x->vectors; v++) value[v] = kir_load(fn, KT_F32x16, vector_at(x, added, v));
     for (uint32_t i = 0; i < vectors; i++)
         next[i] = kir_fma(fn, value[i % x->vectors], cg_load_f32(fn, key, i / x->vectors * 4), loop.carried[i]);
@@ -397,19 +322,8 @@ static void advance_state(const Walk *x, KirRef decay) {
     for (int64_t n = whole; n < x->chunk.dk; n++) advance_rows(x, kir_i64(fn, n), 1, decay);
 }
 
-// Padded rows of the segments before `segment`.
-static KirRef rows_before(const Chunk *c, KirRef segment) {
-    KirFn *fn = c->fn;
-    KirLoop loop;
-    KirRef zero = kir_i64(fn, 0);
-    kir_for_begin(fn, zero, segment, kir_i64(fn, 1), 1, &zero, &loop);
-    KirRef next = kir_add(fn, loop.carried[0], cg_ceil_div(fn, cg_segment(c->build, loop.iv).count, c->size));
-    kir_for_end(fn, &loop, &next);
-    return kir_mul(fn, loop.results[0], kir_i64(fn, c->size));
-}
-
 static void emit_unit(Walk *x, KirRef unit) {
-    Chunk *c = &x->chunk;
+    CgChunk *c = &x->chunk;
     KirFn *fn = c->fn;
     KirRef coord[3];
     cg_unit_coords(fn, unit, (IrDim[3]){IR_DIM_S, c->nv, hd_ceil_div(c->dv, block_width(x))}, 3, coord);
@@ -421,7 +335,7 @@ static void emit_unit(Walk *x, KirRef unit) {
     int64_t matrix = c->dk * c->dv * 4;
     copy_state(x, kir_at(fn, cg_state_base(c->build, c->op->operands[6], segment.slot, segment.plane_in), c->head, matrix, 0),
                false);
-    KirRef before = rows_before(c, coord[0]);
+    KirRef before = cg_chunk_rows_before(c, coord[0]);
     KirLoop loop;
     kir_for_begin(fn, kir_i64(fn, 0), segment.count, kir_i64(fn, c->size), 0, NULL, &loop);
     c->first = kir_add(fn, segment.first, loop.iv);
@@ -439,16 +353,12 @@ static void emit_unit(Walk *x, KirRef unit) {
 
 HdStatus *cg_cpu_DELTA_CHUNK(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     (void)target;
-    IrOpRef ref = cg_find_op(graph, group, IR_OP_delta_chunk_scan);
-    if (!ref) return hd_error(HD_INTERNAL, "a delta_chunk group holds one delta.chunk_scan");
-    const IrOp *op = ir_op(graph, ref);
-    HD_TRY(cg_check_operands(graph, op));
-    HD_TRY(cg_check_results(graph, group, op));
-    HD_TRY(check_size(op));
+    const IrOp *op;
+    HD_TRY(cg_chunk_op(graph, group, IR_OP_delta_chunk_scan, &op));
     CgBuild *build = cg_launch_begin(builder, "delta_chunk");
     KirFn *fn = build->fn;
-    Walk x = {.chunk = chunk_of(build, op, cg_type(graph, op->results[0]))};
-    Chunk *c = &x.chunk;
+    Walk x = {.chunk = cg_chunk(build, op, cg_type(graph, op->results[0]))};
+    CgChunk *c = &x.chunk;
     x.vectors = c->dv % (VECTORS * LANES) ? 1 : VECTORS;
     cg_units(build, (IrDim[3]){IR_DIM_S, c->nv, hd_ceil_div(c->dv, block_width(&x))}, 3, 1);
     cg_account(build);

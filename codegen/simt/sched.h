@@ -19,7 +19,4 @@ void simt_first_lane(CgBuild *build, KirIf *out_if);
 KirRef simt_load_number(KirFn *fn, IrDtype dtype, KirRef ptr);
 static inline bool simt_is_plain(IrDtype dtype) { return ir_dtype_info(dtype)->block == 1; }
 
-// ---- sched_scan.c: DELTA for several tokens ----------------------------------------------------------------------
-HD_MUST_USE HdStatus *simt_delta_scan(CgGroupBuilder *builder, const IrGraph *graph, IrOpRef group, IrOpRef scan);
-
 #endif

@@ -1,70 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention over the cache against the interpreter: groups of query heads, head widths, spans; and the same bits however a
 // prompt is split.
-#include "tests/unit/group_fixture.h"
-
-enum { MOST = 1200 };
-
-#define HEAD "module \"m\" {\n graph @g {\n %tokens = input tokens : i32[T]\n %segments = input segments : i32[S, 8]\n"
-#define EMBED(name, D)                                                                      \
-    "%w" name " = weight \"" name "\" : f32[97, " D "]\n%" name " = fused %tokens, %w" name \
-    " {kind = embed} (%.a: i32[T], %.b: f32[97, " D "])"                                    \
-    "{\n %.c = embed %.a, %.b : f32[T, " D "]\n yield %.c\n } : f32[T, " D "]\n"
-#define CACHE(name, Hkv, d, kv)                                                                                        \
-    "%s" name " = state \"" name "\" kv : " kv "[C, " Hkv ", " d "]\n"                                                 \
-    "fused %" name ", %s" name ", %segments {kind = rowwise} (%.x: f32[T, " Hkv ", " d "], %.c: " kv "[C, " Hkv ", " d \
-    "], %.s: i32[S, 8])"                                                                                               \
-    " {\n kv_append %.x, %.c, %.s\n yield\n }\n"
-#define SPLIT(name, from, H, d, HD)                                                                                     \
-    "%" name " = fused %" from " {kind = rowwise} (%.x: f32[T, " HD "]) {\n %.a = reshape %.x : f32[T, " H ", " d "]\n" \
-    "yield %.a\n }"                                                                                                     \
-    " : f32[T, " H ", " d "]\n"
-// Rows q, k, v; the attention; beside it the gated attention, flattened before or after the gate.
-#define ATTENTION(H, Hkv, d, HD, KD, kv)                                                                                       \
-    HEAD EMBED("q0", HD) EMBED("k0", KD) EMBED("v0", KD) EMBED("gate", HD) SPLIT("q", "q0", H, d, HD) SPLIT("k", "k0", Hkv,    \
-    d, KD)                                                                                                                     \
-    SPLIT("v", "v0", Hkv, d, KD) CACHE("k", Hkv, d, kv) CACHE("v", Hkv, d, kv)                                                 \
-    "%1, %2, %3 = fused %q, %sk, %sv, %segments, %gate {kind = attention} (%.q: f32[T, " H ", " d "], %.k: " kv "[C, " Hkv     \
-    ", " d "], "                                                                                                               \
-    "%.v: " kv "[C, " Hkv ", " d "], %.s: i32[S, 8], %.g: f32[T, " HD "]) {\n"                                                 \
-    "%.o = attention %.q, %.k, %.v, %.s {scale = 0.2} : f32[T, " H ", " d "]\n %.f = reshape %.o : f32[T, " HD "]\n"           \
-    "%.b = sigmoid %.g : f32[T, " HD "]\n %.e = mul %.f, %.b : f32[T, " HD "]\n %.h = reshape %.g : f32[T, " H ", " d "]\n"    \
-    "%.i = silu %.h : f32[T, " H ", " d "]\n %.j = mul %.o, %.i : f32[T, " H ", " d "]\n %.l = reshape %.j : f32[T, " HD "]\n" \
-    "yield %.o, %.e, %.l\n } : f32[T, " H ", " d "], f32[T, " HD "], f32[T, " HD "]\n return o = %1, flat = %2, gated = %3\n"  \
-    "}\n}\n"
-
-static int32_t *some_tokens(void) {
-    static int32_t tokens[MOST];
-    for (int32_t t = 0; t < MOST; t++) tokens[t] = (t * 31 + t / 7) % 97;
-    return tokens;
-}
-
-static void check(const char *text, int32_t count, double most) {
-    Bench b = bench_open(text, 3, 1, MOST, MOST, 3);
-    int32_t segments[2][8] = {{2, 0, 0, count}, {0, 0, count, count / 2 + 1}};
-    BenchCall call = {(const int32_t (*)[8])segments, 2, some_tokens(), NULL, 0};
-    bench_check(&b, &call, "o", most);
-    bench_compare(&b, "flat", most);
-    bench_compare(&b, "gated", most);
-    int32_t more[3][8] = {{0, count / 2 + 1, 1, 2}, {2, count, 0, 1}, {1, 0, 3, 5}};   // they go on, and a third begins
-    BenchCall next = {(const int32_t (*)[8])more, 3, some_tokens() + 11, NULL, 0};
-    bench_check(&b, &next, "o", most);
-    bench_close(&b);
-}
+#include "tests/unit/attention_fixture.h"
 
 static void test_shapes(void **state) {
     (void)state;
-    check(ATTENTION("4", "4", "64", "256", "256", "f32"), 30, 6e-14);
-    check(ATTENTION("2", "1", "32", "64", "32", "f32"), 70, 6e-14);
-    check(ATTENTION("3", "1", "24", "72", "24", "f32"), 65, 6e-14);
-    check(ATTENTION("12", "2", "7", "84", "14", "f32"), 64, 6e-14);
-    check(ATTENTION("10", "1", "128", "1280", "128", "f32"), 9, 6e-14);
-    check(ATTENTION("4", "2", "32", "128", "64", "f16"), 66, 6e-14);
+    check_attention(ATTENTION("4", "4", "64", "256", "256", "f32"), 30, 6e-14);
+    check_attention(ATTENTION("2", "1", "32", "64", "32", "f32"), 70, 6e-14);
+    check_attention(ATTENTION("3", "1", "24", "72", "24", "f32"), 65, 6e-14);
+    check_attention(ATTENTION("12", "2", "7", "84", "14", "f32"), 64, 6e-14);
+    check_attention(ATTENTION("10", "1", "128", "1280", "128", "f32"), 9, 6e-14);
+    check_attention(ATTENTION("4", "2", "32", "128", "64", "f16"), 66, 6e-14);
 }
 
 static void test_spans(void **state) {
     (void)state;
-    check(ATTENTION("2", "1", "16", "32", "16", "f32"), 780, 6e-14);
+    check_attention(ATTENTION("2", "1", "16", "32", "16", "f32"), 780, 6e-14);
     Bench b = bench_open(ATTENTION("1", "1", "16", "16", "16", "f32"), 1, 1, MOST, MOST, 1);
     const int32_t segments[][8] = {{0, 0, 0, 1100}};
     bench_check(&b, &(BenchCall){segments, 1, some_tokens(), NULL, 0}, "o", 6e-14);

@@ -32,7 +32,7 @@ static const char *const values =
     "%seg = weight \"seg\" : i32[S, 8] %seg7 = weight \"seg7\" : i32[S, 7]\n"
     "%q6 = weight \"q6\" : f32[T, 6, 8] %k2 = weight \"k2\" : f32[T, 2, 8] %g6 = weight \"g6\" : f32[T, 6] %v6 = weight \"v6\" : "
     "f32[T, 6, 4]\n"
-    "%k4 = weight \"k4\" : f32[T, 4, 8]\n"
+    "%k4 = weight \"k4\" : f32[T, 4, 8] %s5 = weight \"s5\" : f32[T, 6, 5, 8] %t5 = weight \"t5\" : f32[T, 6, 5]\n"
     "%U = weight \"U\" : f32[E16, 6, 4] %W = weight \"W\" : f32[E16, 6, 8] %PP = weight \"P\" : f32[E16, 6, 16] %cc = weight "
     "\"c\" : f32[E16, 6]\n"
     "%kc = state \"kc\" kv : f16[C, 2, 8] %vc = state \"vc\" kv : f16[C, 2, 8] %kf = state \"kf\" kv : f32[C, 2, 8] %k4c = state "
@@ -139,6 +139,13 @@ static const struct { const char *op, *message;
      "attention: operand 2 (v) is f32[C, 2, 8], must be of the data type of k"},
     {"%z = attention %q6, %k4c, %k4c, %seg {scale = 1} : f32[T, 6, 8]", "attention: H = 6 is no multiple of Hkv = 4"},
     {"%z = attention %q6, %k2, %vc, %seg {scale = 1} : f32[T, 6, 8]", "attention: operand 1 must be a kv state, is no state"},
+    {"%1, %2, %3 = attention.spans %q6, %kc, %vc, %seg {scale = 1, spans = 5} : f32[T, 6, 5, 8], f32[T, 6, 5], f32[T, 6, 5]", NULL},
+    {"%1, %2, %3 = attention.spans %q6, %kc, %vc, %seg {scale = 1, spans = 65} : f32[T, 6, 65, 8], f32[T, 6, 65], f32[T, 6, 65]",
+     "attention.spans: spans = 65 must be in 1..64"},
+    {"%1, %2, %3 = attention.spans %q6, %k4c, %k4c, %seg {scale = 1, spans = 5} : f32[T, 6, 5, 8], f32[T, 6, 5], f32[T, 6, 5]",
+     "attention.spans: H = 6 is no multiple of Hkv = 4"},
+    {"%z = attention.merge %s5, %t5, %t5 : f32[T, 6, 8]", NULL},
+    {"%z = attention.merge %s5, %t5, %g6 : f32[T, 6, 8]", "attention.merge: operand 2 (total) is f32[T, 6], must be f32[T, 6, 5]"},
     {"%z = conv1d %x, %cw, %win, %seg : f32[T, 8]", NULL},
     {"%z = conv1d %x, %cw, %win2, %seg : f32[T, 8]", "conv1d: operand 2 (window) is f32[2, 8], must be f32[3, 8]"},
     {"%z = conv1d %x, %c1, %win, %seg : f32[T, 8]", "conv1d: operand 1 (w) is f32[8, 1], must be of at least two taps"},

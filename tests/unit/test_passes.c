@@ -11,7 +11,7 @@ typedef struct Variant {
     const char *what, *target, *passes, *sets[3];
     const CallPlan *calls;       // short_calls when NULL
     double act;                  // NMSE that quantise-activations may cause; 0: it changes nothing
-    bool wy;                     // delta-net may change values of classes of more than one token
+    bool bounded;                // passes of class bounded may change values: delta-net of classes of more than one token, split-attention
     bool ends_only;              // compare only the graphs at the end
 } Variant;
 
@@ -19,7 +19,7 @@ typedef struct Watch {
     Subject *subject;
     const Variant *variant;
     Outcome last[PLANS];         // of each step class, before the pass that runs
-    double worst_act, worst_wy;
+    double worst_act, worst_bounded;
     uint32_t compared;
     bool (*refuses)(struct Watch *watch, const PassEvent *event);
     PassRule rule;               // for `refuses`
@@ -30,8 +30,8 @@ static const CallPlan *calls_of(const Variant *variant) { return variant->calls 
 
 static double allowed(const Watch *watch, PassId pass, const char *graph) {
     if (pass == PASS_quantise_activations) return watch->variant->act;
-    if (pass_rows[pass].numerics != IR_NUMERICS_BOUNDED || !watch->variant->wy || !strcmp(graph, "decode")) return 0;
-    return ir_op_bound(IR_OP_delta_chunk_scan);
+    if (pass_rows[pass].numerics != IR_NUMERICS_BOUNDED || !watch->variant->bounded) return 0;
+    return pass == PASS_delta_net && !strcmp(graph, "decode") ? 0 : ir_op_bound(IR_OP_delta_chunk_scan);
 }
 
 static void compare_graph(Watch *watch, PassId pass, const IrGraph *graph, int plan) {
@@ -40,7 +40,7 @@ static void compare_graph(Watch *watch, PassId pass, const IrGraph *graph, int p
     snprintf(what, sizeof what, "%s, %s: %s on @%s (calls of @%s)", watch->subject->name, watch->variant->what,
              pass_rows[pass].name, graph->name, calls_of(watch->variant)[plan].graph);
     double error = expect_outcome(&now, &watch->last[plan], allowed(watch, pass, graph->name), what);
-    double *worst = pass == PASS_quantise_activations ? &watch->worst_act : &watch->worst_wy;
+    double *worst = pass == PASS_quantise_activations ? &watch->worst_act : &watch->worst_bounded;
     *worst = HD_MAX(*worst, error);
     watch->last[plan] = now;
     watch->compared++;
@@ -115,11 +115,11 @@ static void check_variant(Subject *subject, const Variant *variant) {
     IrModule *module;
     Watch watch = {.subject = subject, .variant = variant};
     must(run_pipeline(&watch, &module, NULL));
-    print_message("%s, %s: %u comparisons, quantised NMSE %.3g, chunked %.3g\n", subject->name, variant->what, watch.compared,
-                  watch.worst_act, watch.worst_wy);
+    print_message("%s, %s: %u comparisons, quantised NMSE %.3g, bounded %.3g\n", subject->name, variant->what, watch.compared,
+                  watch.worst_act, watch.worst_bounded);
     assert_in_range(watch.compared, PLANS * 12, 1000);
     if (variant->act > 0) assert_true(watch.worst_act > 0);   // a bound for nothing hides that the pass does nothing
-    if (variant->wy) assert_true(watch.worst_wy > 0);
+    if (variant->bounded) assert_true(watch.worst_bounded > 0);
     ir_module_free(module);
 }
 
@@ -176,11 +176,17 @@ static void test_every_pass_on_trained_models(void **state) {
 static void test_chunked_delta_rule(void **state) {
     (void)state;
     static const Variant chunks[] = {
-        {.what = "chunks of 16", .sets = {"delta-net{form=wy,chunk=16}"}, .calls = long_calls, .wy = true},
-        {.what = "chunks of 32", .sets = {"delta-net{chunk=32}", "delta-net{form=wy}"}, .calls = long_calls, .wy = true},
-        {.what = "chunks of 64", .sets = {"delta-net{form=wy}"}, .calls = long_calls, .wy = true},
+        {.what = "chunks of 16", .sets = {"delta-net{form=wy,chunk=16}"}, .calls = long_calls, .bounded = true},
+        {.what = "chunks of 32", .sets = {"delta-net{chunk=32}", "delta-net{form=wy}"}, .calls = long_calls, .bounded = true},
+        {.what = "chunks of 64", .sets = {"delta-net{form=wy}"}, .calls = long_calls, .bounded = true},
     };
     check_model("h1-mha-tied", RANDOM("h1-mha-tied"), chunks, HD_COUNT(chunks));
+}
+
+static void test_pipeline_of_gpus(void **state) {
+    (void)state;
+    static const Variant gpu = {.what = "default for GPUs", .target = "vulkan", .calls = long_calls, .bounded = true};
+    check_model("h2-gqa4", RANDOM("h2-gqa4"), &gpu, 1);
 }
 
 // ---- files of other writers ------------------------------------------------------------------------------------
@@ -399,7 +405,7 @@ static void test_firings_refused_in_part(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_pass_on_random_models), cmocka_unit_test(test_every_pass_on_trained_models),
-        cmocka_unit_test(test_chunked_delta_rule),          cmocka_unit_test(test_scaled_and_joined_matrices),
+        cmocka_unit_test(test_chunked_delta_rule), cmocka_unit_test(test_pipeline_of_gpus),          cmocka_unit_test(test_scaled_and_joined_matrices),
         cmocka_unit_test(test_pipelines_without_one_pass),  cmocka_unit_test(test_other_orders),
         cmocka_unit_test(test_refused_rules),               cmocka_unit_test(test_firings_refused_in_part),
     };
