@@ -99,7 +99,7 @@ static HdStatus *run_prompt(const CliOptions *options, CliModel *model, const He
     HeddleSessionOptions how = cli_session_options(options);
     Generator generator = {.tokenizer = tokenizer, .stops = &options->stop, .think_begin = -1, .think_end = -1, .think_budget = CLI_UNSET};
     heddle_module_info(model->module, &info);
-    generator.vocab = info.vocab;
+    generator.vocab = info.vocab, generator.argmax = info.argmax;
     HD_TRY(cli_sampling(options, model->weights, &sampling));
     HD_TRY(heddle_tokenize(tokenizer, text->data ? text->data : "", text->len, true, &ids, &count));
     HdStatus *status = heddle_session_create(model->model, &how, &generator.session);

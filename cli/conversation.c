@@ -246,7 +246,7 @@ HdStatus *chat_setup(const CliOptions *options, const CliModel *model, ChatSetup
     HD_TRY(heddle_sampler_create(&out_setup->sampling, info.vocab, &c->generator.sampler));
     c->chat_template = out_setup->chat_template;
     c->system = options->system ? hd_xstrdup(options->system) : NULL;
-    c->generator.vocab = info.vocab;
+    c->generator.vocab = info.vocab, c->generator.argmax = info.argmax;
     c->generator.tokenizer = out_setup->tokenizer;
     c->generator.stops = &options->stop;
     c->generator.think_begin = heddle_token_named(out_setup->tokenizer, "<think>");

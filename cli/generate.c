@@ -134,27 +134,41 @@ static bool opens_thinking(const Generator *g, const int32_t *tokens, uint32_t c
 
 // ---- evaluation ------------------------------------------------------------------------------------------------
 
-// Tokens in steps, so that Ctrl-C is heard; *out_next: the token chosen after the last.
-static HdStatus *eval(Run *run, const int32_t *tokens, uint32_t count, bool *out_interrupted, int32_t *out_next)
+static HdStatus *eval_greedy(Run *run, const HeddlePiece *piece, int32_t *out_next)
+{
+    HD_TRY(heddle_eval_greedy(run->g->session, piece, 1, out_next));
+    if (piece->logits == HEDDLE_LOGITS_LAST) hd_hasher_add(run->hasher, out_next, sizeof *out_next);
+    return NULL;
+}
+
+static HdStatus *pick(Run *run, int32_t *out_next)
 {
     const Generator *g = run->g;
     uint64_t rows;
     uint32_t position;
+    const float *logits = heddle_logits(g->session, &rows);
+    heddle_slot_tokens(g->session, g->slot, &position);
+    hd_hasher_add(run->hasher, logits, g->vocab * sizeof *logits);
+    return heddle_sampler_pick(g->sampler, logits, g->slot, position, out_next);
+}
+
+// Tokens in steps, so that Ctrl-C is heard; *out_next: the token chosen after the last.
+static HdStatus *eval(Run *run, const int32_t *tokens, uint32_t count, bool *out_interrupted, int32_t *out_next)
+{
+    const Generator *g = run->g;
+    bool greedy = g->argmax && heddle_sampler_is_greedy(g->sampler);
     *out_interrupted = false;
     for (uint32_t done = 0, step; done < count; done += step) {
         if ((*out_interrupted = generate_interrupted())) return NULL;
         step = HD_MIN(count - done, (uint32_t)PROMPT_STEP);
         HeddlePiece piece = {.slot = g->slot, .tokens = tokens + done, .count = step,
                              .logits = done + step == count ? HEDDLE_LOGITS_LAST : HEDDLE_LOGITS_NONE};
-        HD_TRY(heddle_eval(g->session, &piece, 1));
+        HD_TRY(greedy ? eval_greedy(run, &piece, out_next) : heddle_eval(g->session, &piece, 1));
         run->stats->pending = -1;
         HD_TRY(heddle_sampler_accept(g->sampler, piece.tokens, step));
         if (g->progress && count > PROMPT_STEP) g->progress(g->user, done + step, count);
     }
-    const float *logits = heddle_logits(g->session, &rows);
-    heddle_slot_tokens(g->session, g->slot, &position);
-    hd_hasher_add(run->hasher, logits, g->vocab * sizeof *logits);
-    return heddle_sampler_pick(g->sampler, logits, g->slot, position, out_next);
+    return greedy ? NULL : pick(run, out_next);
 }
 
 static uint64_t room(const Run *run)

@@ -171,8 +171,8 @@ static HdStatus *result_columns(const CgResult *result, int64_t *out_columns)
         if (ir_dim_is_sym(result->type.dims[i]) || __builtin_mul_overflow(columns, result->type.dims[i], &columns))
             return hd_error(HD_INTERNAL, "result %s: a row of no fixed size", result->name);
     }
-    if (result->type.dtype != IR_F32)
-        return hd_error(HD_INTERNAL, "result %s: of type %s; results are f32", result->name,
+    if (result->type.dtype != (strcmp(result->name, "argmax") ? IR_F32 : IR_I32))
+        return hd_error(HD_INTERNAL, "result %s: of type %s; results are f32, argmax is i32", result->name,
                         ir_dtype_info(result->type.dtype)->name);
     *out_columns = columns;
     return NULL;

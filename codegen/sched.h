@@ -14,6 +14,7 @@ static inline const IrType *cg_type(const IrGraph *graph, IrValue value) { retur
 KirRef cg_operand(CgBuild *build, IrValue value);
 // Address of the group's result that is `value`, as it is or reshaped.
 KirRef cg_result(CgBuild *build, IrValue value);
+bool cg_yields(const CgBuild *build, IrValue value);   // is there one?
 // That operands are region arguments, reshaped at most; that results are yielded.
 HD_MUST_USE HdStatus *cg_check_operands(const IrGraph *graph, const IrOp *op);
 HD_MUST_USE HdStatus *cg_check_results(const IrGraph *graph, IrOpRef group, const IrOp *op);

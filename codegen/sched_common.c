@@ -29,6 +29,7 @@ static IrValue result_of(const IrGraph *graph, IrOpRef group, IrValue value) {
     return 0;
 }
 
+bool cg_yields(const CgBuild *build, IrValue value) { return result_of(build->graph, build->group, value) != 0; }
 KirRef cg_operand(CgBuild *build, IrValue value) { return cg_pointer(build, below_reshapes(build->graph, value)); }
 KirRef cg_result(CgBuild *build, IrValue value) { return cg_pointer(build, result_of(build->graph, build->group, value)); }
 

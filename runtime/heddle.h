@@ -100,6 +100,7 @@ typedef struct HeddleModuleInfo {
     uint64_t packed_bytes;
     uint32_t kernels, weights, states;
     uint64_t object_bytes;
+    bool argmax;                                   // its steps find the largest logits: what heddle_eval_greedy is for
 } HeddleModuleInfo;
 // Texts live as long as the module.
 HEDDLE_API void heddle_module_info(const HeddleModule *module, HeddleModuleInfo *out_info);
@@ -247,6 +248,12 @@ HEDDLE_API const float *heddle_logits(const HeddleSession *session, uint64_t *ou
 typedef void (*HeddleRowSink)(void *user, uint32_t piece, uint32_t index, const float *logits);
 HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_eval_rows(HeddleSession *session, const HeddlePiece *pieces,
                                                           uint32_t piece_count, HeddleRowSink sink, void *user);
+
+// The same for greedy generation: out_ids[i] becomes the id of the largest logit of wanted row i, as heddle_argmax gives it. The logits
+// are not kept: heddle_logits has none afterwards. Where the module's steps find the largest themselves (HeddleModuleInfo.argmax: those for
+// GPUs), a GPU sends a number per row and not the logits, which any other choice needs. After an error out_ids is undefined.
+HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_eval_greedy(HeddleSession *session, const HeddlePiece *pieces, uint32_t piece_count,
+                                                            int32_t *out_ids);
 
 // Asks for another result of the graph by name ("hidden.3": the residual stream before layer 3) from the next evaluation on.
 // NOT_FOUND when the module has none.

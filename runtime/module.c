@@ -11,6 +11,20 @@
 
 bool rt_class_is_step(const RtClass *class) { return strcmp(class->name, "load") != 0; }
 
+const RtResult *rt_result_named(const HeddleModule *module, const char *name)
+{
+    const RtResult *found = NULL;
+    for (uint32_t c = 0; c < module->class_count; c++) {
+        const RtResult *here = NULL;
+        for (uint32_t r = 0; r < module->classes[c].result_count; r++)
+            if (!strcmp(module->classes[c].results[r].name, name)) here = &module->classes[c].results[r];
+        if (!rt_class_is_step(&module->classes[c])) continue;
+        if (!here || (found && (here->columns != found->columns || here->rows != found->rows))) return NULL;
+        found = here;
+    }
+    return found;
+}
+
 bool rt_module_is_for(const HeddleModule *module, const char *device)
 {
     const char *colon = strchr(module->info.target, ':');

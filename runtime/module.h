@@ -70,6 +70,8 @@ enum { RT_MODULE_FORMAT = 2, RT_MAX_VARIANTS = 16 };
 #define RT_TENSOR_VARIANT "variant.%u"              // from 1
 #define RT_STATE_APPEND "kv"        // the state kind that is append-only; all others are recurrent
 
+#define RT_RESULT_ARGMAX "argmax"   // of each wanted row the number of the largest logit, -1 where one is not finite
+
 // Columns of the integer tables, key "heddle.table." and the lower-case name.
 enum { RT_ARG_KIND, RT_ARG_INDEX, RT_ARG_COLUMNS };
 enum { RT_EXPR_CONSTANT, RT_EXPR_T, RT_EXPR_S, RT_EXPR_C, RT_EXPR_R, RT_EXPR_CEILS, RT_EXPR_CEIL0,
@@ -114,7 +116,7 @@ typedef struct RtWeight { uint32_t tensor; const char *layout; uint64_t packed_b
 // row: one position, or a whole plane
 typedef struct RtState { const char *name, *kind, *type; bool append_only; uint64_t row_bytes; } RtState;
 typedef enum RtRows { RT_ROWS_TOKENS, RT_ROWS_WANTED } RtRows;       // a result row per token, or per wanted logits row
-typedef struct RtResult { const char *name; uint64_t offset, columns; RtRows rows; } RtResult;      // float32
+typedef struct RtResult { const char *name; uint64_t offset, columns; RtRows rows; } RtResult;      // float32; RT_RESULT_ARGMAX: int32
 typedef struct RtLaunch {
     uint32_t kernel;
     int32_t stage, layer;            // layer -1: none
@@ -159,6 +161,8 @@ struct HeddleModule {
 // NULL when there is no class of this name.
 const RtClass *rt_class_find(const HeddleModule *module, const char *name);
 bool rt_class_is_step(const RtClass *class);             // all but "load"
+// A result of every step class under one name; NULL when a class lacks it.
+const RtResult *rt_result_named(const HeddleModule *module, const char *name);
 // Does the module's target begin with "device:"?
 bool rt_module_is_for(const HeddleModule *module, const char *device);
 bool rt_module_is_for_gpu(const HeddleModule *module);   // kernels of work groups (runtime/abi.h)

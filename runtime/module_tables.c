@@ -307,9 +307,11 @@ static HdStatus *read_results(HeddleModule *module, const Table *table, const ch
     RtResult *results = HD_NEW_ARRAY(&module->arena, RtResult, count);
     for (uint64_t i = 0; i < count; i++) {
         HD_TRY(read_result(module, table, names[first + i], first + i, class, &results[i]));
-        if (strcmp(results[i].name, "logits")) continue;
-        if (results[i].rows != RT_ROWS_WANTED || results[i].columns != module->info.vocab)
+        bool wanted = results[i].rows == RT_ROWS_WANTED;
+        if (!strcmp(results[i].name, "logits") && (!wanted || results[i].columns != module->info.vocab))
             return bad(module, table->key, first + i, "logits need R rows of the vocabulary");
+        if (!strcmp(results[i].name, RT_RESULT_ARGMAX) && (!wanted || results[i].columns != 1))
+            return bad(module, table->key, first + i, "argmax needs R rows of one number");
     }
     class->results = results, class->result_count = (uint32_t)count;
     return NULL;
@@ -358,6 +360,7 @@ static HdStatus *read_classes(HeddleModule *module)
     if (launch != launches.rows || result != results.rows)
         return bad(module, table.key, table.rows, "launches or results that belong to no class");
     module->classes = classes, module->class_count = (uint32_t)table.rows;
+    module->info.argmax = rt_result_named(module, RT_RESULT_ARGMAX) != NULL;
     return NULL;
 }
 

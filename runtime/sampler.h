@@ -46,6 +46,8 @@ HEDDLE_API void heddle_sampler_rewind(HeddleSampler *sampler, uint64_t count);
 // at once) and `position` (of the token that is chosen). Does not accept it. NOT_FINITE when a logit is not a number or +inf.
 HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_sampler_pick(HeddleSampler *sampler, const float *logits, uint32_t sequence,
                                                              uint32_t position, int32_t *out_id);
+// Does it pick the largest logit whatever the tokens accepted (temp 0, no penalties)? heddle_eval_greedy does the same without the logits.
+HEDDLE_API bool heddle_sampler_is_greedy(const HeddleSampler *sampler);
 
 #ifdef __cplusplus
 }

@@ -61,26 +61,12 @@ static HdStatus *create_inputs(HeddleSession *session)
     return rt_alloc((uint64_t)session->shape.context * n * sizeof(float), "the rotary table", &session->rope);
 }
 
-// A result of every step class under one name; NULL when a class lacks it.
-static const RtResult *result_named(const HeddleModule *module, const char *name)
-{
-    const RtResult *found = NULL;
-    for (uint32_t c = 0; c < module->class_count; c++) {
-        const RtResult *here = NULL;
-        for (uint32_t r = 0; r < module->classes[c].result_count; r++)
-            if (!strcmp(module->classes[c].results[r].name, name)) here = &module->classes[c].results[r];
-        if (!rt_class_is_step(&module->classes[c])) continue;
-        if (!here || (found && (here->columns != found->columns || here->rows != found->rows))) return NULL;
-        found = here;
-    }
-    return found;
-}
-
 HeddleStatus *heddle_keep_result(HeddleSession *session, const char *name)
 {
     for (size_t i = 0; i < session->kept.len; i++)
         if (!strcmp(session->kept.data[i].name, name)) return NULL;
-    const RtResult *result = result_named(session->module, name);
+    if (!strcmp(name, RT_RESULT_ARGMAX)) return hd_error(HD_USAGE, "result '%s': heddle_eval_greedy gives it, and numbers are not kept", name);
+    const RtResult *result = rt_result_named(session->module, name);
     if (!result) return hd_error(HD_NOT_FOUND, "%s: not every step class has a result '%s'", session->module->path, name);
     hd_vec_push(&session->kept, ((RtKept){.name = hd_xstrdup(name), .columns = result->columns, .rows = result->rows}));
     return NULL;

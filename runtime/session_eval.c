@@ -30,8 +30,9 @@ typedef struct Eval {
     HeddleSession *session;
     Progress *pieces;
     uint32_t piece_count;
-    HeddleRowSink sink;
+    HeddleRowSink sink;                  // takes the rows of logits; NULL: they are kept
     void *user;
+    int32_t *ids;                        // of the largest logits, which are not kept then; NULL: nobody asks
     Step step;
 } Eval;
 
@@ -115,7 +116,7 @@ static HdStatus *reserve_all(Eval *eval)
     }
     for (size_t i = 0; i < session->kept.len; i++) {
         RtKept *kept = &session->kept.data[i];
-        uint64_t want = i == 0 && eval->sink ? 0 : kept->rows == RT_ROWS_TOKENS ? tokens : rows;
+        uint64_t want = i == 0 && (eval->sink || eval->ids) ? 0 : kept->rows == RT_ROWS_TOKENS ? tokens : rows;
         HD_TRY(reserve(kept, want));
         kept->row_count = want;
     }
@@ -240,25 +241,17 @@ static bool all_finite(const float *row, uint64_t count)
     return !bad;
 }
 
-static const RtResult *result_of(const RtClass *class, const RtKept *kept)
-{
-    for (uint32_t i = 0; i < class->result_count; i++)
-        if (!strcmp(class->results[i].name, kept->name)) return &class->results[i];
-    return NULL;                                         // cannot happen: heddle_keep_result has looked
-}
-
-// The rows of a result that the step has computed; valid until the next are asked for.
-static HdStatus *result_rows(const Eval *eval, const RtClass *class, const RtKept *kept, const float **out_rows)
+// The rows of a result that the step has computed, NULL: none; valid until the next are asked for.
+static HdStatus *fetch_rows(const Eval *eval, const RtClass *class, const char *name, RtRows kind, const void **out_rows)
 {
     HeddleSession *session = eval->session;
-    const RtResult *result = result_of(class, kept);
-    uint64_t rows = kept->rows == RT_ROWS_TOKENS ? eval->step.token_count : eval->step.row_count;
-    const void *data = NULL;
-    if (result && rows)
-        HD_TRY(rt_fetch(session->device, session->device->type->arena(session->queue), result->offset,
-                        rows * kept->columns * sizeof(float), &session->fetched, &data));
-    *out_rows = data;
-    return NULL;
+    uint64_t rows = kind == RT_ROWS_TOKENS ? eval->step.token_count : eval->step.row_count;
+    const RtResult *result = class->results;
+    while (strcmp(result->name, name)) result++;         // every step class has it: heddle_keep_result has looked
+    *out_rows = NULL;
+    if (!rows) return NULL;
+    return rt_fetch(session->device, session->device->type->arena(session->queue), result->offset, rows * result->columns * sizeof(float),
+                    &session->fetched, out_rows);
 }
 
 static void keep_rows(const Eval *eval, const float *rows, RtKept *kept)
@@ -274,12 +267,16 @@ static void keep_rows(const Eval *eval, const float *rows, RtKept *kept)
     }
 }
 
+static HdStatus *bad_logits(Eval *eval, uint32_t row)
+{
+    return not_finite(eval, input_i32(eval->session, HEDDLE_INPUT_ROWS)[row], -1, "non-finite logits");
+}
+
 static HdStatus *check_logits(Eval *eval, const float *logits)
 {
     const RtKept *kept = &eval->session->kept.data[0];
     for (uint32_t r = 0; r < eval->step.row_count; r++)
-        if (!all_finite(logits + r * kept->columns, kept->columns))
-            return not_finite(eval, input_i32(eval->session, HEDDLE_INPUT_ROWS)[r], -1, "non-finite logits");
+        if (!all_finite(logits + r * kept->columns, kept->columns)) return bad_logits(eval, r);
     return NULL;
 }
 
@@ -293,16 +290,52 @@ static void sink_rows(const Eval *eval, const float *logits)
     }
 }
 
+// Where the ids of a segment's rows belong.
+static int32_t *ids_of(const Eval *eval, const Segment *segment)
+{
+    const Progress *progress = &eval->pieces[segment->progress];
+    return eval->ids + progress->first_row + progress->rows_done;
+}
+
+static HdStatus *pick_ids(const Eval *eval, const float *logits)
+{
+    uint64_t columns = eval->session->kept.data[0].columns;
+    for (uint32_t s = 0, row = 0; s < eval->step.segment_count; s++)
+        for (uint32_t r = 0; r < eval->step.segments[s].rows; r++, row++)
+            HD_TRY(heddle_argmax(logits + row * columns, (uint32_t)columns, ids_of(eval, &eval->step.segments[s]) + r));
+    return NULL;
+}
+
+static HdStatus *deliver_ids(Eval *eval, const RtClass *class)
+{
+    const void *rows;
+    HD_TRY(fetch_rows(eval, class, RT_RESULT_ARGMAX, RT_ROWS_WANTED, &rows));
+    const int32_t *ids = rows;
+    for (uint32_t r = 0; r < eval->step.row_count; r++)
+        if (ids[r] < 0) return bad_logits(eval, r);
+    for (uint32_t s = 0, row = 0; s < eval->step.segment_count; row += eval->step.segments[s++].rows)
+        if (eval->step.segments[s].rows) memcpy(ids_of(eval, &eval->step.segments[s]), ids + row, eval->step.segments[s].rows * sizeof *ids);
+    return NULL;
+}
+
+static HdStatus *deliver_logits(Eval *eval, const RtClass *class)
+{
+    const void *rows;
+    HD_TRY(fetch_rows(eval, class, "logits", RT_ROWS_WANTED, &rows));
+    HD_TRY(check_logits(eval, rows));
+    if (eval->sink) sink_rows(eval, rows);
+    else if (!eval->ids) keep_rows(eval, rows, &eval->session->kept.data[0]);
+    else HD_TRY(pick_ids(eval, rows));
+    return NULL;
+}
+
 static HdStatus *deliver(Eval *eval, const RtClass *class)
 {
     HeddleSession *session = eval->session;
-    const float *rows;
-    HD_TRY(result_rows(eval, class, &session->kept.data[0], &rows));
-    HD_TRY(check_logits(eval, rows));
-    if (eval->sink) sink_rows(eval, rows);
-    else keep_rows(eval, rows, &session->kept.data[0]);
+    const void *rows;
+    HD_TRY(eval->ids && session->module->info.argmax ? deliver_ids(eval, class) : deliver_logits(eval, class));
     for (size_t i = 1; i < session->kept.len; i++) {
-        HD_TRY(result_rows(eval, class, &session->kept.data[i], &rows));
+        HD_TRY(fetch_rows(eval, class, session->kept.data[i].name, session->kept.data[i].rows, &rows));
         keep_rows(eval, rows, &session->kept.data[i]);
     }
     for (uint32_t s = 0; s < eval->step.segment_count; s++) {
@@ -352,16 +385,25 @@ static HdStatus *evaluate(Eval *eval, const HeddlePiece *pieces)
     return status;
 }
 
-HeddleStatus *heddle_eval_rows(HeddleSession *session, const HeddlePiece *pieces, uint32_t piece_count, HeddleRowSink sink,
-                               void *user)
+static HdStatus *evaluate_all(Eval eval, const HeddlePiece *pieces)
 {
-    Eval eval = {.session = session, .piece_count = piece_count, .sink = sink, .user = user};
-    eval.pieces = hd_xcalloc(piece_count, sizeof *eval.pieces);
-    eval.step.segments = hd_xcalloc((size_t)session->module->largest->bound.value[RT_S], sizeof *eval.step.segments);
+    eval.pieces = hd_xcalloc(eval.piece_count, sizeof *eval.pieces);
+    eval.step.segments = hd_xcalloc((size_t)eval.session->module->largest->bound.value[RT_S], sizeof *eval.step.segments);
     HdStatus *status = evaluate(&eval, pieces);
     free(eval.pieces);
     free(eval.step.segments);
     return status;
+}
+
+HeddleStatus *heddle_eval_rows(HeddleSession *session, const HeddlePiece *pieces, uint32_t piece_count, HeddleRowSink sink,
+                               void *user)
+{
+    return evaluate_all((Eval){.session = session, .piece_count = piece_count, .sink = sink, .user = user}, pieces);
+}
+
+HeddleStatus *heddle_eval_greedy(HeddleSession *session, const HeddlePiece *pieces, uint32_t piece_count, int32_t *out_ids)
+{
+    return evaluate_all((Eval){.session = session, .piece_count = piece_count, .ids = out_ids}, pieces);
 }
 
 HeddleStatus *heddle_eval(HeddleSession *session, const HeddlePiece *pieces,

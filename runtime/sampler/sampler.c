@@ -141,6 +141,8 @@ static bool penalises(const HeddleSampling *s)
     return s->repeat_penalty != 1 || s->presence_penalty != 0 || s->frequency_penalty != 0;
 }
 
+bool heddle_sampler_is_greedy(const HeddleSampler *sampler) { return sampler->sampling.temp == 0 && !penalises(&sampler->sampling); }
+
 static int32_t choose(const HeddleSampler *sampler, uint32_t sequence, uint32_t position)
 {
     const SmCandidates *c = &sampler->candidates;

@@ -72,6 +72,16 @@ def check_text(work):
     return model, cuda
 
 
+def check_sent(model, module):
+    """Greedy choices send a number per token to the host, others the logits, whose vocabulary has 4096 entries."""
+    for sampling, least, most in ((["--temp", "0"], 0, 1024), (["--temp", "0", "--repeat-penalty", "1.1"], 12 * 4096 * 4, 13 * 4096 * 4),
+                                  (["--temp", "0.6"], 12 * 4096 * 4, 13 * 4096 * 4)):
+        code, _, err = run("run", model, "--module", module, "-p", "Once upon a time", "-n", "12", *sampling, REPORT="1")
+        sent = re.search(r"^fake_cuda: (\d+) bytes sent to the host$", err, re.M)
+        print(f"{' '.join(sampling)}: {sent and sent[1]} bytes sent to the host")
+        check(code == 0 and sent and least <= int(sent[1]) <= most, f"{sampling}: {sent and sent[1]} bytes, not {least} to {most}: {err}")
+
+
 def check_refusals(model, module, work):
     run_it = ["run", model, "--module", module, "-p", "a", "-n", "4", "--temp", "0"]
     refuses("no device", f"^heddle: {module}: no CUDA device: the NVIDIA driver finds none on this machine$", *run_it, DEVICES="0")
@@ -109,6 +119,8 @@ with tempfile.TemporaryDirectory() as work:
     os.environ["XDG_CACHE_HOME"] = f"{work}/cache"
     for name in ("h1-mha-tied", "h2-gqa4", "h3-head256", "moe-e16-k4"):
         check_logits(name, work)
-    check_refusals(*check_text(work), work)
+    model_and_module = check_text(work)
+    check_sent(*model_and_module)
+    check_refusals(*model_and_module, work)
     check_devices()
 finish()

@@ -4,7 +4,8 @@
 // zones, copies and fills have to lie within an allocation, and calls need a current context. A broken rule ends the process.
 //
 // Environment: FAKE_CUDA_DEVICES (default 1), FAKE_CUDA_VERSION (12080), FAKE_CUDA_CAPABILITY (90), FAKE_CUDA_MEMORY (bytes of a device,
-// 1 GiB), FAKE_CUDA_LOST (the kernel, counted from 1, with which the device is lost), FAKE_CUDA_REFUSE (the error of cuModuleLoadData).
+// 1 GiB), FAKE_CUDA_LOST (the kernel, counted from 1, with which the device is lost), FAKE_CUDA_REFUSE (the error of cuModuleLoadData),
+// FAKE_CUDA_REPORT (1: in the end a line says how many bytes were sent to the host).
 #include <dlfcn.h>
 #include <elf.h>
 #include <pthread.h>
@@ -411,8 +412,16 @@ CUresult cuMemcpyHtoDAsync(CUdeviceptr to, const void *from, size_t bytes, CUstr
     return add(stream, &(Work){.kind = COPY, .to = to, .from = (uintptr_t)from, .bytes = bytes});
 }
 
+static size_t bytes_sent;
+
+__attribute__((destructor)) static void report(void)
+{
+    if (setting("FAKE_CUDA_REPORT", 0)) fprintf(stderr, "fake_cuda: %zu bytes sent to the host\n", bytes_sent);
+}
+
 CUresult cuMemcpyDtoHAsync(void *to, CUdeviceptr from, size_t bytes, CUstream stream)
 {
+    bytes_sent += bytes;
     check_range((uintptr_t)to, bytes, true);
     check_range(from, bytes, false);
     return add(stream, &(Work){.kind = COPY, .to = (uintptr_t)to, .from = from, .bytes = bytes});

@@ -354,12 +354,16 @@ static inline IrValue rg_piece(Rg *g, IrValue x, IrValue y) {
 
 static inline void rg_ends(Rg *g) {
     IrValue last = g->streams[g->stream_count - 1];
-    IrValue rows = rg_binary(g, IR_OP_take_rows, rg_rms(g, last), rg_rows(g));
-    hd_vec_push(&g->graph->results, ((IrResult){ir_intern(g->graph->module, HD_STR("logits")), rg_linear(g, rows, RG_VOCAB)}));
+    IrValue rows = rg_binary(g, IR_OP_take_rows, rg_rms(g, last), rg_rows(g)), logits = rg_linear(g, rows, RG_VOCAB);
+    hd_vec_push(&g->graph->results, ((IrResult){ir_intern(g->graph->module, HD_STR("logits")), logits}));
     if (rg_chance(g, 30)) hd_vec_push(&g->graph->results, ((IrResult){rg_name(g, "hidden"), last}));
+    if (g->options.wild && rg_chance(g, 30)) {
+        IrValue largest = ir_op1(g->graph, IR_OP_argmax, 1, &logits, RG_ATTRS(RG_INT(WIDTH, RG_VOCAB)));
+        hd_vec_push(&g->graph->results, ((IrResult){ir_intern(g->graph->module, HD_STR("argmax")), rg_result(g, largest, 1)}));
+    }
 }
 
-// A new graph in `module`. It has results "logits" f32[R, RG_VOCAB] and sometimes "hidden.<n>" f32[T, D].
+// A new graph in `module`. It has results "logits" f32[R, RG_VOCAB] and sometimes "hidden.<n>" f32[T, D] and, if wild, "argmax" i32[R, 1].
 static inline IrGraph *rg_graph(IrModule *module, const char *name, const RgOptions *options) {
     Rg g = {.state = options->seed, .options = *options, .graph = ir_graph_new(module, name)};
     g.tokens = options->single ? 1 : IR_DIM_T;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Choosing experts, the dispatch plan, and sums over ranks, against the interpreter.
+// Choosing experts, the dispatch plan, sums over ranks, and choosing the largest of a row, against the interpreter.
 #include "ir/moe_plan.h"
 #include "tests/unit/group_fixture.h"
 
@@ -133,7 +133,52 @@ static void test_sum(void **state) {
     bench_close(&b);
 }
 
+// Runs of D columns, then the largest of these.
+#define ARGMAX(D, width, P)                                                                                            \
+    HEAD "%tokens = input tokens : i32[T]\n" EMBED("x", D)                                                             \
+    "%1, %2 = fused %x {kind = argmax} (%.x: f32[T, " D "]) {\n"                                                       \
+    "%.v, %.i = argmax %.x {width = " width "} : f32[T, " P "], i32[T, " P "]\n"                                       \
+    "yield %.v, %.i\n } : f32[T, " P "], i32[T, " P "]\n"                                                              \
+    "%3 = fused %1, %2 {kind = argmax} (%.x: f32[T, " P "], %.n: i32[T, " P "]) {\n"                                   \
+    "%.v, %.i = argmax %.x, %.n {width = " P "} : f32[T, 1], i32[T, 1]\nyield %.i\n } : i32[T, 1]\n"                  \
+    "return v = %1, i = %2, best = %3\n }\n}\n"
+
+static void check_argmax(const char *text, int64_t runs, void (*change)(float *x, uint64_t count)) {
+    Bench b = bench_open(text, 1, 1, 64, 64, 1);
+    uint64_t count;
+    float *x = bench_values(&b, "x", &count);
+    if (change) change(x, count);
+    BenchCall c = one_call();
+    bench_run_interp(&b, &c);
+    bench_run_program(&b, &c);
+    const float *want = ir_interp_result(b.interp, "v", &count);
+    assert_memory_equal(bench_result(&b, "v"), want, 19 * (size_t)runs * sizeof *want);
+    expect_ids(&b, "i", 19 * (uint64_t)runs);
+    expect_ids(&b, "best", 19);
+    bench_close(&b);
+}
+
+static void put_ties(float *x, uint64_t count) {
+    static const float some[] = {0, -0.0f, 1, -1, 1, -1e-40f, 1e-40f};
+    for (uint64_t i = 0; i < count; i++) x[i] = some[(i * 2654435761u >> 7) % 7] * (float)(i / 21 % 2);
+}
+
+static void put_not_finite(float *x, uint64_t count) {
+    for (uint64_t i = 0; i < count; i += 37) x[i] = (float[]){INFINITY, -INFINITY, NAN}[i % 3];
+}
+
+static void test_argmax(void **state) {
+    (void)state;
+    check_argmax(ARGMAX("21", "5", "5"), 5, NULL);
+    check_argmax(ARGMAX("21", "21", "1"), 1, put_ties);
+    check_argmax(ARGMAX("21", "5", "5"), 5, put_ties);
+    check_argmax(ARGMAX("21", "5", "5"), 5, put_not_finite);
+    check_argmax(ARGMAX("5000", "2048", "3"), 3, NULL);
+    check_argmax(ARGMAX("5000", "2048", "3"), 3, put_not_finite);
+}
+
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_router), cmocka_unit_test(test_ties), cmocka_unit_test(test_plan), cmocka_unit_test(test_sum)
+    cmocka_unit_test(test_router), cmocka_unit_test(test_ties), cmocka_unit_test(test_plan), cmocka_unit_test(test_sum),
+    cmocka_unit_test(test_argmax)
 };
 BENCH_MAIN(tests, "cpu:emulated-cuda")

@@ -5,11 +5,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 
-#include "tests/unit/model_fixture.h"
+#include "tests/unit/compile_fixture.h"
 
-#include "codegen/codegen.h"
-#include "passes/passes.h"
-#include "runtime/module.h"
 #include "tests/support/change_kernel.h"
 #include "tests/support/folder.h"
 
@@ -33,22 +30,8 @@ typedef struct Compiled {
 
 // All logits of a prompt are wanted; steps hold as many rows as tokens, or no step would hold a whole chunk of 64.
 static HeddleModule *compile_module(const GgufFile *file, const char *form, void (*visit)(void *, KirFn *), void *user) {
-    IrTarget target;
-    IrModule *graphs = build(file, NULL);
     const char *const sets[] = {form, "specialise{rows=512}"};
-    must(ir_target_parse("cpu:native", &target));
-    must(pass_run(graphs, &(PassConfig){.target = &target, .sets = sets, .set_count = HD_COUNT(sets)}, NULL));
-    CgProgram *program;
-    must(cg_compile(graphs, &target, &(CgOptions){.cache_dir = objects, .visit = visit, .user = user}, &program));
-    ir_graph_remove(graphs, ir_graph_find(graphs, "model"));
-    HdBuf bytes;
-    HeddleModule *module;
-    must(cg_module_write(program, graphs, &target, &(CgModuleInfo){.model = file}, &bytes));
-    must(heddle_module_open_memory("m.hdl", bytes.data, bytes.len, &module));
-    hd_buf_free(&bytes);
-    cg_program_free(program);
-    ir_module_free(graphs);
-    return module;
+    return compile_model(file, "cpu:native", sets, HD_COUNT(sets), &(CgOptions){.cache_dir = objects, .visit = visit, .user = user});
 }
 
 static Compiled compile_with(const char *name, const char *form, void (*visit)(void *, KirFn *), void *user) {
