@@ -54,7 +54,8 @@ const char *pass_missed_text(PassMissed reason) { return missed_texts[reason]; }
 const char *pass_default_pipeline(const IrTarget *target)
 {
     if (ir_target_is_gpu(target))
-        return "canonicalize,cse,dce,arg-max,specialise,delta-net,split-attention,moe-dispatch{tile=32},quantise-activations,cse,"
+        return "canonicalize,cse,dce,arg-max,specialise,delta-net{form=wy,chunk=32,least=64},split-attention,moe-dispatch{tile=32},"
+               "quantise-activations,cse,"
                "merge-projections,select-layout{layout=native},fuse-epilogue,fuse-norm,dce,partition,schedule,plan-memory";
     return "canonicalize,cse,dce,specialise,delta-net,moe-dispatch,quantise-activations,cse,merge-projections,select-layout,"
            "fuse-epilogue,fuse-norm,dce,partition,schedule,plan-memory";

@@ -76,11 +76,7 @@ KirRef simt_attend_exists(const SimtAttend *a, KirRef row) {
     return kir_cmp(fn, KIR_LT, row, kir_mul(fn, a->count, kir_i64(fn, a->heads)));
 }
 
-// base + i * scale + more, of shared arrays.
-static KirRef at(KirFn *fn, KirRef row, int64_t stride, KirRef column) { return kir_add(fn, kir_mul(fn, row, kir_i64(fn, stride)), column); }
-static KirRef plus(KirFn *fn, KirRef a, int64_t b) { return kir_add(fn, a, kir_i64(fn, b)); }
-
-// ---- staging ---------------------------------------------------------------------------------------------------
+// ---- loads -----------------------------------------------------------------------------------------------------
 
 // Two neighbouring numbers of a cache row: f16 in one load.
 static void load_pair(const SimtAttend *a, IrDtype dtype, KirRef row, KirRef channel, KirRef *out) {
@@ -95,44 +91,36 @@ static void load_pair(const SimtAttend *a, IrDtype dtype, KirRef row, KirRef cha
     }
 }
 
-typedef struct Task { KirRef row, channel; } Task;   // two channels from `channel` on, of the step
+typedef struct Keys { const SimtAttend *a; KirRef first, last; } Keys;
 
-static Task task(const SimtAttend *a, uint32_t round, uint32_t rows) {
-    KirFn *fn = a->fn;
-    KirRef t = plus(fn, kir_lane(fn), (int64_t)round * lanes(a)), across = kir_i64(fn, a->step / 2);
-    return (Task){kir_min(fn, kir_sdiv(fn, t, across), kir_i64(fn, rows - 1)), kir_mul(fn, kir_srem(fn, t, across), kir_i64(fn, 2))};
+static void load_keys(void *user, KirRef row, KirRef channel, KirRef out[2]) {
+    const Keys *x = user;
+    KirFn *fn = x->a->fn;
+    KirRef position = kir_min(fn, kir_add(fn, x->first, row), x->last);
+    load_pair(x->a, x->a->of.cache, kir_at(fn, x->a->k, position, cg_attention_row_bytes(&x->a->of), 0), channel, out);
 }
 
-// Channels from `channel` on, a step of them, of keys (from `first` on) or queries, to row `to` of the staged ones and on. All are loaded
-// before the first is stored: no compiler can know that they are not the same bytes. Channels beyond the last are 0.
-static void stage(const SimtAttend *a, KirRef first, KirRef last, KirRef channel, uint32_t rows, int64_t to, bool keys) {
-    enum { MOST_ROUNDS = 32 };
-    KirFn *fn = a->fn;
-    KirRef values[MOST_ROUNDS][2];
-    Task tasks[MOST_ROUNDS];
-    uint32_t rounds = (uint32_t)hd_ceil_div(rows * a->step / 2, lanes(a));
-    HD_ASSERT(rounds <= MOST_ROUNDS);
-    for (uint32_t i = 0; i < rounds; i++) {
-        tasks[i] = task(a, i, rows);
-        KirRef c = kir_add(fn, channel, tasks[i].channel), inside = a->of.d % a->step ? kir_cmp(fn, KIR_LT, c, kir_i64(fn, a->of.d)) : 0;
-        if (inside) c = kir_min(fn, c, kir_i64(fn, a->of.d - 2));
-        KirRef row = keys ? kir_at(fn, a->k, kir_min(fn, kir_add(fn, first, tasks[i].row), last), cg_attention_row_bytes(&a->of), 0)
-                          : query(a, tasks[i].row);
-        load_pair(a, keys ? a->of.cache : IR_F32, row, c, values[i]);
-        for (int j = 0; inside && j < 2; j++) values[i][j] = kir_select(fn, inside, values[i][j], kir_float(fn, KT_F32, 0));
-    }
-    for (uint32_t i = 0; i < rounds; i++)
-        for (int j = 0; j < 2; j++)
-            kir_shared_store(fn, a->staged, plus(fn, at(fn, tasks[i].row, stage_stride(a), tasks[i].channel), to * stage_stride(a) + j), values[i][j]);
+static void load_queries(void *user, KirRef row, KirRef channel, KirRef out[2]) {
+    const Keys *x = user;
+    load_pair(x->a, IR_F32, query(x->a, row), channel, out);
+}
+
+// A step of channels of the keys from `first` on, and behind them of the queries.
+static void stage(const SimtAttend *a, KirRef first, KirRef last, KirRef channel) {
+    Keys keys = {a, first, last};
+    SimtBlock block = {.array = a->staged, .rows = POSITIONS, .step = a->step, .column = channel, .columns = a->of.d};
+    simt_stage(a->build, &block, load_keys, &keys);
+    block.to = POSITIONS * stage_stride(a), block.rows = a->rows;
+    simt_stage(a->build, &block, load_queries, &keys);
 }
 
 // ---- scores ----------------------------------------------------------------------------------------------------
 
 static KirRef score_position(const SimtAttend *a, uint32_t i) {
-    return plus(a->fn, kir_srem(a->fn, kir_lane(a->fn), kir_i64(a->fn, a->score_lanes)), (int64_t)i * a->score_lanes);
+    return simt_plus(a->fn, kir_srem(a->fn, kir_lane(a->fn), kir_i64(a->fn, a->score_lanes)), (int64_t)i * a->score_lanes);
 }
 static KirRef score_row(const SimtAttend *a, uint32_t j) {
-    return plus(a->fn, kir_sdiv(a->fn, kir_lane(a->fn), kir_i64(a->fn, a->score_lanes)), (int64_t)j * (lanes(a) / a->score_lanes));
+    return simt_plus(a->fn, kir_sdiv(a->fn, kir_lane(a->fn), kir_i64(a->fn, a->score_lanes)), (int64_t)j * (lanes(a) / a->score_lanes));
 }
 
 // The products of the channels that are staged.
@@ -143,9 +131,9 @@ static void add_step(const SimtAttend *a, KirRef *sums) {
     KirLoop loop;
     for (uint32_t i = 0; i < rows * positions; i++) zero[i] = kir_float(fn, KT_F32, 0);
     kir_for_begin(fn, kir_i64(fn, 0), kir_i64(fn, a->step), kir_i64(fn, 1), rows * positions, zero, &loop);
-    for (uint32_t i = 0; i < positions; i++) key[i] = kir_shared_load(fn, a->staged, at(fn, score_position(a, i), stage_stride(a), loop.iv));
+    for (uint32_t i = 0; i < positions; i++) key[i] = kir_shared_load(fn, a->staged, simt_index(fn, score_position(a, i), stage_stride(a), loop.iv));
     for (uint32_t j = 0; j < rows; j++)
-        ask[j] = kir_shared_load(fn, a->staged, plus(fn, at(fn, score_row(a, j), stage_stride(a), loop.iv), POSITIONS * stage_stride(a)));
+        ask[j] = kir_shared_load(fn, a->staged, simt_plus(fn, simt_index(fn, score_row(a, j), stage_stride(a), loop.iv), POSITIONS * stage_stride(a)));
     for (uint32_t n = 0; n < rows * positions; n++) next[n] = kir_fma(fn, key[n % positions], ask[n / positions], loop.carried[n]);
     kir_for_end(fn, &loop, next);
     for (uint32_t n = 0; n < rows * positions; n++) sums[n] = kir_add(fn, sums[n], loop.results[n]);
@@ -155,13 +143,12 @@ static void add_step(const SimtAttend *a, KirRef *sums) {
 static void put_scores(const SimtAttend *a, KirRef first, KirRef end) {
     KirFn *fn = a->fn;
     uint32_t positions = score_positions(a), count = score_rows(a) * positions;
-    KirRef sums[MOST_SCORES], last = plus(fn, end, -1);
+    KirRef sums[MOST_SCORES], last = simt_plus(fn, end, -1);
     KirLoop loop;
     HD_ASSERT(count <= MOST_SCORES);
     for (uint32_t n = 0; n < count; n++) sums[n] = kir_float(fn, KT_F32, 0);
     kir_for_begin(fn, kir_i64(fn, 0), kir_i64(fn, a->of.d), kir_i64(fn, a->step), count, sums, &loop);
-    stage(a, first, last, loop.iv, POSITIONS, 0, true);
-    stage(a, first, last, loop.iv, a->rows, POSITIONS, false);
+    stage(a, first, last, loop.iv);
     cg_barrier(a->build);
     for (uint32_t n = 0; n < count; n++) sums[n] = loop.carried[n];
     add_step(a, sums);
@@ -172,7 +159,7 @@ static void put_scores(const SimtAttend *a, KirRef first, KirRef end) {
         KirRef own = kir_add(fn, a->position, token_of(a, row));
         KirRef seen = kir_and(fn, kir_cmp(fn, KIR_LE, position, own), kir_cmp(fn, KIR_LT, position, end));
         KirRef score = kir_mul(fn, loop.results[n], kir_float(fn, KT_F32, a->of.scale));
-        kir_shared_store(fn, a->scores, at(fn, row, score_stride(a), place), kir_select(fn, seen, score, kir_float(fn, KT_F32, LOWEST)));
+        kir_shared_store(fn, a->scores, simt_index(fn, row, score_stride(a), place), kir_select(fn, seen, score, kir_float(fn, KT_F32, LOWEST)));
     }
     cg_barrier(a->build);
 }
@@ -191,7 +178,7 @@ static RowLane row_lane(const SimtAttend *a) {
 static void put_part(const SimtAttend *a, const RowLane *own, KirRef value) {
     KirIf has;
     kir_if_begin(a->fn, own->has, &has);
-    kir_shared_store(a->fn, a->parts, at(a->fn, own->row, lanes_of_row(a), own->number), value);
+    kir_shared_store(a->fn, a->parts, simt_index(a->fn, own->row, lanes_of_row(a), own->number), value);
     kir_if_end(a->fn, &has, NULL);
 }
 
@@ -199,7 +186,7 @@ static KirRef join_parts(const SimtAttend *a, KirRef row, KirRef (*join)(KirFn *
     KirFn *fn = a->fn;
     KirRef all = 0;
     for (uint32_t i = 0; i < lanes_of_row(a); i++) {
-        KirRef part = kir_shared_load(fn, a->parts, at(fn, row, lanes_of_row(a), kir_i64(fn, i)));
+        KirRef part = kir_shared_load(fn, a->parts, simt_index(fn, row, lanes_of_row(a), kir_i64(fn, i)));
         all = all ? join(fn, all, part) : part;
     }
     return all;
@@ -214,7 +201,7 @@ static void put_weights(const SimtAttend *a, const KirRef carried[2], KirRef out
     uint32_t each = POSITIONS / lanes_of_row(a);
     KirRef place[POSITIONS], score[POSITIONS], most = 0, sum = 0, none = kir_float(fn, KT_F32, 0);
     for (uint32_t i = 0; i < each; i++) {
-        place[i] = plus(fn, at(fn, own.row, score_stride(a), own.number), (int64_t)i * lanes_of_row(a));
+        place[i] = simt_plus(fn, simt_index(fn, own.row, score_stride(a), own.number), (int64_t)i * lanes_of_row(a));
         score[i] = kir_shared_load(fn, a->scores, place[i]);
         most = most ? kir_max(fn, most, score[i]) : score[i];
     }
@@ -241,12 +228,12 @@ static void put_weights(const SimtAttend *a, const KirRef carried[2], KirRef out
 // The first of channel pair j (i64); beyond the last pair the last.
 static KirRef pair_channel(const SimtAttend *a, uint32_t j) {
     KirFn *fn = a->fn;
-    KirRef pair = plus(fn, kir_srem(fn, kir_lane(fn), kir_i64(fn, a->channel_lanes)), (int64_t)j * a->channel_lanes);
+    KirRef pair = simt_plus(fn, kir_srem(fn, kir_lane(fn), kir_i64(fn, a->channel_lanes)), (int64_t)j * a->channel_lanes);
     if ((int64_t)(j + 1) * a->channel_lanes * 2 > a->of.d) pair = kir_min(fn, pair, kir_i64(fn, a->of.d / 2 - 1));
     return kir_mul(fn, pair, kir_i64(fn, 2));
 }
 static KirRef sum_row(const SimtAttend *a, uint32_t i) {
-    return plus(a->fn, kir_mul(a->fn, kir_sdiv(a->fn, kir_lane(a->fn), kir_i64(a->fn, a->channel_lanes)), kir_i64(a->fn, sum_rows(a))), i);
+    return simt_plus(a->fn, kir_mul(a->fn, kir_sdiv(a->fn, kir_lane(a->fn), kir_i64(a->fn, a->channel_lanes)), kir_i64(a->fn, sum_rows(a))), i);
 }
 
 // sums * factor + weighted values of the positions first.. below end.
@@ -263,7 +250,7 @@ static void add_values(const SimtAttend *a, KirRef first, KirRef end, const KirR
     KirRef row = kir_at(fn, a->v, kir_add(fn, first, loop.iv), cg_attention_row_bytes(&a->of), 0);
     for (uint32_t j = 0; j < pairs(a); j++) load_pair(a, a->of.cache, row, pair_channel(a, j), &value[2 * j]);
     for (uint32_t i = 0; i < sum_rows(a); i++) {
-        KirRef weight = kir_shared_load(fn, a->scores, at(fn, sum_row(a, i), score_stride(a), loop.iv));
+        KirRef weight = kir_shared_load(fn, a->scores, simt_index(fn, sum_row(a, i), score_stride(a), loop.iv));
         for (uint32_t c = 0; c < channels; c++) next[i * channels + c] = kir_fma(fn, value[c], weight, loop.carried[i * channels + c]);
     }
     kir_for_end(fn, &loop, next);
@@ -294,5 +281,5 @@ void simt_attend(const SimtAttend *a, KirRef begin, KirRef end, SimtSums *out_su
     cg_barrier(a->build);
     for (uint32_t n = 0; n < count; n++) out_sums->sum[n] = loop.results[n];
     for (uint32_t i = 0; i < out_sums->row_count; i++) out_sums->row[i] = sum_row(a, i);
-    for (uint32_t c = 0; c < out_sums->channel_count; c++) out_sums->channel[c] = plus(fn, pair_channel(a, c / 2), c % 2);
+    for (uint32_t c = 0; c < out_sums->channel_count; c++) out_sums->channel[c] = simt_plus(fn, pair_channel(a, c / 2), c % 2);
 }

@@ -86,22 +86,9 @@ HdStatus *cg_simt_TOPK(CgGroupBuilder *builder, const IrTarget *target, const Ir
     return NULL;
 }
 
-// ---- not yet -----------------------------------------------------------------------------------------------------
-
-static HdStatus *not_yet(const IrTarget *target, const char *what) {
-    return hd_error(HD_UNSUPPORTED, "target %s: %s", target->name, what);
-}
-
-HdStatus *cg_simt_DELTA_PREP(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
-    (void)builder, (void)graph, (void)group;
-    return not_yet(target, "the chunked delta rule has no kernel yet; leave delta-net{form=scan}");
-}
-
-HdStatus *cg_simt_DELTA_CHUNK(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
-    return cg_simt_DELTA_PREP(builder, target, graph, group);
-}
+// ---- PACK --------------------------------------------------------------------------------------------------------
 
 HdStatus *cg_simt_PACK(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     (void)builder, (void)graph, (void)group;
-    return not_yet(target, "weights are used as they lie in the file; leave select-layout{layout=native}");
+    return hd_error(HD_UNSUPPORTED, "target %s: weights are used as they lie in the file; leave select-layout{layout=native}", target->name);
 }

@@ -26,6 +26,29 @@ KirRef simt_load_number(KirFn *fn, IrDtype dtype, KirRef ptr) {
     return dtype == IR_F16 ? kir_f16_f32(fn, half) : kir_bf16_f32(fn, half);
 }
 
+KirRef simt_plus(KirFn *fn, KirRef a, int64_t b) { return kir_add(fn, a, kir_i64(fn, b)); }
+KirRef simt_index(KirFn *fn, KirRef row, int64_t stride, KirRef column) { return kir_add(fn, kir_mul(fn, row, kir_i64(fn, stride)), column); }
+
+// All is loaded before the first is stored: no compiler can know that they are not the same bytes. Lanes that are too many repeat the last row.
+void simt_stage(CgBuild *build, const SimtBlock *block, SimtLoadPair *load, void *user) {
+    enum { MOST_ROUNDS = 32 };
+    KirFn *fn = build->fn;
+    KirRef values[MOST_ROUNDS][2], to[MOST_ROUNDS], across = kir_i64(fn, block->step / 2), zero = kir_float(fn, KT_F32, 0);
+    uint32_t rounds = (uint32_t)hd_ceil_div(block->rows * block->step / 2, build->lanes);
+    HD_ASSERT(rounds <= MOST_ROUNDS && block->step % 2 == 0 && block->columns % 2 == 0);
+    for (uint32_t i = 0; i < rounds; i++) {
+        KirRef task = simt_plus(fn, kir_lane(fn), (int64_t)i * build->lanes), row = kir_sdiv(fn, task, across);
+        if ((i + 1) * build->lanes > block->rows * block->step / 2) row = kir_min(fn, row, kir_i64(fn, block->rows - 1));
+        KirRef place = kir_mul(fn, kir_srem(fn, task, across), kir_i64(fn, 2)), column = kir_add(fn, block->column, place);
+        KirRef inside = block->columns % block->step ? kir_cmp(fn, KIR_LT, column, kir_i64(fn, block->columns)) : 0;
+        load(user, row, inside ? kir_min(fn, column, kir_i64(fn, block->columns - 2)) : column, values[i]);
+        for (int j = 0; inside && j < 2; j++) values[i][j] = kir_select(fn, inside, values[i][j], zero);
+        to[i] = simt_plus(fn, simt_index(fn, row, block->step + 1, place), block->to);
+    }
+    for (uint32_t i = 0; i < rounds; i++)
+        for (int j = 0; j < 2; j++) kir_shared_store(fn, block->array, simt_plus(fn, to[i], j), values[i][j]);
+}
+
 // ---- ROWWISE ---------------------------------------------------------------------------------------------------
 
 // The longest row among what leaves the unit.

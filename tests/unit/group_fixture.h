@@ -204,10 +204,10 @@ static inline bool bench_runnable(const char *name) {
     return true;
 }
 
-// Runs the tests for this machine as it is, for the older ones that it can stand in for, and for other targets named.
-#define BENCH_MAIN(tests, ...)                                                                   \
+// Runs the tests for each of these targets that this machine can run.
+#define BENCH_MAIN_FOR(tests, ...)                                                               \
     int main(void) {                                                                             \
-        static const char *const targets[] = {"cpu:native", "cpu:x86-64-v2", "cpu:x86-64-v3", __VA_ARGS__}; \
+        static const char *const targets[] = {__VA_ARGS__};                                      \
         int failed = 0;                                                                          \
         for (size_t i = 0; i < HD_COUNT(targets); i++) {                                         \
             bench_target = targets[i];                                                           \
@@ -215,5 +215,8 @@ static inline bool bench_runnable(const char *name) {
         }                                                                                        \
         return failed;                                                                           \
     }
+#define BENCH_CPUS "cpu:native", "cpu:x86-64-v2", "cpu:x86-64-v3"   // this machine as it is, and older ones that it can stand in for
+#define BENCH_MAIN(tests) BENCH_MAIN_FOR(tests, BENCH_CPUS)
+#define BENCH_GPU "cpu:emulated-cuda"   // a GPU's kernels as C++
 
 #endif

@@ -83,7 +83,4 @@ static void test_large_scores(void **state) {
 
 static const struct CMUnitTest tests[] = {cmocka_unit_test(test_shapes), cmocka_unit_test(test_long_contexts), cmocka_unit_test(test_splits),
                                           cmocka_unit_test(test_large_scores)};
-int main(void) {
-    bench_target = "cpu:emulated-cuda";
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+BENCH_MAIN_FOR(tests, BENCH_GPU)

@@ -181,4 +181,4 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_router), cmocka_unit_test(test_ties), cmocka_unit_test(test_plan), cmocka_unit_test(test_sum),
     cmocka_unit_test(test_argmax)
 };
-BENCH_MAIN(tests, "cpu:emulated-cuda")
+BENCH_MAIN_FOR(tests, BENCH_CPUS, BENCH_GPU)
