@@ -7,7 +7,7 @@
 enum { STEP = 32, ROWS = 8, TOKENS = 4, W_STRIDE = SIMT_TILE_ROWS + 1, X_STRIDE = SIMT_TILE_TOKENS + 1 };   // strides: no two lanes on one bank
 enum { X_AT = STEP * W_STRIDE, INPUT_FLOATS = X_AT + STEP * X_STRIDE, OUTPUT_FLOATS = SIMT_TILE_ROWS * SIMT_TILE_TOKENS };
 
-bool simt_tile_fits(const MmJob *job) { return job->factor_count <= 2 && job->columns % STEP == 0; }
+bool simt_tile_fits(const MmJob *job) { return !simt_is_int8(job) && job->factor_count <= 2 && job->columns % STEP == 0; }
 
 uint32_t simt_tile_shared(const MmJob *job) { return HD_MAX(INPUT_FLOATS, job->factor_count * OUTPUT_FLOATS); }
 
