@@ -186,6 +186,10 @@ bool simt_scales_32(IrDtype dtype) {
     return decoders[dtype] && !has_16[dtype];
 }
 
+bool simt_adds(IrDtype dtype) {
+    return dtype == IR_Q4_1 || dtype == IR_Q5_1 || dtype == IR_Q2_K || dtype == IR_Q4_K || dtype == IR_Q5_K;
+}
+
 // Unsigned codes above 127 are moved down.
 void simt_decode16_bytes(KirFn *fn, IrDtype dtype, KirRef block, KirRef sixteen, SimtBytes *out_bytes) {
     Block b = block_at(fn, dtype, block, sixteen);

@@ -25,5 +25,7 @@ typedef struct SimtBytes {
 void simt_decode16_bytes(KirFn *fn, IrDtype dtype, KirRef block, KirRef sixteen, SimtBytes *out_bytes);
 // Have both halves of 32 columns, counted from the block's first, the same scale and add?
 bool simt_scales_32(IrDtype dtype);
+// Is something added, that is, is `add` not 0?
+bool simt_adds(IrDtype dtype);
 
 #endif

@@ -19,8 +19,7 @@ static int64_t bytes_of_row(IrDtype dtype, int64_t columns) {
 static KirRef lane_row(const SimtProduct *p) { return kir_sdiv(p->fn, kir_lane(p->fn), kir_i64(p->fn, LANES_PER_ROW)); }
 static KirRef lane_part(const SimtProduct *p) { return kir_srem(p->fn, kir_lane(p->fn), kir_i64(p->fn, LANES_PER_ROW)); }
 
-// Row `row` of the matrix; beyond the last the last once more.
-static KirRef matrix_row(const SimtProduct *p, const MmFactor *f, KirRef row) {
+KirRef simt_matrix_row(const SimtProduct *p, const MmFactor *f, KirRef row) {
     KirFn *fn = p->fn;
     row = kir_min(fn, row, kir_sub(fn, p->job->n, kir_i64(fn, 1)));
     if (p->expert) row = kir_add(fn, kir_mul(fn, p->expert, p->job->n), row);
@@ -35,7 +34,7 @@ static void decode_part(KirFn *fn, IrDtype dtype, KirRef row, KirRef part, KirRe
 }
 
 void simt_decode_part(const SimtProduct *p, const MmFactor *f, KirRef row, KirRef part, KirRef out_values[16]) {
-    decode_part(p->fn, f->dtype, matrix_row(p, f, row), part, out_values);
+    decode_part(p->fn, f->dtype, simt_matrix_row(p, f, row), part, out_values);
 }
 
 // Where a column of the row in shared memory lies: eight lanes that read columns 16 apart at once shall not meet on one bank.
@@ -75,7 +74,7 @@ static void add_rest(const SimtProduct *p, IrDtype dtype, KirRef row, const KirR
 static void multiply(const SimtProduct *p, uint32_t index, const KirRef *x) {
     KirFn *fn = p->fn;
     const MmFactor *f = &p->job->factors[index];
-    KirRef acc[MOST_TOKENS], next[MOST_TOKENS], row = matrix_row(p, f, kir_add(fn, p->n0, lane_row(p)));
+    KirRef acc[MOST_TOKENS], next[MOST_TOKENS], row = simt_matrix_row(p, f, kir_add(fn, p->n0, lane_row(p)));
     KirLoop loop;
     for (uint32_t t = 0; t < p->tokens; t++) acc[t] = kir_float(fn, KT_F32, 0);
     KirRef parts = kir_sdiv(fn, p->job->k, kir_i64(fn, simt_is_int8(p->job) ? 32 : 16));
@@ -146,6 +145,7 @@ typedef struct Launch {
     CgBuild *build;
     KirFn *fn;
     uint32_t count, rows, tokens, lanes;   // components; rows, tokens and lanes of a unit
+    const SimtTileForm *form;    // of tiles for many tokens; NULL: few
     MmJob *jobs;
     SimtProduct products[MM_MAX_OUTS];
     IrValue made;                // what is multiplied, rms_norm or quant_act of the group; 0: it is in memory
@@ -155,7 +155,6 @@ typedef struct Launch {
 } Launch;
 
 static int64_t row_blocks(const Launch *l, const MmJob *job) { return hd_ceil_div(job->rows, l->rows); }
-static bool is_tiled(const Launch *l) { return l->rows == SIMT_TILE_ROWS; }
 
 static uint32_t shared_row(const MmJob *job) { return simt_is_int8(job) ? simt_int8_row(job) : (uint32_t)(job->columns + job->columns / 16); }
 
@@ -169,7 +168,7 @@ static void prepare(Launch *l, uint32_t index, KirRef sums[MM_MAX_FACTORS]) {
     l->products[index] = (SimtProduct){.job = job, .build = l->build, .fn = l->fn, .tokens = l->tokens, .rows = l->rows};
     for (uint32_t i = 0; i < job->factor_count; i++) {
         job->factors[i].base = cg_pointer(l->build, job->factors[i].weight);
-        if (!is_tiled(l) && !sums[i]) sums[i] = kir_shared(l->fn, KIR_F32, l->tokens * l->lanes);
+        if (!l->form && !sums[i]) sums[i] = kir_shared(l->fn, KIR_F32, l->tokens * l->lanes);
         l->products[index].sums[i] = sums[i];
         cg_expr_add_elements(&l->build->flops, job->graph, cg_type(job->graph, job->factors[i].result), 2 * job->columns);
     }
@@ -188,9 +187,9 @@ static int64_t begin(Launch *l, CgGroupBuilder *builder, const char *name) {
     for (uint32_t i = 0; i < l->count; i++) {
         prepare(l, i, sums);
         blocks += row_blocks(l, &l->jobs[i]);
-        shared = HD_MAX(shared, simt_tile_shared(&l->jobs[i]));
+        if (l->form) shared = HD_MAX(shared, simt_tile_shared(l->form, &l->jobs[i]));
     }
-    KirRef tile = is_tiled(l) ? kir_shared(l->fn, KIR_F32, shared) : 0, row = 0;
+    KirRef tile = l->form ? kir_shared(l->fn, KIR_I32, shared) : 0, row = 0;
     if (l->made) row = kir_shared(l->fn, simt_is_int8(&l->jobs[0]) ? KIR_I32 : KIR_F32, shared_row(&l->jobs[0]));
     for (uint32_t i = 0; i < l->count; i++) l->products[i].tile = tile, l->products[i].row = row;
     return blocks;
@@ -222,7 +221,7 @@ static void token_at(const MmJob *job, void *user, KirRef index, MmToken *out_to
 }
 
 static void emit_tokens(Launch *l, SimtProduct *p) {
-    if (is_tiled(l)) simt_tile(p, l->first, l->total, token_at, NULL);
+    if (l->form) simt_tile(l->form, p, l->first, l->total, token_at, NULL);
     else do_unit(p, l->first, l->total, token_at, NULL);
 }
 
@@ -267,27 +266,35 @@ static void make_row(const Launch *l, const KirRef *coord) {
 
 // One row of activations that the group makes: more lanes and rows share the work, as many as norm it where it is a launch of its own, so
 // that its sum has the same bits. Few tokens: all that a unit can take. More than that: tiles, where the products have the form for it.
-static void choose_unit(Launch *l, IrDim rows, IrExpr *out_units) {
+static void choose_unit(Launch *l, const IrTarget *target, IrDim rows, IrExpr *out_units) {
     int64_t most = l->made ? 1 : mm_job_most(&l->jobs[0], rows);
-    bool tiles = most > 4 * MOST_TOKENS, few_sums = true;    // of a lane, which lie beside the row in shared memory
-    for (uint32_t i = 0; i < l->count; i++) tiles = tiles && simt_tile_fits(&l->jobs[i]), few_sums = few_sums && l->jobs[i].factor_count <= 2;
+    bool few_sums = true;                // of a lane, which lie beside the row in shared memory
+    l->form = most > 4 * MOST_TOKENS ? simt_tile_form(target, l->jobs, l->count) : NULL;
+    if (l->form && token_units(rows, l->form->tokens, out_units)) {
+        l->rows = SIMT_TILE_ROWS, l->tokens = l->form->tokens, l->lanes = l->form->lanes;
+        return;
+    }
+    l->form = NULL;
+    for (uint32_t i = 0; i < l->count; i++) few_sums = few_sums && l->jobs[i].factor_count <= 2;
     l->lanes = l->made && few_sums ? simt_row_lanes(l->jobs[0].columns) : SIMT_LANES;
-    l->rows = tiles ? SIMT_TILE_ROWS : l->lanes / LANES_PER_ROW, l->tokens = tiles ? SIMT_TILE_TOKENS : MOST_TOKENS;
+    l->rows = l->lanes / LANES_PER_ROW, l->tokens = MOST_TOKENS;
     if (most != 1 && token_units(rows, l->tokens, out_units)) return;
-    l->rows = l->lanes / LANES_PER_ROW, l->tokens = 1;
+    l->tokens = 1;
     *out_units = ir_dim_expr(l->jobs[0].graph, rows);
 }
 
 static const char *launch_name(const Launch *l) {
-    static const char *const names[3][2] = {{"matmul", "matmul_int8"}, {"matmul_tiles", "matmul_tiles_int8"}, {"norm_matmul", "quantise_matmul"}};
-    return names[l->made ? 2 : is_tiled(l)][simt_is_int8(&l->jobs[0])];
+    bool int8 = simt_is_int8(&l->jobs[0]);
+    if (l->form) return l->form->name;
+    if (l->made) return int8 ? "quantise_matmul" : "norm_matmul";
+    return int8 ? "matmul_int8" : "matmul";
 }
 
-static void launch_matmul(CgGroupBuilder *builder, MmJob *jobs, uint32_t count, IrValue made) {
+static void launch_matmul(CgGroupBuilder *builder, const IrTarget *target, MmJob *jobs, uint32_t count, IrValue made) {
     IrExpr units;
     IrDim rows = jobs[0].x.dims[0];
     Launch l = {.jobs = jobs, .count = count, .made = made};
-    choose_unit(&l, rows, &units);
+    choose_unit(&l, target, rows, &units);
     int64_t blocks = begin(&l, builder, launch_name(&l));
     KirFn *fn = l.fn;
     cg_expr_scale(&units, blocks);
@@ -319,7 +326,8 @@ static void emit_choice(Launch *l, SimtProduct *p) {
 }
 
 // A unit has one row of tokens and ranks: the expert comes from ids, a dispatch plan is not looked at.
-static void launch_grouped(CgGroupBuilder *builder, MmJob *jobs, uint32_t count, IrValue made) {
+static void launch_grouped(CgGroupBuilder *builder, const IrTarget *target, MmJob *jobs, uint32_t count, IrValue made) {
+    (void)target;
     const IrOp *op = ir_op(jobs[0].graph, jobs[0].op);
     const IrType ids = *cg_type(jobs[0].graph, op->operands[2]);
     Launch l = {.jobs = jobs, .count = count, .rows = SIMT_LANES / LANES_PER_ROW, .tokens = 1, .lanes = SIMT_LANES, .ranks = ids.dims[1], .made = made};
@@ -350,7 +358,7 @@ static HdStatus *find_made(const IrGraph *graph, const MmJob *job, IrValue *out_
 }
 
 static HdStatus *launch_all(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group,
-                            void (*launch)(CgGroupBuilder *, MmJob *, uint32_t, IrValue)) {
+                            void (*launch)(CgGroupBuilder *, const IrTarget *, MmJob *, uint32_t, IrValue)) {
     MmJob jobs[MM_MAX_OUTS];
     uint32_t count;
     IrValue made;
@@ -359,7 +367,7 @@ static HdStatus *launch_all(CgGroupBuilder *builder, const IrTarget *target, con
     for (uint32_t i = 1; i < count; i++)
         if (jobs[i].x.dims[0] != jobs[0].x.dims[0])
             return hd_error(HD_UNSUPPORTED, "@%s: products of different numbers of rows in one group", graph->name);
-    launch(builder, jobs, count, made);
+    launch(builder, target, jobs, count, made);
     return NULL;
 }
 
