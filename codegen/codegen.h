@@ -218,8 +218,15 @@ KirPair cg_group_sum_exact(CgBuild *build, KirRef value);    // f32; with what t
 
 // ---- region_quantise.c -----------------------------------------------------------------------------------------
 
+// Where a q8a row goes: K values, a scale per group of 32, a sum per group. Addresses, or (SIMT) places in an i32 array that the lanes
+// share, where a group's eight words lie CG_Q8_SHARED_STRIDE apart: no two groups that are read at once on one bank.
+typedef struct CgQ8Row { KirRef values, scales, sums, array; } CgQ8Row;    // array 0: addresses
+enum { CG_Q8_SHARED_STRIDE = 9 };
+
 // Writes the q8a row of `value`, the result of quant_act, to `to`.
 void cg_region_quantise(CgRegion *region, IrValue value, const CgIndex *row, KirRef to);
+// region_quantise_group.c, SIMT: the same to either place. On CUDA only: lanes of a warp see each other's numbers.
+void cg_region_quantise_group(CgRegion *region, IrValue value, const CgIndex *row, const CgQ8Row *to);
 
 // ---- region_unit.c: all that a work unit of a row-wise group does ----------------------------------------------
 

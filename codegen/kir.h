@@ -39,6 +39,7 @@ typedef enum KirOpKind {
 
 typedef enum KirPred { KIR_EQ, KIR_NE, KIR_LT, KIR_LE, KIR_GT, KIR_GE } KirPred;
 typedef enum KirProfile { KIR_SIMD = 1, KIR_SIMT = 2 } KirProfile;
+enum { KIR_WARP = 32 };       // lanes of a warp
 
 typedef uint32_t KirRef;      // a value; 0 is none
 typedef struct KirFn KirFn;
@@ -114,6 +115,18 @@ void kir_barrier(KirFn *fn);
 KirRef kir_dot_u8i8(KirFn *fn, KirRef acc, KirRef a, KirRef b);
 KirRef kir_dot_i16(KirFn *fn, KirRef acc, KirRef a, KirRef b);
 KirRef kir_dot_bf16(KirFn *fn, KirRef acc, KirRef a, KirRef b);
+KirRef kir_dot_i8(KirFn *fn, KirRef acc, KirRef a, KirRef b);
+// SIMT: copies of 16 bytes that run beside what follows, until a wait for all but the last `batches` commits.
+void kir_copy_async(KirFn *fn, KirRef array, KirRef index, KirRef ptr);
+void kir_copy_commit(KirFn *fn);
+void kir_copy_wait(KirFn *fn, uint32_t batches);
+// SIMT: what the 32 lanes of a warp do together, where control flow is the same for all of them. words: of a row, 4 or 8 (kops.def says
+// which lane has what); stride: words from row to row.
+KirRef kir_shuffle_xor(KirFn *fn, KirRef value, uint32_t bits);
+KirRef kir_fragment_a(KirFn *fn, KirRef array, KirRef index, uint32_t stride, uint32_t words);
+KirRef kir_fragment_b(KirFn *fn, KirRef array, KirRef index, uint32_t stride, uint32_t words);
+KirRef kir_mma_i8(KirFn *fn, KirRef acc, KirRef a, KirRef b);
+KirRef kir_mma_bf16(KirFn *fn, KirRef acc, KirRef a, KirRef b);
 
 enum { KIR_MAX_CARRIED = 80 };
 typedef struct KirLoop { KirRef op, iv; uint32_t count; KirRef carried[KIR_MAX_CARRIED], results[KIR_MAX_CARRIED]; } KirLoop;

@@ -51,7 +51,7 @@ KirOp *kir_op_append(KirFn *fn, KirBlock *block, KirOpKind kind, uint32_t count,
     if (block->last) block->last->next = op;
     else block->first = op;
     block->last = op;
-    fn->kinds |= UINT64_C(1) << kind;
+    fn->kinds[kind] = true;
     return op;
 }
 
@@ -62,7 +62,6 @@ KirRef kir_op_result(KirFn *fn, KirOp *op, KirType type) {
 }
 
 KirFn *kir_new(const char *name) {
-    _Static_assert(KIR_OP_COUNT <= 64, "KirFn.kinds has 64 bits");
     KirFn *fn = hd_xcalloc(1, sizeof *fn);
     kir_set_name(fn, name);
     value_new(fn, (KirType){0}, NULL, NULL);
@@ -91,7 +90,7 @@ void kir_set_name(KirFn *fn, const char *name) { fn->name = hd_arena_strndup(&fn
 uint32_t kir_param_count(const KirFn *fn) { return (uint32_t)fn->params.len; }
 KirRef kir_unit_begin(KirFn *fn) { return fn->entry->first_arg; }
 KirRef kir_unit_end(KirFn *fn) { return fn->entry->first_arg + 1; }
-bool kir_uses(const KirFn *fn, KirOpKind kind) { return fn->kinds >> kind & 1; }
+bool kir_uses(const KirFn *fn, KirOpKind kind) { return fn->kinds[kind]; }
 
 KirType kir_type(const KirFn *fn, KirRef value) {
     HD_ASSERT(value && value < fn->values.len);
@@ -390,6 +389,36 @@ KirRef kir_lookup(KirFn *fn, KirRef table, KirRef index) {
 KirRef kir_dot_u8i8(KirFn *fn, KirRef acc, KirRef a, KirRef b) { return op_same(fn, KIR_OP_dot_u8i8, 3, (KirRef[]){acc, a, b}); }
 KirRef kir_dot_i16(KirFn *fn, KirRef acc, KirRef a, KirRef b) { return op_same(fn, KIR_OP_dot_i16, 3, (KirRef[]){acc, a, b}); }
 KirRef kir_dot_bf16(KirFn *fn, KirRef acc, KirRef a, KirRef b) { return op_same(fn, KIR_OP_dot_bf16, 3, (KirRef[]){acc, a, b}); }
+KirRef kir_dot_i8(KirFn *fn, KirRef acc, KirRef a, KirRef b) { return op_same(fn, KIR_OP_dot_i8, 3, (KirRef[]){acc, a, b}); }
+KirRef kir_mma_i8(KirFn *fn, KirRef acc, KirRef a, KirRef b) { return op_same(fn, KIR_OP_mma_i8, 3, (KirRef[]){acc, a, b}); }
+KirRef kir_mma_bf16(KirFn *fn, KirRef acc, KirRef a, KirRef b) { return op_same(fn, KIR_OP_mma_bf16, 3, (KirRef[]){acc, a, b}); }
+
+// ---- copies and warps ------------------------------------------------------------------------------------------
+
+// An operation with a number; type lanes 0: no result.
+static KirRef op_numbered(KirFn *fn, KirOpKind kind, int64_t number, KirType type, uint32_t count, const KirRef *operands) {
+    KirOp *op = kir_op_append(fn, fn->cursor, kind, count, operands);
+    op->number = number;
+    KirRef result = type.lanes ? kir_op_result(fn, op, type) : 0;
+    check(fn, op);
+    return result;
+}
+
+void kir_copy_async(KirFn *fn, KirRef array, KirRef index, KirRef ptr) { op_none(fn, KIR_OP_copy_async, 3, (KirRef[]){array, index, ptr}); }
+void kir_copy_commit(KirFn *fn) { op_none(fn, KIR_OP_copy_commit, 0, NULL); }
+void kir_copy_wait(KirFn *fn, uint32_t batches) { op_numbered(fn, KIR_OP_copy_wait, batches, (KirType){0}, 0, NULL); }
+
+KirRef kir_shuffle_xor(KirFn *fn, KirRef value, uint32_t bits) {
+    return op_numbered(fn, KIR_OP_shuffle_xor, bits, kir_type(fn, value), 1, &value);
+}
+
+KirRef kir_fragment_a(KirFn *fn, KirRef array, KirRef index, uint32_t stride, uint32_t words) {
+    return op_numbered(fn, KIR_OP_fragment_a, stride, KIR_T(KIR_I32, (uint8_t)(words / 2)), 2, (KirRef[]){array, index});
+}
+
+KirRef kir_fragment_b(KirFn *fn, KirRef array, KirRef index, uint32_t stride, uint32_t words) {
+    return op_numbered(fn, KIR_OP_fragment_b, stride, KIR_T(KIR_I32, (uint8_t)(words / 4)), 2, (KirRef[]){array, index});
+}
 
 // ---- control -------------------------------------------------------------------------------------------------
 

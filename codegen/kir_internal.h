@@ -26,7 +26,8 @@ struct KirOp {
     uint32_t operand_count, result_count;
     KirRef *operands;
     KirRef result;                       // the first one; further results have the next numbers
-    int64_t number;                      // const_int: value; param: slot; table: row of tables; extract: lane; shared: elements
+    int64_t number;                      // const_int: value; param: slot; table: row of tables; extract: lane; shared: elements;
+                                         // fragment: words from row to row; shuffle_xor: bits; copy_wait: batches
     float real;                          // const_float
     const char *text;                    // param: name for readers
     const uint8_t *lanes;                // shuffle: one per result lane
@@ -52,7 +53,7 @@ struct KirFn {
     KirRef scratch, lane, group, groups; // 0: not asked for
     uint32_t lanes;                      // of a work group; 0: SIMD
     uint32_t scratch_param;              // SIMT: the slot that holds the bytes of scratch of a work group
-    uint64_t kinds;                      // bit KirOpKind: holds such an operation
+    bool kinds[KIR_OP_COUNT];            // holds such an operation
     KirConst *consts[KIR_CONST_BUCKETS];
 };
 

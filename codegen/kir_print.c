@@ -53,6 +53,10 @@ static void print_attributes(Printer *p, const KirOp *op) {
     switch (op->kind) {
     case KIR_OP_const_int:
     case KIR_OP_shared:
+    case KIR_OP_copy_wait:
+    case KIR_OP_shuffle_xor:
+    case KIR_OP_fragment_a:
+    case KIR_OP_fragment_b:
     case KIR_OP_extract: hd_buf_printf(p->out, " %lld", (long long)op->number); break;
     case KIR_OP_const_float: print_real(p, op->real); break;
     case KIR_OP_table: print_table(p, &p->fn->tables.data[op->number]); break;

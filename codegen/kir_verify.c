@@ -246,6 +246,44 @@ static const char *rule_shared_store(const KirFn *fn, const KirOp *op) {
     return rule_shared_load(fn, op);
 }
 
+static const char *rule_scalar(const KirFn *fn, const KirOp *op) {
+    return type_at(fn, op, 0).lanes == 1 ? NULL : "the operands are scalars";
+}
+
+// Words of this array at this index.
+static const char *rule_words(const KirFn *fn, const KirOp *op) {
+    if (!is_in(type_at(fn, op, 0), S_I32)) return "the array is one of i32";
+    return rule_shared_load(fn, op);
+}
+
+static const char *rule_copy_async(const KirFn *fn, const KirOp *op) {
+    return kir_type_eq(type_at(fn, op, 2), KT_PTR) ? rule_words(fn, op) : "the last operand is a pointer";
+}
+
+static const char *rule_copy_wait(const KirFn *fn, const KirOp *op) {
+    (void)fn;
+    return op->number >= 0 && op->number < 8 ? NULL : "waits for all but the last 0 to 7 batches";
+}
+
+static const char *rule_shuffle_xor(const KirFn *fn, const KirOp *op) {
+    return op->number > 0 && op->number < KIR_WARP ? rule_scalar(fn, op) : "the lanes differ by 1 to 31";
+}
+
+static const char *fragment(const KirFn *fn, const KirOp *op, uint32_t small) {
+    KirType type = result_type(fn, op);
+    if (type.scalar != KIR_I32 || (type.lanes != small && type.lanes != 2 * small)) return "rows have four or eight words";
+    return op->number >= 4 && op->number <= 1 << 10 ? rule_words(fn, op) : "rows are 4 to 1024 words apart";
+}
+static const char *rule_fragment_a(const KirFn *fn, const KirOp *op) { return fragment(fn, op, 2); }
+static const char *rule_fragment_b(const KirFn *fn, const KirOp *op) { return fragment(fn, op, 1); }
+
+static const char *factors(const KirFn *fn, const KirOp *op, uint32_t b_lanes) {
+    bool fit = kir_type_eq(type_at(fn, op, 1), KIR_T(KIR_I32, 2 * b_lanes)) && kir_type_eq(type_at(fn, op, 2), KIR_T(KIR_I32, b_lanes));
+    return fit && type_at(fn, op, 0).lanes == 4 ? NULL : "an accumulator and two fragments of equal rows";
+}
+static const char *rule_mma_i8(const KirFn *fn, const KirOp *op) { return factors(fn, op, type_at(fn, op, 2).lanes == 1 ? 1 : 2); }
+static const char *rule_mma_bf16(const KirFn *fn, const KirOp *op) { return factors(fn, op, 2); }
+
 // scalars: what the first operand may be; same: all operands have one type; rule: what is left to check.
 static const struct { uint16_t scalars; bool same; Rule *rule; } rules[KIR_OP_COUNT] = {
     [KIR_OP_const_int] = {0, false, rule_const_int},
@@ -301,6 +339,7 @@ static const struct { uint16_t scalars; bool same; Rule *rule; } rules[KIR_OP_CO
     [KIR_OP_dot_u8i8] = {S_I32, false, rule_dot_u8i8},
     [KIR_OP_dot_i16] = {S_I32, false, rule_dot_i16},
     [KIR_OP_dot_bf16] = {S_F32, false, rule_dot_bf16},
+    [KIR_OP_dot_i8] = {S_I32, true, rule_scalar},
     [KIR_OP_for] = {S_I64, false, rule_for},
     [KIR_OP_if] = {S_I1, false, rule_if},
     [KIR_OP_lane] = {0, false, rule_lane},
@@ -310,6 +349,14 @@ static const struct { uint16_t scalars; bool same; Rule *rule; } rules[KIR_OP_CO
     [KIR_OP_shared] = {0, false, rule_shared},
     [KIR_OP_shared_load] = {S_NUM, false, rule_shared_load},
     [KIR_OP_shared_store] = {S_NUM, false, rule_shared_store},
+    [KIR_OP_copy_async] = {S_I32, false, rule_copy_async},
+    [KIR_OP_copy_commit] = {0, false, NULL},
+    [KIR_OP_copy_wait] = {0, false, rule_copy_wait},
+    [KIR_OP_shuffle_xor] = {S_I32 | S_F32, true, rule_shuffle_xor},
+    [KIR_OP_fragment_a] = {S_I32, false, rule_fragment_a},
+    [KIR_OP_fragment_b] = {S_I32, false, rule_fragment_b},
+    [KIR_OP_mma_i8] = {S_I32, false, rule_mma_i8},
+    [KIR_OP_mma_bf16] = {S_F32, false, rule_mma_bf16},
 };
 
 static bool type_ok(KirType type) {
@@ -317,12 +364,18 @@ static bool type_ok(KirType type) {
     return type.scalar != KIR_PTR || type.lanes == 1;
 }
 
+// Its first operand is a shared array.
+static bool takes_array(KirOpKind kind) {
+    return kind == KIR_OP_shared_load || kind == KIR_OP_shared_store || kind == KIR_OP_copy_async || kind == KIR_OP_fragment_a ||
+           kind == KIR_OP_fragment_b;
+}
+
 static const char *check_operands(const KirFn *fn, const KirOp *op) {
     int arity = kir_op_arity(op->kind);
     if (arity >= 0 && op->operand_count != (uint32_t)arity) return "wrong number of operands";
     if (!op->operand_count) return arity < 0 ? "operands are missing" : NULL;
     for (uint32_t i = 0; i < op->operand_count; i++)
-        if (!type_at(fn, op, i).lanes && (i || (op->kind != KIR_OP_shared_load && op->kind != KIR_OP_shared_store)))
+        if (!type_at(fn, op, i).lanes && (i || !takes_array(op->kind)))
             return "a shared array is only loaded from and stored to";
     if (!is_in(type_at(fn, op, 0), rules[op->kind].scalars))
         return "the first operand has a type that this operation does not take";
@@ -378,10 +431,13 @@ static const char *check_uses(const Check *check, const KirBlock *block, uint32_
 
 static HdStatus *check_block(const Check *check, const KirBlock *block);
 
+static bool is_of_warp(KirOpKind kind) { return kind >= KIR_OP_shuffle_xor && kind <= KIR_OP_mma_bf16; }
+
 static HdStatus *check_one(const Check *check, const KirBlock *block, const KirOp *op) {
     if ((unsigned)op->kind >= KIR_OP_COUNT)
         return hd_error(HD_INTERNAL, "kernel %s: unknown operation %u", check->fn->name, (unsigned)op->kind);
     if (!(profiles_of[op->kind] & check->profile)) return bad(check, op, "not in this profile");
+    if (is_of_warp(op->kind) && check->fn->lanes % KIR_WARP) return bad(check, op, "the work group is no number of whole warps");
     const char *wrong = op->block == block ? check_uses(check, block, op->operand_count, op->operands)
                                            : "the operation is in another block";
     if (wrong) return bad(check, op, wrong);

@@ -169,5 +169,5 @@ void mm_grouped_token(const MmJob *job, int64_t ranks, KirRef row, MmToken *out_
     out_token->coord[0] = kir_sdiv(fn, row, divisor);
     out_token->coord[1] = ranks == 1 ? kir_i64(fn, 0) : kir_srem(fn, row, divisor);
     KirRef source = job->x.rank == 3 ? row : out_token->coord[0];
-    out_token->x = kir_offset(fn, job->x_base, kir_mul(fn, source, job->x_bytes));
+    out_token->x = job->x_base ? kir_offset(fn, job->x_base, kir_mul(fn, source, job->x_bytes)) : 0;
 }

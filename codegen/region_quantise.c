@@ -65,11 +65,8 @@ static KirRef store_values(KirFn *fn, const KirRef x[2], KirRef inverse, KirRef 
     return kir_add(fn, numbers[0], numbers[1]);
 }
 
-// Where a row goes: K values, a scale per group, a sum per group.
-typedef struct Q8Row { KirRef values, scales, sums; } Q8Row;
-
 // group[i]: the number of group i (i64); valid: how many scales and sums are stored (i64; 0: all).
-static void quantise(KirFn *fn, const Q8Row *to, KirRef x[TOGETHER][2], const KirRef group[TOGETHER], KirRef valid) {
+static void quantise(KirFn *fn, const CgQ8Row *to, KirRef x[TOGETHER][2], const KirRef group[TOGETHER], KirRef valid) {
     enum { INFINITE = 0x7f800000 };
     KirRef lanes[TOGETHER];
     for (int g = 0; g < TOGETHER; g++) lanes[g] = kir_max(fn, magnitude(fn, x[g][0]), magnitude(fn, x[g][1]));
@@ -92,11 +89,12 @@ static void quantise(KirFn *fn, const Q8Row *to, KirRef x[TOGETHER][2], const Ki
 void cg_region_quantise(CgRegion *region, IrValue value, const CgIndex *row, KirRef to) {
     KirFn *fn = region->fn;
     IrValue x = cg_region_op(region->graph, value)->operands[0];
-    if (cg_region_lanes(region, x) < LANES) cg_region_keep_row(region, x, row);
     const IrType *type = &ir_value(region->graph, x)->type;
     int64_t K = ir_type_last(type), groups = K / GROUP;
     uint32_t last = type->rank - 1;
-    Q8Row parts = {to, kir_offset_const(fn, to, K), kir_offset_const(fn, to, K + 4 * groups)};
+    CgQ8Row parts = {.values = to, .scales = kir_offset_const(fn, to, K), .sums = kir_offset_const(fn, to, K + 4 * groups)};
+    if (region->build->lanes) return cg_region_quantise_group(region, value, row, &parts);
+    if (cg_region_lanes(region, x) < LANES) cg_region_keep_row(region, x, row);
     CgIndex at[4];
     cg_row_start(row, last + 1, at);
     KirLoop loop;

@@ -206,10 +206,11 @@ static IrTarget cpu_target(const Cpu *cpu, uint64_t features) {
 static const IrTarget vulkan = {.backend = IR_VULKAN, .name = "vulkan:1.2"};
 
 // The kernels of CUDA as C++ for this machine: slow, and only for tests.
-static const IrTarget emulated = {.backend = IR_EMULATED, .name = "cpu:emulated-cuda"};
+static const IrTarget emulated = {.backend = IR_EMULATED, .name = "cpu:emulated-cuda", .arch = 80};
+static const IrTarget emulated_75 = {.backend = IR_EMULATED, .name = "cpu:emulated-cuda-75", .arch = 75};   // without tensor cores
 
 // The same for the CUDA device over a stand-in for the driver, that is, for tests of the device.
-static const IrTarget stand_in = {.backend = IR_STAND_IN, .name = "cuda:emulated"};
+static const IrTarget stand_in = {.backend = IR_STAND_IN, .name = "cuda:emulated", .arch = 80};
 
 // "sm_90" or "compute_80", as NVIDIA writes architectures; 75 (Turing) is the oldest.
 static HdStatus *parse_cuda(const char *text, IrTarget *out_target) {
@@ -228,6 +229,7 @@ HdStatus *ir_target_parse(const char *text, IrTarget *out_target) {
     if (!strcmp(text, stand_in.name)) return *out_target = stand_in, NULL;
     if (!strncmp(text, "cuda:", 5)) return parse_cuda(text, out_target);
     if (!strcmp(text, emulated.name)) return *out_target = emulated, NULL;
+    if (!strcmp(text, emulated_75.name)) return *out_target = emulated_75, NULL;
     if (strncmp(text, "cpu:", 4)) return unknown_cpu(text);
     const char *cursor = text + 4;
     const Cpu *cpu;

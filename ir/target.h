@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Compilation targets (target.c): "cpu:native", "cpu:x86-64-v3", "cpu:znver4", "cpu:x86-64-v3+avxvnni-f16c"; "vulkan"; "cuda:sm_90",
-// "cuda:compute_80"; for tests "cpu:emulated-cuda" and "cuda:emulated".
+// "cuda:compute_80"; for tests "cpu:emulated-cuda", "cpu:emulated-cuda-75" and "cuda:emulated".
 #ifndef HEDDLE_TARGET_H
 #define HEDDLE_TARGET_H
 
@@ -24,6 +24,8 @@ typedef enum IrBackend { IR_CPU, IR_VULKAN, IR_CUDA, IR_EMULATED, IR_STAND_IN } 
 
 // Columns of a row that a work group of any GPU can keep beside its sums: Vulkan promises 16 KiB of shared memory.
 enum { IR_GPU_MOST_NORMED = 3072 };
+// The same of a quantised row on CUDA, which has 48 KiB.
+enum { IR_CUDA_MOST_QUANTISED = 28672 };
 enum { IR_GPU_MOST_LANES = 256 };    // of a work group
 
 typedef struct IrTarget {
@@ -32,7 +34,7 @@ typedef struct IrTarget {
     // of a GPU that is known (--target @FILE); NULL, 0: any of its kind
     const char *device;
     uint32_t most_lanes, most_shared;    // of a work group: lanes, bytes of shared memory; 0: not known
-    int arch;                // CUDA: 90 for sm_90
+    int arch;                // CUDA: 90 for sm_90; emulated: which form of the kernels
     bool ptx;                // CUDA: code for compute_90, which the driver compiles for that and newer ones
     // of the CPU:
     const char *llvm_cpu;    // for LLVM's target-cpu: the best x86-64 level that `features` hold, so that nothing else is emitted
@@ -42,6 +44,8 @@ typedef struct IrTarget {
 
 static inline bool ir_target_has(const IrTarget *target, IrFeature feature) { return target->features >> feature & 1; }
 static inline bool ir_target_is_gpu(const IrTarget *target) { return target->backend != IR_CPU; }
+// Are the kernels CUDA C, wherever they run?
+static inline bool ir_target_is_cuda(const IrTarget *target) { return ir_target_is_gpu(target) && target->backend != IR_VULKAN; }
 // Parses a target; "cpu:native" asks the machine. Errors (USAGE) list the valid names.
 HD_MUST_USE HdStatus *ir_target_parse(const char *text, IrTarget *out_target);
 // The processor that has these features and no others; UNSUPPORTED: it is no x86-64-v2.

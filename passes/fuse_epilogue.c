@@ -4,7 +4,7 @@
 //
 //   matmul       linear, multi_linear: arithmetic on [T, N], such as a residual add, SwiGLU over two results, gates, bf16 casts; on a GPU
 //                also a sum over expert ranks that is added to the product, and the norm of the one row that is multiplied: each work
-//                group makes it for itself (a launch less each)
+//                group makes it for itself (a launch less each); on CUDA also the quantisation of that row
 //   grouped      grouped_linear: its twin (same rows, experts and plan) and arithmetic on [T, k, N]
 //   attention    attention, or the merge of its spans: arithmetic on its elements, through reshapes (the output gate)
 //   delta        delta.step, on a GPU: arithmetic and norms of a head's row (the gated norm)
@@ -178,6 +178,14 @@ static bool is_one_row(const IrGraph *graph, const IrType *type)
     return ir_graph_bound(graph, &bound) && ir_dim_eval(graph, type->dims[0], &bound) == 1;
 }
 
+static bool only_members_read(const PassGrowth *growth, IrValue value)
+{
+    const IrOpRefs *users = ir_users(growth->graph, value);
+    bool only = !pass_is_result(growth->graph, value);
+    for (size_t i = 0; i < users->len && only; i++) only = pass_contains(&growth->group, users->data[i]);
+    return only;
+}
+
 // The norm of the row that a product multiplies, where nobody else reads it.
 static void add_norm(PassGrowth *growth)
 {
@@ -191,7 +199,7 @@ static void add_norm(PassGrowth *growth)
         PassMissed reason = !one_reader ? MISSED_has_uses : !one_row ? MISSED_many_tokens : MISSED_other_shape;
         pass_missed(growth->ctx, RULE_fuse_epilogue_norm, graph, norm, reason);
     } else if (pass_fire(growth->ctx, RULE_fuse_epilogue_norm, graph, norm)) {
-        growth->prologue = norm;
+        growth->prologue[0] = norm;
         hd_vec_push(&growth->group.members, norm);
     }
 }
@@ -221,6 +229,29 @@ static const Anchor anchors[] = {
     {IR_OP_kv_append, 3, RULE_fuse_epilogue_heads, IR_GROUP_ROWWISE, pass_joins_rows, PASS_VIEWS_COLUMNS, false},
 };
 
+// The quantisation of the row that the group's products multiply, where nobody else reads it; with the norm that only it reads. Where
+// others read the norm too, one stage makes both.
+static void add_quantisation(PassGrowth *growth)
+{
+    IrGraph *graph = growth->graph;
+    IrValue x = ir_op(graph, growth->group.members.data[0])->operands[0];
+    IrOpRef quantise = pass_producer(graph, x);
+    if (!ir_target_is_cuda(growth->ctx->target) || !quantise || ir_op(graph, quantise)->kind != IR_OP_quant_act) return;
+    IrType type = pass_type(graph, quantise);
+    IrValue from = ir_op(graph, quantise)->operands[0];
+    IrOpRef norm = pass_producer(graph, from);
+    bool normed = norm && ir_op(graph, norm)->kind == IR_OP_rms_norm, one_row = is_one_row(graph, &type);
+    bool alone = only_members_read(growth, x) && (!normed || only_reader(graph, from));
+    if (!alone || !one_row || ir_type_last(&type) > IR_CUDA_MOST_QUANTISED) {
+        PassMissed reason = !alone ? MISSED_has_uses : !one_row ? MISSED_many_tokens : MISSED_other_shape;
+        pass_missed(growth->ctx, RULE_fuse_epilogue_quantise, graph, quantise, reason);
+    } else if (pass_fire(growth->ctx, RULE_fuse_epilogue_quantise, graph, quantise)) {
+        growth->prologue[0] = quantise;
+        hd_vec_push(&growth->group.members, quantise);
+        if (normed) hd_vec_push(&growth->group.members, growth->prologue[1] = norm);
+    }
+}
+
 static void fuse_at(IrGraph *graph, PassCtx *ctx, const Anchor *anchor, IrOpRef ref)
 {
     PassGrowth growth = {.graph = graph,
@@ -234,6 +265,7 @@ static void fuse_at(IrGraph *graph, PassCtx *ctx, const Anchor *anchor, IrOpRef 
     hd_vec_push(&growth.group.members, ref);
     if (anchor->kind == IR_OP_grouped_linear) add_twin(&growth);
     if (anchor->group == IR_GROUP_MATMUL) add_norm(&growth);
+    if (anchor->group == IR_GROUP_MATMUL || anchor->group == IR_GROUP_GROUPED) add_quantisation(&growth);
     if (anchor->kind == IR_OP_conv1d) grow_conv(&growth);
     else pass_grow(&growth);
     pass_grow_finish(&growth);

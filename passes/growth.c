@@ -66,6 +66,8 @@ static bool from_member(const PassGrowth *growth, IrValue value, bool *allowed)
     return from;
 }
 
+static bool is_made_first(const PassGrowth *growth, IrOpRef op) { return op && (op == growth->prologue[0] || op == growth->prologue[1]); }
+
 // Can a kernel compute each piece of the group by itself, as far as this member reads others?
 static bool member_is_local(const PassGrowth *growth, IrOpRef ref, PassMissed *out_reason)
 {
@@ -73,8 +75,7 @@ static bool member_is_local(const PassGrowth *growth, IrOpRef ref, PassMissed *o
     IrType type = pass_type(growth->graph, ref);
     for (uint32_t i = 0; i < op->operand_count; i++) {
         bool allowed = true;
-        bool made_first = growth->prologue && pass_producer(growth->graph, op->operands[i]) == growth->prologue;
-        if (made_first || !from_member(growth, op->operands[i], &allowed)) continue;
+        if (is_made_first(growth, pass_producer(growth->graph, op->operands[i])) || !from_member(growth, op->operands[i], &allowed)) continue;
         *out_reason = MISSED_whole_row;
         if (pass_reads(growth->graph, ref, i) != PASS_READS_ANY_VIEW) return false;
         *out_reason = MISSED_view;
@@ -184,7 +185,7 @@ static bool grow_backward(PassGrowth *growth, bool report)
     for (size_t m = 0; m < growth->group.members.len; m++) {
         const IrOp op = *ir_op(growth->graph, growth->group.members.data[m]);
         IrRole role = pass_role(growth->graph, growth->group.members.data[m]);
-        if (role == IR_ROLE_VIEW || growth->group.members.data[m] == growth->prologue) continue;
+        if (role == IR_ROLE_VIEW || is_made_first(growth, growth->group.members.data[m])) continue;
         if (pass_reads(growth->graph, growth->group.members.data[m], 0) != PASS_READS_ANY_VIEW) continue;
         IrValue via = op.result_count ? op.results[0] : op.operands[0];
         for (uint32_t i = 0; i < op.operand_count; i++)

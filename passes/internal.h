@@ -56,7 +56,7 @@ struct PassGrowth {
     PassViews views;
     bool equal_dims;             // members have the dimensions of the members that they read
     bool pull_shared;            // producers that others read too may be pulled in
-    IrOpRef prologue;            // a member that its reader may want whole, since the kernel makes it before anything else; 0: none
+    IrOpRef prologue[2];         // members that their readers may want whole, since the kernel makes them before anything else; 0: none
     // May `op` join? `via` is a member's result: the one that it reads, or one of the member that reads it.
     bool (*accepts)(const PassGrowth *growth, IrOpRef op, IrValue via, PassMissed *out_reason);
     IrType anchor;               // type of the anchor's first result, or of its operand where it has none

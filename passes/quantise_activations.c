@@ -9,17 +9,21 @@
 static const struct {
     IrDtype weight, activation;
     int feature;
+    bool on_cuda;
 } pairs[] = {
-#define IR_ACT(weight, activation, feature) {IR_##weight, IR_##activation, feature},
+#define C false
+#define N true
+#define IR_ACT(weight, activation, feature, targets) {IR_##weight, IR_##activation, feature, targets},
 #include "ir/targets.def"
 #undef IR_ACT
+#undef C
+#undef N
 };
 
 static bool activation_for(const IrTarget *target, IrDtype weight, IrDtype *out_activation)
 {
-    if (ir_target_is_gpu(target)) return false;
     for (size_t i = 0; i < HD_COUNT(pairs); i++) {
-        if (pairs[i].weight != weight) continue;
+        if (pairs[i].weight != weight || (ir_target_is_gpu(target) && (!pairs[i].on_cuda || !ir_target_is_cuda(target)))) continue;
         if (pairs[i].feature >= 0 && !ir_target_has(target, (IrFeature)pairs[i].feature)) continue;
         *out_activation = pairs[i].activation;
         return true;

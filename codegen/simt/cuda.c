@@ -29,12 +29,22 @@ static const SimtDialect cuda = {
               SIMT_OP(groups, "long64(gridDim.x)", NULL),
               SIMT_OP(barrier, "__syncthreads()", NULL),
               SIMT_OP(shared_load, "$0[$1]", "$0[$1]"),
-              SIMT_OP(shared_store, "$0[$1] = $2", "$0[$1] = $2")},
+              SIMT_OP(shared_store, "$0[$1] = $2", "$0[$1] = $2"),
+              SIMT_OP(dot_i8, "__dp4a($1, $2, $0)", NULL),
+              SIMT_OP(copy_async, "copy_async(&$0[$1], $2)", NULL),
+              SIMT_OP(copy_commit, "copy_commit()", NULL),
+              SIMT_OP(copy_wait, "copy_wait<$N>()", NULL),
+              SIMT_OP(shuffle_xor, "__shfl_xor_sync(0xffffffffu, $0, $N)", "__shfl_xor_sync(0xffffffffu, $0, $N)"),
+              SIMT_OP(fragment_a, "fragment_a_$F(&$0[$1], $N)", NULL),
+              SIMT_OP(fragment_b, "fragment_b_$F(&$0[$1], $N)", NULL),
+              SIMT_OP(mma_i8, "mma_i8($0, $1, $2)", NULL),
+              SIMT_OP(mma_bf16, NULL, "mma_bf16($0, $1, $2)")},
     .declare_float = "",
     .argument = "args[%u]",
     .scratch = "ulong64(scratch) + blockIdx.x * args[%u]",
     .float_bits = "bits_to_f32(int32(0x%08xu))",
     .c_casts = true,
+    .fragments = true,
     .tables_are_memory = true,
 };
 
@@ -70,11 +80,94 @@ static const char from_f16[] =
     "    return bits_to_f32(f32_to_bits(x) | int32(sign));\n"
     "}\n";
 
+// Before sm_80 a copy is made at once. On the host both are what emulate.c says.
+static const char copies[] =
+    "__device__ static inline void copy_async(int32 *to, ulong64 from) {\n"
+    "#if !defined __CUDA_ARCH__\n"
+    "    emulated_copy(to, (const int32 *)from);\n"
+    "#elif __CUDA_ARCH__ >= 800\n"
+    "    asm volatile(\"{ .reg .u64 a; cvta.to.shared.u64 a, %0; cp.async.cg.shared.global [a], [%1], 16; }\" :: \"l\"(to), \"l\"(from) : \"memory\");\n"
+    "#else\n"
+    "    for (int i = 0; i < 4; i++) to[i] = ((const int32 *)from)[i];\n"
+    "#endif\n"
+    "}\n"
+    "__device__ static inline void copy_commit() {\n"
+    "#if !defined __CUDA_ARCH__\n"
+    "    emulated_commit();\n"
+    "#elif __CUDA_ARCH__ >= 800\n"
+    "    asm volatile(\"cp.async.commit_group;\" ::: \"memory\");\n"
+    "#endif\n"
+    "}\n"
+    "template <int N> __device__ static inline void copy_wait() {\n"
+    "#if !defined __CUDA_ARCH__\n"
+    "    emulated_wait(N);\n"
+    "#elif __CUDA_ARCH__ >= 800\n"
+    "    asm volatile(\"cp.async.wait_group %0;\" :: \"n\"(N) : \"memory\");\n"
+    "#endif\n"
+    "}\n";
+
+// The registers of mma.sync, as the PTX ISA says which lane has what ("Matrix Fragments for mma.m16n8k16 / m16n8k32").
+static const char fragments[] =
+    "struct i32x2 { int32 x[2]; };\n"
+    "struct i32x4 { int32 x[4]; };\n"
+    "struct f32x4 { float x[4]; };\n"
+    "__device__ static inline const int32 *my_word(const int32 *at, uint32 stride) { return at + (threadIdx.x >> 2 & 7u) * stride + (threadIdx.x & 3u); }\n"
+    "__device__ static inline i32x2 fragment_a_i32x2(const int32 *at, uint32 stride) {\n"
+    "    const int32 *w = my_word(at, stride);\n"
+    "    return i32x2{{w[0], w[8 * stride]}};\n"
+    "}\n"
+    "__device__ static inline i32x4 fragment_a_i32x4(const int32 *at, uint32 stride) {\n"
+    "    const int32 *w = my_word(at, stride);\n"
+    "    return i32x4{{w[0], w[8 * stride], w[4], w[8 * stride + 4]}};\n"
+    "}\n"
+    "__device__ static inline int32 fragment_b_i32(const int32 *at, uint32 stride) { return *my_word(at, stride); }\n"
+    "__device__ static inline i32x2 fragment_b_i32x2(const int32 *at, uint32 stride) {\n"
+    "    const int32 *w = my_word(at, stride);\n"
+    "    return i32x2{{w[0], w[4]}};\n"
+    "}\n";
+
+static const char products_of_i8[] =
+    "__device__ static inline i32x4 mma_i8(i32x4 d, i32x4 a, i32x2 b) {\n"
+    "#ifdef __CUDA_ARCH__\n"
+    "    asm(\"mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\"\n"
+    "        : \"+r\"(d.x[0]), \"+r\"(d.x[1]), \"+r\"(d.x[2]), \"+r\"(d.x[3])\n"
+    "        : \"r\"(a.x[0]), \"r\"(a.x[1]), \"r\"(a.x[2]), \"r\"(a.x[3]), \"r\"(b.x[0]), \"r\"(b.x[1]));\n"
+    "#else\n"
+    "    emulated_mma_i8(d.x, a.x, b.x, 8);\n"
+    "#endif\n"
+    "    return d;\n"
+    "}\n"
+    "__device__ static inline i32x4 mma_i8(i32x4 d, i32x2 a, int32 b) {\n"
+    "#ifdef __CUDA_ARCH__\n"
+    "    asm(\"mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};\"\n"
+    "        : \"+r\"(d.x[0]), \"+r\"(d.x[1]), \"+r\"(d.x[2]), \"+r\"(d.x[3]) : \"r\"(a.x[0]), \"r\"(a.x[1]), \"r\"(b));\n"
+    "#else\n"
+    "    emulated_mma_i8(d.x, a.x, &b, 4);\n"
+    "#endif\n"
+    "    return d;\n"
+    "}\n";
+
+static const char products_of_bf16[] =
+    "__device__ static inline f32x4 mma_bf16(f32x4 d, i32x4 a, i32x2 b) {\n"
+    "#ifdef __CUDA_ARCH__\n"
+    "    asm(\"mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\"\n"
+    "        : \"+f\"(d.x[0]), \"+f\"(d.x[1]), \"+f\"(d.x[2]), \"+f\"(d.x[3])\n"
+    "        : \"r\"(a.x[0]), \"r\"(a.x[1]), \"r\"(a.x[2]), \"r\"(a.x[3]), \"r\"(b.x[0]), \"r\"(b.x[1]));\n"
+    "#else\n"
+    "    emulated_mma_bf16(d.x, a.x, b.x);\n"
+    "#endif\n"
+    "    return d;\n"
+    "}\n";
+
 HdStatus *simt_print_cuda(const KirFn *fn, HdBuf *out_text) {
     hd_buf_str(out_text, helpers);
     if (kir_uses(fn, KIR_OP_f32_bf16)) hd_buf_str(out_text, to_bf16);
     if (kir_uses(fn, KIR_OP_f32_f16)) hd_buf_str(out_text, to_f16);
     if (kir_uses(fn, KIR_OP_f16_f32)) hd_buf_str(out_text, from_f16);
+    if (kir_uses(fn, KIR_OP_copy_async)) hd_buf_str(out_text, copies);
+    if (kir_uses(fn, KIR_OP_fragment_a)) hd_buf_str(out_text, fragments);
+    if (kir_uses(fn, KIR_OP_mma_i8)) hd_buf_str(out_text, products_of_i8);
+    if (kir_uses(fn, KIR_OP_mma_bf16)) hd_buf_str(out_text, products_of_bf16);
     for (size_t i = 0; i < fn->tables.len; i++) {
         hd_buf_printf(out_text, "__device__ static const uint32 t%zu[] = ", i);
         simt_print_words(&fn->tables.data[i], out_text);
@@ -85,7 +178,7 @@ HdStatus *simt_print_cuda(const KirFn *fn, HdBuf *out_text) {
                   HD_MAX(fn->lanes, 1), fn->name);
     for (const KirOp *op = fn->prelude->first; op; op = op->next) {
         if (op->kind != KIR_OP_shared) continue;
-        hd_buf_printf(out_text, "    __shared__ %s ", cuda.types[kir_value(fn, op->result)->type.scalar].name);
+        hd_buf_printf(out_text, "    __shared__ __align__(16) %s ", cuda.types[kir_value(fn, op->result)->type.scalar].name);
         simt_print_name(fn, op->result, out_text);
         hd_buf_printf(out_text, "[%lld];\n", (long long)op->number);
     }

@@ -171,11 +171,39 @@ static void decode_plain(KirFn *fn, IrDtype dtype, KirRef row, KirRef sixteen, K
     for (uint32_t i = 0; i < 16; i++) out_values[i] = plain_number(fn, dtype, kir_offset_const(fn, ptr, i * (int64_t)bytes));
 }
 
+static Sixteen decode(const Block *b, IrDtype dtype) {
+    HD_ASSERT(decoders[dtype]);
+    return decoders[dtype](b);
+}
+
+static Block block_at(KirFn *fn, IrDtype dtype, KirRef block, KirRef sixteen) {
+    return (Block){fn, block, kir_trunc(fn, sixteen, KIR_I32), ir_dtype_info(dtype)->block_bytes};
+}
+
+bool simt_scales_32(IrDtype dtype) {
+    static const bool has_16[IR_DTYPE_COUNT] = {[IR_Q2_K] = true, [IR_Q3_K] = true, [IR_Q6_K] = true, [IR_IQ2_XS] = true,
+                                                [IR_IQ2_S] = true, [IR_IQ1_M] = true, [IR_NVFP4] = true};
+    return decoders[dtype] && !has_16[dtype];
+}
+
+bool simt_adds(IrDtype dtype) {
+    return dtype == IR_Q4_1 || dtype == IR_Q5_1 || dtype == IR_Q2_K || dtype == IR_Q4_K || dtype == IR_Q5_K;
+}
+
+// Unsigned codes above 127 are moved down.
+void simt_decode16_bytes(KirFn *fn, IrDtype dtype, KirRef block, KirRef sixteen, SimtBytes *out_bytes) {
+    Block b = block_at(fn, dtype, block, sixteen);
+    Sixteen q = decode(&b, dtype);
+    bool high = !q.is_signed && q.less > 127;
+    *out_bytes = (SimtBytes){.less = high ? q.less - 128 : q.less, .scale = q.scale, .add = q.add};
+    for (int i = 0; i < 4; i++) out_bytes->word[i] = high ? kir_xor(fn, q.codes.word[i], number(&b, 128 * each)) : q.codes.word[i];
+}
+
 void simt_decode16(KirFn *fn, IrDtype dtype, KirRef block, KirRef sixteen, KirRef out_values[16]) {
     HD_ASSERT(simt_can_decode(dtype));
     if (!decoders[dtype]) return decode_plain(fn, dtype, block, sixteen, out_values);
-    Block b = {fn, block, kir_trunc(fn, sixteen, KIR_I32), ir_dtype_info(dtype)->block_bytes};
-    Sixteen q = decoders[dtype](&b);
+    Block b = block_at(fn, dtype, block, sixteen);
+    Sixteen q = decode(&b, dtype);
     for (uint32_t l = 0; l < 16; l++) {
         KirRef integer = code(&b, &q, l), real = kir_itof(fn, q.less ? plus(&b, integer, -q.less) : integer);
         out_values[l] = q.add ? kir_fma(fn, real, q.scale, q.add) : kir_mul(fn, real, q.scale);

@@ -15,4 +15,17 @@ bool simt_can_decode(IrDtype dtype);
 // numbers: the scales of MXFP4's two smallest exponents are such.
 void simt_decode16(KirFn *fn, IrDtype dtype, KirRef block, KirRef sixteen, KirRef out_values[16]);
 
+// The same elements of a quantised type as integers: four signed bytes a word, lowest first. The numbers meant are
+// (byte - less) * scale + add.
+typedef struct SimtBytes {
+    KirRef word[4];
+    int32_t less;
+    KirRef scale, add;                   // f32; add 0: none
+} SimtBytes;
+void simt_decode16_bytes(KirFn *fn, IrDtype dtype, KirRef block, KirRef sixteen, SimtBytes *out_bytes);
+// Have both halves of 32 columns, counted from the block's first, the same scale and add?
+bool simt_scales_32(IrDtype dtype);
+// Is something added, that is, is `add` not 0?
+bool simt_adds(IrDtype dtype);
+
 #endif

@@ -12,7 +12,7 @@
 // How a scalar type is written. load: $0 is the address; store: $0 the address, $1 the value; NULL: not of memory.
 typedef struct SimtType { const char *name, *unsigned_name, *load, *store; } SimtType;
 // How an operation is written. $0 $1 $2: operands; $T: type of the result; $U: its unsigned kin; $V: unsigned kin of the first operand's
-// type. NULL: not of this kind of operands.
+// type; $F: type of the result as the kernel IR writes it; $N: the operation's number. NULL: not of this kind of operands; "": nothing.
 typedef struct SimtWords { const char *ints, *floats; } SimtWords;
 
 // Rows of a dialect's words, and those that all dialects share.
@@ -44,6 +44,7 @@ typedef struct SimtDialect {
     const char *scratch;             // address of the work group's scratch, whose size is in slot %u
     const char *float_bits;          // the float with the bits %08x
     bool c_casts;                    // (type)(x), else type(x)
+    bool fragments;                  // has the types i32x2, i32x4 and f32x4
     bool tables_are_memory;          // a pointer into a table is an address; else tables are indexed by what follows the table
 } SimtDialect;
 

@@ -28,7 +28,11 @@ static const SimtDialect glsl = {
               SIMT_OP(groups, "int64_t(gl_NumWorkGroups.x)", NULL),
               SIMT_OP(barrier, "memoryBarrier(), barrier()", NULL),
               SIMT_OP(shared_load, "$0[uint($1)]", "$0[uint($1)]"),
-              SIMT_OP(shared_store, "$0[uint($1)] = $2", "$0[uint($1)] = $2")},
+              SIMT_OP(shared_store, "$0[uint($1)] = $2", "$0[uint($1)] = $2"),
+              SIMT_OP(dot_i8, "dot_i8($0, $1, $2)", NULL),
+              SIMT_OP(copy_async, "for (uint w = 0; w < 4; w++) $0[uint($1) + w] = I32(($2) + uint64_t(4 * w)).v", NULL),
+              SIMT_OP(copy_commit, "", NULL),
+              SIMT_OP(copy_wait, "", NULL)},
     .declare_float = "precise ",
     .argument = "Ptr(push.args + %u * 8).v",
     .scratch = "push.scratch + uint64_t(gl_WorkGroupID.x) * Ptr(push.args + %u * 8).v",
@@ -70,6 +74,12 @@ static const char to_f16[] =
     "    return int16_t(sign | (e < 113u ? q : q + ((e - 113u) << 10)));\n"
     "}\n";
 
+static const char dot_i8[] =
+    "int dot_i8(int sum, int a, int b) {   // bytes, lowest first, with their signs\n"
+    "    for (int at = 0; at < 32; at += 8) sum += bitfieldExtract(a, at, 8) * bitfieldExtract(b, at, 8);\n"
+    "    return sum;\n"
+    "}\n";
+
 static void print_arrays(const KirFn *fn, HdBuf *out) {
     for (size_t i = 0; i < fn->tables.len; i++) {
         hd_buf_printf(out, "const uint t%zu[] = ", i);
@@ -88,6 +98,7 @@ HdStatus *simt_print_glsl(const KirFn *fn, HdBuf *out_text) {
     hd_buf_printf(out_text, "%s// %s\nlayout(local_size_x = %u) in;\n%s", prologue, fn->name, HD_MAX(fn->lanes, 1), declarations);
     if (kir_uses(fn, KIR_OP_f32_bf16)) hd_buf_str(out_text, to_bf16);
     if (kir_uses(fn, KIR_OP_f32_f16)) hd_buf_str(out_text, to_f16);
+    if (kir_uses(fn, KIR_OP_dot_i8)) hd_buf_str(out_text, dot_i8);
     print_arrays(fn, out_text);
     hd_buf_str(out_text, "\nvoid main() {\n");
     for (uint32_t i = 0; i < 2; i++) {

@@ -22,6 +22,10 @@ typedef struct Print {
 
 static KirType type_of(const Print *p, KirRef ref) { return kir_value(p->fn, ref)->type; }
 static const SimtType *words_of(const Print *p, KirRef ref) { return &p->dialect->types[type_of(p, ref).scalar]; }
+static void print_type(const Print *p, KirRef ref) {
+    if (type_of(p, ref).lanes == 1) hd_buf_str(p->out, words_of(p, ref)->name);
+    else kir_type_text(type_of(p, ref), p->out);
+}
 static void indent(const Print *p) { hd_buf_printf(p->out, "%*s", (int)(4 * p->depth), ""); }
 
 static void refuse(Print *p, const KirOp *op, const char *why) {
@@ -61,13 +65,26 @@ static void print_pattern(Print *p, const KirOp *op, const char *pattern) {
         if (what == 'T') print_cast(p, words_of(p, op->result)->name);
         else if (what == 'U') print_cast(p, words_of(p, op->result)->unsigned_name);
         else if (what == 'V') print_cast(p, words_of(p, op->operands[0])->unsigned_name);
+        else if (what == 'F') kir_type_text(type_of(p, op->result), p->out);
+        else if (what == 'N') hd_buf_printf(p->out, "%lld", (long long)op->number);
         else print_use(p, op->operands[what - '0'], pattern - start >= 2 && pattern[-2] == '(' && pattern[1] == ')');
     }
 }
 
 // ---- expressions -------------------------------------------------------------------------------------------------
 
+// A fragment is only ever made of zeros.
+static bool print_zeros(Print *p, const KirOp *op) {
+    union { float f; uint32_t u; } bits = {op->real};
+    if (type_of(p, op->result).lanes == 1) return false;
+    if (op->number || bits.u || !p->dialect->fragments) refuse(p, op, "only single numbers, and fragments of 0");
+    print_type(p, op->result);
+    hd_buf_str(p->out, "()");
+    return true;
+}
+
 static void print_int(Print *p, const KirOp *op) {
+    if (print_zeros(p, op)) return;
     KirScalar scalar = (KirScalar)type_of(p, op->result).scalar;
     const char *type = p->dialect->types[scalar].name;
     bool plain = op->number > INT32_MIN && op->number <= INT32_MAX;
@@ -80,6 +97,7 @@ static void print_int(Print *p, const KirOp *op) {
 
 static void print_real(Print *p, const KirOp *op) {
     union { float f; uint32_t u; } bits = {op->real};
+    if (print_zeros(p, op)) return;
     if (op->real == (float)(int)op->real && op->real > -1e6f && op->real < 1e6f && (op->real != 0 || !bits.u))
         hd_buf_printf(p->out, "%d.0f", (int)op->real);
     else hd_buf_printf(p->out, p->dialect->float_bits, bits.u);
@@ -152,21 +170,26 @@ static void print_table(Print *p, const KirOp *op) {
 
 static void print_scratch(Print *p, const KirOp *op) { (void)op, hd_buf_printf(p->out, p->dialect->scratch, p->fn->scratch_param); }
 static void print_select(Print *p, const KirOp *op) { print_pattern(p, op, "$0 ? $1 : $2"); }
-static void print_first(Print *p, const KirOp *op) { print_pattern(p, op, "$0"); }
+static void print_extract(Print *p, const KirOp *op) { print_pattern(p, op, type_of(p, op->operands[0]).lanes == 1 ? "$0" : "$0.x[$N]"); }
 
 typedef void PrintOp(Print *p, const KirOp *op);
 static PrintOp *const special[KIR_OP_COUNT] = {
     [KIR_OP_const_int] = print_int, [KIR_OP_const_float] = print_real, [KIR_OP_table] = print_table, [KIR_OP_param] = print_param,
     [KIR_OP_scratch] = print_scratch, [KIR_OP_and] = print_bits, [KIR_OP_or] = print_bits, [KIR_OP_xor] = print_bits,
     [KIR_OP_cmp] = print_cmp, [KIR_OP_select] = print_select, [KIR_OP_sext] = print_extend, [KIR_OP_zext] = print_extend,
-    [KIR_OP_bitcast] = print_bitcast, [KIR_OP_extract] = print_first, [KIR_OP_load] = print_load, [KIR_OP_store] = print_store,
+    [KIR_OP_bitcast] = print_bitcast, [KIR_OP_extract] = print_extract, [KIR_OP_load] = print_load, [KIR_OP_store] = print_store,
 };
 
-static void print_expression(Print *p, const KirOp *op) {
+static const char *pattern_of(const Print *p, const KirOp *op) {
     bool real = op->operand_count && type_of(p, op->operands[0]).scalar == KIR_F32;
-    const char *pattern = real ? p->dialect->words[op->kind].floats : p->dialect->words[op->kind].ints;
+    return real ? p->dialect->words[op->kind].floats : p->dialect->words[op->kind].ints;
+}
+
+static void print_expression(Print *p, const KirOp *op) {
+    const char *pattern = pattern_of(p, op);
+    bool wide = op->result_count && type_of(p, op->result).lanes > 1 && op->kind < KIR_OP_fragment_a;
     if (special[op->kind]) special[op->kind](p, op);
-    else if (pattern) print_pattern(p, op, pattern);
+    else if (pattern && !wide) print_pattern(p, op, pattern);
     else refuse(p, op, "has no words");
 }
 
@@ -198,13 +221,14 @@ static void count_block(Print *p, const KirBlock *block) {
     for (uint32_t i = 0; i < block->yield_count; i++) count_use(p, block->yields[i], block);
 }
 
-// A pure operation on integers, used once and where it stands. min, max and select name an operand twice.
+// A pure operation on integers, used once and where it stands. min, max and select name an operand twice; a warp meets where it is said to.
 static bool goes_in_place(const Print *p, const KirOp *op) {
     if (op->result_count != 1 || p->uses[op->result] != 1 || p->user[op->result] != op->block || !op->operand_count) return false;
     KirScalar scalar = (KirScalar)type_of(p, op->result).scalar;
     for (uint32_t i = 0; i < op->operand_count; i++)
         if (type_of(p, op->operands[i]).scalar == KIR_F32) return false;
-    bool pure = op->kind != KIR_OP_load && op->kind != KIR_OP_shared_load && op->kind != KIR_OP_for && op->kind != KIR_OP_if;
+    bool pure = op->kind != KIR_OP_load && op->kind != KIR_OP_shared_load && op->kind != KIR_OP_for && op->kind != KIR_OP_if &&
+                op->kind < KIR_OP_shuffle_xor;
     return pure && scalar != KIR_F32 && op->kind != KIR_OP_min && op->kind != KIR_OP_max;
 }
 
@@ -227,7 +251,8 @@ static void print_block(Print *p, const KirBlock *block);
 static void declare(Print *p, KirRef ref) {
     indent(p);
     if (type_of(p, ref).scalar == KIR_F32) hd_buf_str(p->out, p->dialect->declare_float);
-    hd_buf_printf(p->out, "%s ", words_of(p, ref)->name);
+    print_type(p, ref);
+    hd_buf_str(p->out, " ");
     simt_print_name(p->fn, ref, p->out);
 }
 
@@ -242,7 +267,8 @@ static void assign_yields(Print *p, const KirBlock *body, KirRef first) {
     bool several = body->yield_count > 1;
     for (uint32_t i = 0; several && i < body->yield_count; i++) {
         indent(p);
-        hd_buf_printf(p->out, "%s next%u", words_of(p, body->yields[i])->name, i);
+        print_type(p, body->yields[i]);
+        hd_buf_printf(p->out, " next%u", i);
         assign(p, body->yields[i]);
     }
     for (uint32_t i = 0; i < body->yield_count; i++) {
@@ -307,6 +333,11 @@ static void print_if(Print *p, const KirOp *op) {
     hd_buf_str(p->out, "\n");
 }
 
+static bool says_nothing(const Print *p, const KirOp *op) {
+    const char *pattern = pattern_of(p, op);
+    return pattern && !*pattern;
+}
+
 static void print_op(Print *p, const KirOp *op) {
     follow_table(p, op);
     weigh(p, op);
@@ -314,6 +345,7 @@ static void print_op(Print *p, const KirOp *op) {
     if (op->kind == KIR_OP_if) return print_if(p, op);
     if (op->kind == KIR_OP_shared || op->kind == KIR_OP_prefetch || is_constant(op)) return;
     if (op->result_count && (p->weight[op->result] || !p->uses[op->result])) return;
+    if (!op->result_count && says_nothing(p, op)) return;
     if (op->result_count) declare(p, op->result), hd_buf_str(p->out, " = ");
     else indent(p);
     print_expression(p, op);

@@ -2,7 +2,7 @@
 // MATMUL and GROUPED, for few tokens (sched_tile.c: for many). A work unit is a few rows of the matrices of a component times a few
 // tokens. First LANES_PER_ROW lanes share a row of the matrix: each decodes every eighth group of 16 columns and multiplies it with all
 // tokens of the unit. Through shared memory the sums come to one lane per row and token, which adds the eight parts and does the
-// epilogue. Where the group norms its activations, a unit has one token: the work group first norms its row into shared memory.
+// epilogue. Where the group norms or quantises its activations, a unit has one token: the work group first makes its row in shared memory.
 #include "codegen/simt/product.h"
 
 #include "codegen/simt/decode.h"
@@ -15,8 +15,7 @@ enum { LANES_PER_ROW = 8, MOST_TOKENS = LANES_PER_ROW };
 static KirRef lane_row(const SimtProduct *p) { return kir_sdiv(p->fn, kir_lane(p->fn), kir_i64(p->fn, LANES_PER_ROW)); }
 static KirRef lane_part(const SimtProduct *p) { return kir_srem(p->fn, kir_lane(p->fn), kir_i64(p->fn, LANES_PER_ROW)); }
 
-// Row `row` of the matrix; beyond the last the last once more.
-static KirRef matrix_row(const SimtProduct *p, const MmFactor *f, KirRef row) {
+KirRef simt_matrix_row(const SimtProduct *p, const MmFactor *f, KirRef row) {
     KirFn *fn = p->fn;
     row = kir_min(fn, row, kir_sub(fn, p->job->n, kir_i64(fn, 1)));
     if (p->expert) row = kir_add(fn, kir_mul(fn, p->expert, p->job->n), row);
@@ -31,7 +30,7 @@ static void decode_part(KirFn *fn, IrDtype dtype, KirRef row, KirRef part, KirRe
 }
 
 void simt_decode_part(const SimtProduct *p, const MmFactor *f, KirRef row, KirRef part, KirRef out_values[16]) {
-    decode_part(p->fn, f->dtype, matrix_row(p, f, row), part, out_values);
+    decode_part(p->fn, f->dtype, simt_matrix_row(p, f, row), part, out_values);
 }
 
 // Where a column of the row in shared memory lies: eight lanes that read columns 16 apart at once shall not meet on one bank.
@@ -71,13 +70,13 @@ static void add_rest(const SimtProduct *p, IrDtype dtype, KirRef row, const KirR
 static void multiply(const SimtProduct *p, uint32_t index, const KirRef *x) {
     KirFn *fn = p->fn;
     const MmFactor *f = &p->job->factors[index];
-    KirRef acc[MOST_TOKENS], next[MOST_TOKENS], row = matrix_row(p, f, kir_add(fn, p->n0, lane_row(p)));
+    KirRef acc[MOST_TOKENS], next[MOST_TOKENS], row = simt_matrix_row(p, f, kir_add(fn, p->n0, lane_row(p)));
     KirLoop loop;
     for (uint32_t t = 0; t < p->tokens; t++) acc[t] = kir_float(fn, KT_F32, 0);
-    KirRef parts = kir_sdiv(fn, p->job->k, kir_i64(fn, 16));
+    KirRef parts = kir_sdiv(fn, p->job->k, kir_i64(fn, simt_is_int8(p->job) ? 32 : 16));
     kir_for_begin(fn, lane_part(p), parts, kir_i64(fn, LANES_PER_ROW), p->tokens, acc, &loop);
     for (uint32_t t = 0; t < p->tokens; t++) next[t] = loop.carried[t];
-    add_part(p, f->dtype, row, loop.iv, x, next);
+    (simt_is_int8(p->job) ? simt_int8_group : add_part)(p, f->dtype, row, loop.iv, x, next);
     kir_for_end(fn, &loop, next);
     for (uint32_t t = 0; t < p->tokens; t++) acc[t] = loop.results[t];
     if (p->job->columns % 16) add_rest(p, f->dtype, row, x, acc);
@@ -142,30 +141,30 @@ typedef struct Launch {
     CgBuild *build;
     KirFn *fn;
     uint32_t count, rows, tokens, lanes;   // components; rows, tokens and lanes of a unit
+    const SimtTileForm *form;    // of tiles for many tokens; NULL: few
     MmJob *jobs;
     SimtProduct products[MM_MAX_OUTS];
-    IrValue norm;                // rms_norm of the group that is multiplied; 0: what is multiplied is in memory
+    IrValue made;                // what is multiplied, rms_norm or quant_act of the group; 0: it is in memory
     KirRef first, total;         // i64: first token of the unit; how many tokens there are (of its tile, with a plan)
     int64_t ranks;               // GROUPED: rows of a token
     KirRef expert, row;          // GROUPED: i64; the unit's row t * k + r (i64), with a plan the address of its tile's rows
 } Launch;
 
 static int64_t row_blocks(const Launch *l, const MmJob *job) { return hd_ceil_div(job->rows, l->rows); }
-static bool is_tiled(const Launch *l) { return l->rows == SIMT_TILE_ROWS; }
 
-static uint32_t shared_row(const MmJob *job) { return (uint32_t)(job->columns + job->columns / 16); }
+static uint32_t shared_row(const MmJob *job) { return simt_is_int8(job) ? simt_int8_row(job) : (uint32_t)(job->columns + job->columns / 16); }
 
 static void prepare(Launch *l, uint32_t index, KirRef sums[MM_MAX_FACTORS]) {
     MmJob *job = &l->jobs[index];
     job->build = l->build, job->fn = l->fn;
-    if (!l->norm) job->x_base = cg_pointer(l->build, ir_op(job->graph, job->op)->operands[0]);
-    job->x_bytes = cg_const(l->build, job->columns * 4, "bytes of an activation row");
+    if (!l->made) job->x_base = cg_pointer(l->build, ir_op(job->graph, job->op)->operands[0]);
+    job->x_bytes = cg_const(l->build, mm_row_bytes(job->x.dtype, job->columns), "bytes of an activation row");
     job->k = cg_const(l->build, job->columns, "K");
     job->n = cg_const(l->build, job->rows, "N");
     l->products[index] = (SimtProduct){.job = job, .build = l->build, .fn = l->fn, .tokens = l->tokens, .rows = l->rows};
     for (uint32_t i = 0; i < job->factor_count; i++) {
         job->factors[i].base = cg_pointer(l->build, job->factors[i].weight);
-        if (!is_tiled(l) && !sums[i]) sums[i] = kir_shared(l->fn, KIR_F32, l->tokens * l->lanes);
+        if (!l->form && !sums[i]) sums[i] = kir_shared(l->fn, KIR_F32, l->tokens * l->lanes);
         l->products[index].sums[i] = sums[i];
         cg_expr_add_elements(&l->build->flops, job->graph, cg_type(job->graph, job->factors[i].result), 2 * job->columns);
     }
@@ -184,9 +183,10 @@ static int64_t begin(Launch *l, CgGroupBuilder *builder, const char *name) {
     for (uint32_t i = 0; i < l->count; i++) {
         prepare(l, i, sums);
         blocks += row_blocks(l, &l->jobs[i]);
-        shared = HD_MAX(shared, simt_tile_shared(&l->jobs[i]));
+        if (l->form) shared = HD_MAX(shared, simt_tile_shared(l->form, &l->jobs[i]));
     }
-    KirRef tile = is_tiled(l) ? kir_shared(l->fn, KIR_F32, shared) : 0, row = l->norm ? kir_shared(l->fn, KIR_F32, shared_row(&l->jobs[0])) : 0;
+    KirRef tile = l->form ? kir_shared(l->fn, KIR_I32, shared) : 0, row = 0;
+    if (l->made) row = kir_shared(l->fn, simt_is_int8(&l->jobs[0]) ? KIR_I32 : KIR_F32, shared_row(&l->jobs[0]));
     for (uint32_t i = 0; i < l->count; i++) l->products[i].tile = tile, l->products[i].row = row;
     return blocks;
 }
@@ -217,7 +217,7 @@ static void token_at(const MmJob *job, void *user, KirRef index, MmToken *out_to
 }
 
 static void emit_tokens(Launch *l, SimtProduct *p) {
-    if (is_tiled(l)) simt_tile(p, l->first, l->total, token_at, NULL);
+    if (l->form) simt_tile(l->form, p, l->first, l->total, token_at, NULL);
     else do_unit(p, l->first, l->total, token_at, NULL);
 }
 
@@ -229,39 +229,69 @@ static bool token_units(IrDim dim, uint32_t tokens, IrExpr *out_units) {
     return ir_dim_sym(dim) < IR_SYM_BASE_COUNT;
 }
 
-// Norms the unit's row of activations. Every work group does so for itself: a launch and a barrier for all would take longer.
-static void norm_row(const Launch *l) {
+static void norm_row(const Launch *l, CgRegion *region, const KirRef *coord) {
     KirFn *fn = l->fn;
-    CgRegion *region = cg_region_new(l->build);
-    CgIndex row = cg_index(l->first, 0);
     KirLoop loop;
-    cg_region_reduce(region, l->norm, &row);
     KirRef c = simt_deal_begin(l->build, kir_i64(fn, l->jobs[0].columns), &loop);
-    kir_shared_store(fn, l->products[0].row, shared_column(fn, c), cg_region_eval(region, l->norm, &l->first, c, 1, 0));
+    kir_shared_store(fn, l->products[0].row, shared_column(fn, c), cg_region_eval(region, l->made, coord, c, 1, 0));
     simt_deal_end(l->build, &loop);
+}
+
+static const IrOp *maker(const IrGraph *graph, IrValue value) {
+    const IrValueData *data = ir_value(graph, value);
+    return data->kind == IR_VALUE_RESULT && data->block ? ir_op(graph, data->op) : NULL;
+}
+
+// Norms or quantises the unit's row of activations, or both. Every work group does so for itself: a launch and a barrier for all would
+// take longer.
+static void make_row(const Launch *l, const KirRef *coord) {
+    const IrGraph *graph = l->jobs[0].graph;
+    CgRegion *region = cg_region_new(l->build);
+    CgIndex row[2];
+    bool int8 = simt_is_int8(&l->jobs[0]);
+    for (uint32_t i = 0; i + 1 < l->jobs[0].x.rank; i++) row[i] = cg_index(coord[i], 0);
+    IrValue norm = int8 ? maker(graph, l->made)->operands[0] : l->made;
+    const IrOp *op = maker(graph, norm);
+    if (op && op->kind == IR_OP_rms_norm) cg_region_reduce(region, norm, row);
+    CgQ8Row to = simt_int8_shared(l->fn, l->products[0].row, l->jobs[0].columns);
+    if (int8) cg_region_quantise_group(region, l->made, row, &to);
+    else norm_row(l, region, coord);
     cg_barrier(l->build);
     cg_region_free(region);
 }
 
-// One row of activations that is normed: more lanes and rows share the work, as many as norm it where it is a launch of its own, so
+// One row of activations that the group makes: more lanes and rows share the work, as many as norm it where it is a launch of its own, so
 // that its sum has the same bits. Few tokens: all that a unit can take. More than that: tiles, where the products have the form for it.
-static void choose_unit(Launch *l, IrDim rows, IrExpr *out_units) {
-    int64_t most = l->norm ? 1 : mm_job_most(&l->jobs[0], rows);
-    bool tiles = most > 4 * MOST_TOKENS, few_sums = true;    // of a lane, which lie beside the row in shared memory
-    for (uint32_t i = 0; i < l->count; i++) tiles = tiles && simt_tile_fits(&l->jobs[i]), few_sums = few_sums && l->jobs[i].factor_count <= 2;
-    l->lanes = l->norm && few_sums ? simt_row_lanes(l->jobs[0].columns) : SIMT_LANES;
-    l->rows = tiles ? SIMT_TILE_ROWS : l->lanes / LANES_PER_ROW, l->tokens = tiles ? SIMT_TILE_TOKENS : MOST_TOKENS;
+static void choose_unit(Launch *l, const IrTarget *target, IrDim rows, IrExpr *out_units) {
+    int64_t most = l->made ? 1 : mm_job_most(&l->jobs[0], rows);
+    bool few_sums = true;                // of a lane, which lie beside the row in shared memory
+    l->form = most > 4 * MOST_TOKENS ? simt_tile_form(target, l->jobs, l->count) : NULL;
+    if (l->form && token_units(rows, l->form->tokens, out_units)) {
+        l->rows = SIMT_TILE_ROWS, l->tokens = l->form->tokens, l->lanes = l->form->lanes;
+        return;
+    }
+    l->form = NULL;
+    for (uint32_t i = 0; i < l->count; i++) few_sums = few_sums && l->jobs[i].factor_count <= 2;
+    l->lanes = l->made && few_sums ? simt_row_lanes(l->jobs[0].columns) : SIMT_LANES;
+    l->rows = l->lanes / LANES_PER_ROW, l->tokens = MOST_TOKENS;
     if (most != 1 && token_units(rows, l->tokens, out_units)) return;
-    l->rows = l->lanes / LANES_PER_ROW, l->tokens = 1;
+    l->tokens = 1;
     *out_units = ir_dim_expr(l->jobs[0].graph, rows);
 }
 
-static void launch_matmul(CgGroupBuilder *builder, MmJob *jobs, uint32_t count, IrValue norm) {
+static const char *launch_name(const Launch *l) {
+    bool int8 = simt_is_int8(&l->jobs[0]);
+    if (l->form) return l->form->name;
+    if (l->made) return int8 ? "quantise_matmul" : "norm_matmul";
+    return int8 ? "matmul_int8" : "matmul";
+}
+
+static void launch_matmul(CgGroupBuilder *builder, const IrTarget *target, MmJob *jobs, uint32_t count, IrValue made) {
     IrExpr units;
     IrDim rows = jobs[0].x.dims[0];
-    Launch l = {.jobs = jobs, .count = count, .norm = norm};
-    choose_unit(&l, rows, &units);
-    int64_t blocks = begin(&l, builder, norm ? "norm_matmul" : is_tiled(&l) ? "matmul_tiles" : "matmul");
+    Launch l = {.jobs = jobs, .count = count, .made = made};
+    choose_unit(&l, target, rows, &units);
+    int64_t blocks = begin(&l, builder, launch_name(&l));
     KirFn *fn = l.fn;
     cg_expr_scale(&units, blocks);
     l.build->units = units;
@@ -269,7 +299,7 @@ static void launch_matmul(CgGroupBuilder *builder, MmJob *jobs, uint32_t count, 
     KirLoop loop;
     KirRef unit = cg_units_begin(l.build, &loop), all = cg_const(l.build, blocks, "blocks of all");
     l.first = kir_mul(fn, kir_sdiv(fn, unit, all), kir_i64(fn, l.tokens));
-    if (norm) norm_row(&l);
+    if (made) make_row(&l, &l.first);
     choose(&l, 0, kir_srem(fn, unit, all), emit_tokens);
     cg_units_end(l.build, &loop);
     cg_launch_end(builder);
@@ -301,25 +331,30 @@ static void emit_tile(Launch *l, SimtProduct *p) {
     KirLoop loop;
     p->expert = l->expert;
     kir_for_begin(fn, kir_i64(fn, 0), l->total, kir_i64(fn, l->tokens), 0, NULL, &loop);
-    if (is_tiled(l)) simt_tile(p, loop.iv, l->total, tile_at, l);
+    if (l->form) simt_tile(l->form, p, loop.iv, l->total, tile_at, l);
     else do_unit(p, loop.iv, l->total, tile_at, l), cg_barrier(l->build);
     kir_for_end(fn, &loop, NULL);
 }
 
 // Where experts have many rows each, tiles; else up to twice as many at once as they have on average, when the class is full.
-static void choose_grouped_unit(Launch *l, const IrType *ids) {
+static void choose_grouped_unit(Launch *l, const IrTarget *target, const IrType *ids) {
     int64_t rows = mm_job_most(&l->jobs[0], ids->dims[0]) * l->ranks, experts = l->jobs[0].experts;
-    bool tiles = rows >= MOST_TOKENS * experts;
-    for (uint32_t i = 0; i < l->count; i++) tiles = tiles && simt_tile_fits(&l->jobs[i]);
-    l->rows = tiles ? SIMT_TILE_ROWS : SIMT_LANES / LANES_PER_ROW, l->tokens = tiles ? SIMT_TILE_TOKENS : 1;
-    while (l->tokens < MOST_TOKENS && l->tokens * experts < 2 * rows) l->tokens *= 2;
+    l->form = rows >= MOST_TOKENS * experts ? simt_tile_form(target, l->jobs, l->count) : NULL;
+    if (l->form) {
+        l->rows = SIMT_TILE_ROWS, l->tokens = l->form->tokens, l->lanes = l->form->lanes;
+        return;
+    }
+    l->rows = l->lanes / LANES_PER_ROW;
+    for (l->tokens = 1; l->tokens < MOST_TOKENS && l->tokens * experts < 2 * rows;) l->tokens *= 2;
 }
 
-static void launch_planned(CgGroupBuilder *builder, Launch *l, const IrOp *op) {
+static void launch_planned(CgGroupBuilder *builder, const IrTarget *target, Launch *l, const IrOp *op) {
     KirFn *fn;
     KirRef rows, list;
-    choose_grouped_unit(l, cg_type(l->jobs[0].graph, op->operands[2]));
-    int64_t blocks = begin(l, builder, is_tiled(l) ? "grouped_tiles" : "grouped_few");
+    char name[64];
+    choose_grouped_unit(l, target, cg_type(l->jobs[0].graph, op->operands[2]));
+    snprintf(name, sizeof name, "grouped_%s", launch_name(l));
+    int64_t blocks = begin(l, builder, name);
     cg_plan_open(l->build, op, cg_pointer(l->build, op->operands[3]), &rows, &list);
     l->build->units = cg_plan_bound(l->jobs[0].graph, op);
     cg_expr_scale(&l->build->units, blocks);
@@ -347,54 +382,57 @@ static void account_chosen(const Launch *l, const IrType *ids) {
 
 static void launch_chosen(CgGroupBuilder *builder, Launch *l, const IrOp *op) {
     const IrType *chosen = cg_type(l->jobs[0].graph, op->operands[2]);
-    l->rows = SIMT_LANES / LANES_PER_ROW, l->tokens = 1;
-    int64_t blocks = begin(l, builder, "grouped");
+    KirFn *fn;
+    if (l->made) l->lanes = simt_row_lanes(l->jobs[0].columns);
+    l->rows = l->lanes / LANES_PER_ROW, l->tokens = 1;
+    int64_t blocks = begin(l, builder, l->made ? "quantise_grouped" : simt_is_int8(&l->jobs[0]) ? "grouped_int8" : "grouped");
     KirRef ids = cg_pointer(l->build, op->operands[2]);
     account_chosen(l, chosen);
     cg_units(l->build, &chosen->dims[0], 1, l->ranks * blocks);
+    fn = l->fn;
     KirLoop loop;
-    KirRef unit = cg_units_begin(l->build, &loop), all = cg_const(l->build, blocks, "blocks of all");
-    l->row = kir_sdiv(l->fn, unit, all);
-    l->expert = cg_load_i32(l->fn, kir_at(l->fn, ids, l->row, 4, 0), 0);
-    choose(l, 0, kir_srem(l->fn, unit, all), emit_choice);
+    KirRef unit = cg_units_begin(l->build, &loop), all = cg_const(l->build, blocks, "blocks of all"), ranks = kir_i64(fn, l->ranks);
+    l->row = kir_sdiv(fn, unit, all);
+    l->expert = cg_load_i32(fn, kir_at(fn, ids, l->row, 4, 0), 0);
+    if (l->made) make_row(l, (KirRef[]){kir_sdiv(fn, l->row, ranks), kir_srem(fn, l->row, ranks)});
+    choose(l, 0, kir_srem(fn, unit, all), emit_choice);
     cg_units_end(l->build, &loop);
     cg_launch_end(builder);
 }
 
-static void launch_grouped(CgGroupBuilder *builder, MmJob *jobs, uint32_t count, IrValue norm) {
-    (void)norm;
+static void launch_grouped(CgGroupBuilder *builder, const IrTarget *target, MmJob *jobs, uint32_t count, IrValue made) {
     const IrOp *op = ir_op(jobs[0].graph, jobs[0].op);
-    Launch l = {.jobs = jobs, .count = count, .lanes = SIMT_LANES, .ranks = cg_type(jobs[0].graph, op->operands[2])->dims[1]};
-    if (op->operand_count == 4) launch_planned(builder, &l, op);
+    Launch l = {.jobs = jobs, .count = count, .lanes = SIMT_LANES, .ranks = cg_type(jobs[0].graph, op->operands[2])->dims[1], .made = made};
+    if (op->operand_count == 4) launch_planned(builder, target, &l, op);
     else launch_chosen(builder, &l, op);
 }
 
 // ---- groups ------------------------------------------------------------------------------------------------------
 
-// The rms_norm inside the group whose rows are multiplied; 0: they come from outside.
-static HdStatus *find_norm(const IrGraph *graph, const MmJob *job, IrValue *out_norm) {
-    const IrOp *product = ir_op(graph, job->op);
-    const IrValueData *x = ir_value(graph, product->operands[0]);
-    bool norm = x->kind == IR_VALUE_RESULT && x->block && ir_op(graph, x->op)->kind == IR_OP_rms_norm;
-    *out_norm = norm ? product->operands[0] : 0;
-    if (!norm) return cg_check_operands(graph, product);
-    if (product->kind == IR_OP_grouped_linear || job->columns > IR_GPU_MOST_NORMED)
-        return hd_error(HD_UNSUPPORTED, "@%s: %s of %lld columns that its group norms; a linear of at most %d", graph->name,
-                        ir_op_info(product->kind)->name, (long long)job->columns, IR_GPU_MOST_NORMED);
-    return cg_region_supported(graph, graph->blocks.data[x->block].parent, *out_norm);
+// The rms_norm or quant_act inside the group whose rows are multiplied; 0: they come from outside.
+static HdStatus *find_made(const IrGraph *graph, const MmJob *job, IrValue *out_made) {
+    const IrOp *product = ir_op(graph, job->op), *op = maker(graph, product->operands[0]);
+    bool norm = op && op->kind == IR_OP_rms_norm, quantised = op && op->kind == IR_OP_quant_act;
+    *out_made = norm || quantised ? product->operands[0] : 0;
+    if (!*out_made) return cg_check_operands(graph, product);
+    int64_t most = quantised ? IR_CUDA_MOST_QUANTISED : product->kind == IR_OP_grouped_linear ? 0 : IR_GPU_MOST_NORMED;
+    if (job->columns > most)
+        return hd_error(HD_UNSUPPORTED, "@%s: %s of %lld columns that its group makes; of at most %lld", graph->name,
+                        ir_op_info(product->kind)->name, (long long)job->columns, (long long)most);
+    return cg_region_supported(graph, 0, *out_made);
 }
 
 static HdStatus *launch_all(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group,
-                            void (*launch)(CgGroupBuilder *, MmJob *, uint32_t, IrValue)) {
+                            void (*launch)(CgGroupBuilder *, const IrTarget *, MmJob *, uint32_t, IrValue)) {
     MmJob jobs[MM_MAX_OUTS];
     uint32_t count;
-    IrValue norm;
+    IrValue made;
     HD_TRY(mm_jobs(target, graph, group, jobs, &count));
-    HD_TRY(find_norm(graph, &jobs[0], &norm));
+    HD_TRY(find_made(graph, &jobs[0], &made));
     for (uint32_t i = 1; i < count; i++)
         if (jobs[i].x.dims[0] != jobs[0].x.dims[0])
             return hd_error(HD_UNSUPPORTED, "@%s: products of different numbers of rows in one group", graph->name);
-    launch(builder, jobs, count, norm);
+    launch(builder, target, jobs, count, made);
     return NULL;
 }
 

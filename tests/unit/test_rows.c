@@ -252,6 +252,14 @@ static void test_quantised(void **state) {
     bench_close(&b);
 }
 
+// The same bytes by the lanes of a work group.
+static void test_quantised_by_lanes(void **state) {
+    const char *target = bench_target;
+    bench_target = "cpu:emulated-cuda";
+    test_quantised(state);
+    bench_target = target;
+}
+
 static void test_take_rows(void **state) {
     (void)state;
     CHECK("module \"m\" {\n graph @g {\n dim TK = 2*T\n %tokens = input tokens : i32[T]\n %rows = input rows : i32[R]\n"
@@ -295,7 +303,7 @@ static void test_status(void **state) {
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_norm), cmocka_unit_test(test_elementwise), cmocka_unit_test(test_softmax),
     cmocka_unit_test(test_heads), cmocka_unit_test(test_flat), cmocka_unit_test(test_views), cmocka_unit_test(test_refused),
-    cmocka_unit_test(test_casts), cmocka_unit_test(test_quantised), cmocka_unit_test(test_take_rows),
+    cmocka_unit_test(test_casts), cmocka_unit_test(test_quantised), cmocka_unit_test(test_quantised_by_lanes), cmocka_unit_test(test_take_rows),
     cmocka_unit_test(test_status)
 };
 BENCH_MAIN(tests)

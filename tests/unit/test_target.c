@@ -97,7 +97,8 @@ static void test_gpus(void **state) {
         {"cuda:sm_75", "cuda:sm_75", IR_CUDA, 75, false},
         {"cuda:sm_120", "cuda:sm_120", IR_CUDA, 120, false},
         {"cuda:compute_80", "cuda:compute_80", IR_CUDA, 80, true},
-        {"cpu:emulated-cuda", "cpu:emulated-cuda", IR_EMULATED, 0, false},
+        {"cpu:emulated-cuda", "cpu:emulated-cuda", IR_EMULATED, 80, false},
+        {"cpu:emulated-cuda-75", "cpu:emulated-cuda-75", IR_EMULATED, 75, false},
     };
     for (size_t i = 0; i < HD_COUNT(cases); i++) {
         IrTarget target = parse(cases[i].text);
