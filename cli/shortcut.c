@@ -15,7 +15,7 @@
 static const char loader_cache[] = "/etc/ld.so.cache"; // decides which LLVM is opened
 
 static const char *const features[] = {
-#define IR_FEATURE(name, text, doc) text,
+#define IR_FEATURE(name, isa, text, doc) text,
 #include "ir/targets.def"
 #undef IR_FEATURE
 };

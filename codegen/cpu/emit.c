@@ -53,13 +53,13 @@ static MlirValue emit_max(Emit *e, const KirOp *op) {
 
 static MlirValue emit_fma(Emit *e, const KirOp *op) {
     MlirValue a = emit_operand(e, op, 0), b = emit_operand(e, op, 1), c = emit_operand(e, op, 2);
-    if (!ir_target_has(e->target, IR_FEATURE_FMA)) return mb_binary(e, "arith.addf", mb_binary(e, "arith.mulf", a, b), c);
+    if (!ir_target_has_fma(e->target)) return mb_binary(e, "arith.addf", mb_binary(e, "arith.mulf", a, b), c);
     return mb_op(e, "math.fma", mlirValueGetType(a), 3, (MlirValue[]){a, b, c}, 0, NULL);
 }
 
 // The product of two floats has at most 48 bits.
 static MlirValue emit_fma_exact(Emit *e, const KirOp *op) {
-    if (ir_target_has(e->target, IR_FEATURE_FMA)) return emit_fma(e, op);
+    if (ir_target_has_fma(e->target)) return emit_fma(e, op);
     KirType type = emit_type(e, op->result);
     int64_t lanes = type.lanes;
     MlirType wide = lanes == 1 ? mlirF64TypeGet(e->context) : mlirVectorTypeGet(1, &lanes, mlirF64TypeGet(e->context));
@@ -260,9 +260,10 @@ static void emit_ops(Emit *e, const KirBlock *block) {
 
 // Instructions that the target lacks are refused here: LLVM would abort the process.
 HdStatus *emit_check(const KirFn *fn, const IrTarget *target) {
-    if (kir_uses(fn, KIR_OP_dot_bf16) && !ir_target_has(target, IR_FEATURE_AVX512BF16))
+    IrFeature bf16 = ir_target_bf16_feature(target);
+    if (kir_uses(fn, KIR_OP_dot_bf16) && !ir_target_has(target, bf16))
         return hd_error(HD_UNSUPPORTED, "kernel %s: %s needs %s, which target %s lacks", fn->name, kir_op_name(KIR_OP_dot_bf16),
-                        ir_feature_name(IR_FEATURE_AVX512BF16), target->name);
+                        ir_feature_name(bf16), target->name);
     return NULL;
 }
 

@@ -57,7 +57,7 @@ static inline void kernels_add(Kernels *kernels, KirFn *fn) {
 }
 
 static inline void kernels_link(Kernels *kernels) {
-    expect_ok(cg_link(kernels->objects.data, kernels->objects.len, &kernels->shared));
+    expect_ok(cg_link(&kernels->target, kernels->objects.data, kernels->objects.len, &kernels->shared));
     int fd = memfd_create("kernels", MFD_CLOEXEC);
     assert_int_equal(write(fd, kernels->shared.data, kernels->shared.len), (ssize_t)kernels->shared.len);
     char path[64];
