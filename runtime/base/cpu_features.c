@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// cpuid: which instruction set extensions can be used. Bits: Intel 64 and IA-32 Architectures Software Developer's Manual, volume
-// 2, CPUID; AMD64 Architecture Programmer's Manual, volume 3, appendix E. Wide registers count only when the operating system
-// saves them (XCR0).
+// Which instruction set extensions can be used. x86-64: cpuid. Bits: Intel 64 and IA-32 Architectures Software Developer's Manual,
+// volume 2, CPUID; AMD64 Architecture Programmer's Manual, volume 3, appendix E. Wide registers count only when the operating system
+// saves them (XCR0). aarch64: what Linux passes to every program (Documentation/arch/arm64/elf_hwcaps.rst).
 #include "runtime/cpu_features.h"
 
 #include <stdint.h>
@@ -54,6 +54,22 @@ static bool has(const struct Feature *feature) {
 bool hd_cpu_has(const char *feature) {
     for (size_t i = 0; i < sizeof features / sizeof *features; i++)
         if (!strcmp(features[i].name, feature)) return has(&features[i]);
+    return false;
+}
+
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
+
+static const struct { const char *name; unsigned long word, bit; } features[] = {
+    {"neon", AT_HWCAP, HWCAP_ASIMD},
+    {"dotprod", AT_HWCAP, HWCAP_ASIMDDP},
+    {"i8mm", AT_HWCAP2, HWCAP2_I8MM},
+    {"bf16", AT_HWCAP2, HWCAP2_BF16},
+};
+
+bool hd_cpu_has(const char *feature) {
+    for (size_t i = 0; i < sizeof features / sizeof *features; i++)
+        if (!strcmp(features[i].name, feature)) return getauxval(features[i].word) & features[i].bit;
     return false;
 }
 
