@@ -34,7 +34,8 @@ static MlirValue emit_table(Emit *e, const KirOp *op) {
     return mb_op(e, "llvm.mlir.addressof", mb_type(e, KT_PTR), 0, NULL, 1, &attr);
 }
 
-// a < b ? a : b, which is what minps computes: with a NaN the second operand. The same on all targets.
+// a < b ? a : b, which is what minps computes: with a NaN the second operand. The same on all targets, but for a signalling NaN, which no
+// arithmetic gives, and a constant: for aarch64 LLVM makes that fminnm.
 static MlirValue float_pick(Emit *e, int64_t predicate, MlirValue a, MlirValue b) {
     return mb_select(e, mb_cmp_float(e, predicate, a, b), a, b);
 }
