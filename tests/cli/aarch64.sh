@@ -51,8 +51,8 @@ compile "$tiny/tiny-dense-q8_0.gguf" aarch64+i8mm
 verify all "$tiny/tiny-dense-q8_0.gguf" --golden "$goldens/tiny-dense-q8_0.golden.gguf" --max-nmse 2.0e-5 --module "$work/m.hdl"
 
 # Products of bytes are exact by all instructions, so a text has the bits of x86-64-v3. bfdot rounds in its own way: near float32 activations.
-echo "And it came to pass in those days, that there went out a decree from Egypt." >"$work/text"
-calls=(--split 1,3,40)                                       # every step class runs
+echo "And it came to pass in those days, that there went out a decree from the land of Egypt unto all." >"$work/text"
+calls=(--split 1,3,40)                                       # 1, 3 and 19 tokens: every step class runs
 while read -r name target machine most options; do
     model=$tiny/$name.gguf
     # shellcheck disable=SC2086
