@@ -390,7 +390,9 @@ void heddle_list_targets(HdBuf *out_text)
     hd_buf_str(out_text, "  vulkan                Vulkan 1.2 with buffer addresses; `heddle devices` lists what this machine has\n");
     list_cuda(out_text);
     hd_buf_str(out_text, "  cpu:emulated-cuda     CUDA's kernels as C++ on this machine, for tests\n");
-    hd_buf_str(out_text, "  cpu:NAME+FEATURE-FEATURE adds and removes features:");
-    for (int i = 0; i < IR_FEATURE_COUNT; i++) hd_buf_printf(out_text, " %s", ir_feature_name((IrFeature)i));
+    hd_buf_str(out_text, "  cpu:NAME+FEATURE-FEATURE adds and removes features, of x86-64:");
+    ir_isa_features(IR_ISA_X86_64, out_text);
+    hd_buf_str(out_text, "; of aarch64:");
+    ir_isa_features(IR_ISA_AARCH64, out_text);
     hd_buf_str(out_text, "\n");
 }

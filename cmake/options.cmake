@@ -8,8 +8,8 @@ if(HEDDLE_SANITIZE)
   add_compile_options(-fsanitize=${HEDDLE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${HEDDLE_SANITIZE})
 endif()
-# No contraction: the interpreter and the runtime compute the same bits with every compiler.
-add_compile_options(-ffp-contract=off)
+# No contraction: the interpreter and the runtime compute the same bits with every compiler. A char is signed everywhere.
+add_compile_options(-ffp-contract=off -fsigned-char)
 option(HEDDLE_FUZZ "Build the fuzzers (clang only); set HEDDLE_SANITIZE as well" OFF)
 if(HEDDLE_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)

@@ -259,7 +259,7 @@ void cg_emitter_free(CgEmitter *emitter);
 // .mlir, .ll, .s).
 HD_MUST_USE HdStatus *cg_emit_object(CgEmitter *emitter, const KirFn *fn, const char *dump_prefix, HdBuf *out_object);
 // Links objects (in this order) into one shared object with lld.
-HD_MUST_USE HdStatus *cg_link(const HdBuf *objects, size_t count, HdBuf *out_shared);
+HD_MUST_USE HdStatus *cg_link(const IrTarget *target, const HdBuf *objects, size_t count, HdBuf *out_shared);
 // The architectures that the NVRTC found on this machine compiles for (90 for sm_90), from 75 (Turing) on. UNSUPPORTED when there is none.
 enum { CG_MOST_CUDA_ARCHS = 64 };
 HD_MUST_USE HdStatus *cg_cuda_archs(int out_archs[CG_MOST_CUDA_ARCHS], uint32_t *out_count);

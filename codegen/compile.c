@@ -375,7 +375,7 @@ static HdStatus *compile_kernels(CgGroupBuilder *builder, const IrTarget *target
     HdStatus *status = run_workers(&job, options->jobs);
     if (!status) status = first_error(job.statuses, count);
     if (!status && ir_target_is_gpu(target)) join_objects(job.objects, builder->program);
-    else if (!status) status = cg_link(job.objects, count, &builder->program->object);
+    else if (!status) status = cg_link(target, job.objects, count, &builder->program->object);
     for (size_t i = 0; i < count; i++) hd_buf_free(&job.objects[i]);
     free(job.objects);
     free(job.statuses);

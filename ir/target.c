@@ -9,14 +9,20 @@
 
 #define F(name) (UINT64_C(1) << IR_FEATURE_##name)
 
-static const char *const feature_names[] = {
-#define IR_FEATURE(name, text, doc) text,
+static const struct { const char *name; IrFeature least; const char *triple, *emulation; } isas[] = {
+#define IR_ISA(name, text, least, triple, emulation) {text, IR_FEATURE_##least, triple, emulation},
+#include "ir/targets.def"
+#undef IR_ISA
+};
+
+static const struct { const char *name; IrIsa isa; } feature_rows[] = {
+#define IR_FEATURE(name, isa, text, doc) {text, IR_ISA_##isa},
 #include "ir/targets.def"
 #undef IR_FEATURE
 };
 
 // What an extension needs besides itself; adding it adds these, removing one of these removes it. No processor has the byte and
-// bf16 extensions of AVX-512 without BW and VL, and the emitter relies on it.
+// bf16 extensions of AVX-512 without BW and VL, or i8mm without dotprod, and the emitter relies on it.
 static const uint64_t prerequisites[IR_FEATURE_COUNT] = {
     [IR_FEATURE_AVX] = F(SSE42),
     [IR_FEATURE_AVX2] = F(AVX),
@@ -31,17 +37,20 @@ static const uint64_t prerequisites[IR_FEATURE_COUNT] = {
     [IR_FEATURE_AVX512BF16] = F(AVX512BW) | F(AVX512VL),
     [IR_FEATURE_AVX512VBMI] = F(AVX512BW) | F(AVX512VL),
     [IR_FEATURE_AVXVNNI] = F(AVX2),
+    [IR_FEATURE_DOTPROD] = F(NEON),
+    [IR_FEATURE_I8MM] = F(DOTPROD),
+    [IR_FEATURE_BF16] = F(NEON),
 };
 
-typedef struct Cpu { const char *name, *tune; uint64_t features; } Cpu;
+typedef struct Cpu { IrIsa isa; const char *name, *tune; uint64_t features; } Cpu;
 static const Cpu cpus[] = {
-#define IR_CPU(text, llvm, features) {text, llvm, features},
+#define IR_CPU(isa, text, llvm, features) {IR_ISA_##isa, text, llvm, features},
 #include "ir/targets.def"
 #undef IR_CPU
 };
 
-// The levels of the x86-64 psABI, best first: what native is resolved to, and what LLVM is told as its target-cpu.
-static const char *const levels[] = {"x86-64-v4", "x86-64-v3", "x86-64-v2"};
+// The levels of the x86-64 psABI, best first, and the one of aarch64: what native is resolved to, and what LLVM is told as its target-cpu.
+static const char *const levels[] = {"x86-64-v4", "x86-64-v3", "x86-64-v2", "aarch64"};
 
 static const struct { const char *name, *doc; } groups[] = {
 #define IR_GROUP(name, text, doc) {text, doc},
@@ -49,7 +58,9 @@ static const struct { const char *name, *doc; } groups[] = {
 #undef IR_GROUP
 };
 
-const char *ir_feature_name(IrFeature feature) { return feature_names[feature]; }
+const char *ir_isa_triple(IrIsa isa) { return isas[isa].triple; }
+const char *ir_isa_emulation(IrIsa isa) { return isas[isa].emulation; }
+const char *ir_feature_name(IrFeature feature) { return feature_rows[feature].name; }
 const char *ir_group_name(IrGroup group) { return groups[group].name; }
 const char *ir_group_doc(IrGroup group) { return groups[group].doc; }
 const char *ir_target_cpu_name(size_t index) { return index < HD_COUNT(cpus) ? cpus[index].name : NULL; }
@@ -63,9 +74,20 @@ int32_t ir_group_later(const IrTarget *target, IrGroup group) {
     return ir_target_is_gpu(target) ? later[group] : 0;
 }
 
+void ir_isa_features(IrIsa isa, HdBuf *out_text) {
+    for (IrFeature f = 0; f < IR_FEATURE_COUNT; f++)
+        if (feature_rows[f].isa == isa) hd_buf_printf(out_text, " %s", feature_rows[f].name);
+}
+
+static bool feature_named(IrIsa isa, HdStr name, IrFeature *out_feature) {
+    for (IrFeature f = 0; f < IR_FEATURE_COUNT; f++)
+        if (feature_rows[f].isa == isa && hd_str_is(name, feature_rows[f].name)) return *out_feature = f, true;
+    return false;
+}
+
 bool ir_feature_named(HdStr name, IrFeature *out_feature) {
-    for (size_t i = 0; i < IR_FEATURE_COUNT; i++)
-        if (hd_str_is(name, feature_names[i])) return *out_feature = (IrFeature)i, true;
+    for (IrIsa isa = 0; isa < (IrIsa)HD_COUNT(isas); isa++)
+        if (feature_named(isa, name, out_feature)) return true;
     return false;
 }
 
@@ -114,7 +136,7 @@ static uint64_t usable(uint64_t features) {
 static uint64_t machine_features(void) {
     uint64_t features = 0;
     for (IrFeature f = 0; f < IR_FEATURE_COUNT; f++)
-        if (hd_cpu_has(feature_names[f])) features |= UINT64_C(1) << f;
+        if (hd_cpu_has(feature_rows[f].name)) features |= UINT64_C(1) << f;
     return usable(features);
 }
 
@@ -129,11 +151,11 @@ static HdStatus *unknown_cpu(const char *text) {
     return status;
 }
 
-static HdStatus *unknown_feature(const char *text, HdStr name) {
+static HdStatus *unknown_feature(const char *text, IrIsa isa, HdStr name) {
     HdBuf names = {0};
-    for (size_t i = 0; i < IR_FEATURE_COUNT; i++) hd_buf_printf(&names, " %s", feature_names[i]);
-    HdStatus *status = hd_error(HD_USAGE, "target \"%s\": unknown feature \"" HD_STR_FMT "\"; features:%s", text,
-                                HD_STR_ARG(name), names.data);
+    ir_isa_features(isa, &names);
+    HdStatus *status = hd_error(HD_USAGE, "target \"%s\": unknown feature \"" HD_STR_FMT "\"; features of %s:%s", text,
+                                HD_STR_ARG(name), isas[isa].name, names.data);
     hd_buf_free(&names);
     return status;
 }
@@ -152,7 +174,7 @@ static const Cpu *cpu_prefix(const char *text, size_t *out_len) {
 }
 
 static HdStatus *no_level(void) {
-    return hd_error(HD_UNSUPPORTED, "the processor is no x86-64-v2 (it lacks %s)", feature_names[IR_FEATURE_SSE42]);
+    return hd_error(HD_UNSUPPORTED, "the processor is neither x86-64-v2 nor aarch64");
 }
 
 static HdStatus *parse_base(const char *text, const char **cursor, const Cpu **out_cpu, uint64_t *out_features) {
@@ -171,14 +193,14 @@ static HdStatus *parse_base(const char *text, const char **cursor, const Cpu **o
 }
 
 // A run of +feature and -feature, applied from left to right.
-static HdStatus *parse_changes(const char *text, const char *cursor, uint64_t *features) {
+static HdStatus *parse_changes(const char *text, const char *cursor, IrIsa isa, uint64_t *features) {
     while (*cursor) {
         bool add = *cursor++ == '+';
         HdStr name = {cursor, strcspn(cursor, "+-")};
         IrFeature feature;
-        if (!ir_feature_named(name, &feature)) return unknown_feature(text, name);
-        if (!add && feature == IR_FEATURE_SSE42)
-            return hd_error(HD_USAGE, "target \"%s\": sse4.2 is the least this compiler emits and cannot be removed", text);
+        if (!feature_named(isa, name, &feature)) return unknown_feature(text, isa, name);
+        if (!add && feature == isas[isa].least)
+            return hd_error(HD_USAGE, "target \"%s\": %s is the least this compiler emits and cannot be removed", text, feature_rows[feature].name);
         *features = add ? feature_add(*features, feature) : feature_remove(*features, feature);
         cursor += name.len;
     }
@@ -190,14 +212,14 @@ static void canonical_name(const Cpu *cpu, IrTarget *target) {
     hd_buf_printf(&name, "cpu:%s", cpu->name);
     for (IrFeature f = 0; f < IR_FEATURE_COUNT; f++)
         if ((cpu->features ^ target->features) >> f & 1)
-            hd_buf_printf(&name, "%c%s", ir_target_has(target, f) ? '+' : '-', feature_names[f]);
+            hd_buf_printf(&name, "%c%s", ir_target_has(target, f) ? '+' : '-', feature_rows[f].name);
     HD_ASSERT(name.len < sizeof target->name);
     memcpy(target->name, name.data, name.len + 1);
     hd_buf_free(&name);
 }
 
 static IrTarget cpu_target(const Cpu *cpu, uint64_t features) {
-    IrTarget target = {.features = features, .llvm_cpu = best_level(features)->tune, .tune_cpu = cpu->tune};
+    IrTarget target = {.isa = cpu->isa, .features = features, .llvm_cpu = best_level(features)->tune, .tune_cpu = cpu->tune};
     canonical_name(cpu, &target);
     return target;
 }
@@ -235,7 +257,7 @@ HdStatus *ir_target_parse(const char *text, IrTarget *out_target) {
     const Cpu *cpu;
     uint64_t features;
     HD_TRY(parse_base(text, &cursor, &cpu, &features));
-    HD_TRY(parse_changes(text, cursor, &features));
+    HD_TRY(parse_changes(text, cursor, cpu->isa, &features));
     *out_target = cpu_target(cpu, features);
     return NULL;
 }
@@ -249,6 +271,10 @@ HdStatus *ir_target_of_features(uint64_t features, IrTarget *out_target) {
 }
 
 void ir_target_llvm_features(const IrTarget *target, HdBuf *out_text) {
-    for (IrFeature f = 0; f < IR_FEATURE_COUNT; f++)
-        hd_buf_printf(out_text, "%s%c%s", f ? "," : "", ir_target_has(target, f) ? '+' : '-', feature_names[f]);
+    const char *separator = "";
+    for (IrFeature f = 0; f < IR_FEATURE_COUNT; f++) {
+        if (feature_rows[f].isa != target->isa) continue;
+        hd_buf_printf(out_text, "%s%c%s", separator, ir_target_has(target, f) ? '+' : '-', feature_rows[f].name);
+        separator = ",";
+    }
 }

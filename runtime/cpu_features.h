@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What this machine's processor can do (cpuid, including whether the operating system saves the registers).
+// What this machine's processor can do and the operating system lets a program use (cpuid and the saved registers; AT_HWCAP).
 #ifndef HEDDLE_CPU_FEATURES_H
 #define HEDDLE_CPU_FEATURES_H
 

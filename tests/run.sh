@@ -20,6 +20,9 @@ if ! cmp -s "$wanted" "$venv/installed.txt"; then
     cp "$wanted" "$venv/installed.txt"
 fi
 
+# The runtime is cross-built too, and tested on an emulated aarch64.
+bash tests/tools/arm64_libraries.sh build/arm64
+
 failed=0
 summary=""
 # run_tests PRESET TARGET [ctest options]: builds and tests one configuration.

@@ -34,7 +34,8 @@ static MlirValue emit_table(Emit *e, const KirOp *op) {
     return mb_op(e, "llvm.mlir.addressof", mb_type(e, KT_PTR), 0, NULL, 1, &attr);
 }
 
-// a < b ? a : b, which is what minps computes: with a NaN the second operand. The same on all targets.
+// a < b ? a : b, which is what minps computes: with a NaN the second operand. The same on all targets, but for a signalling NaN, which no
+// arithmetic gives, and a constant: for aarch64 LLVM makes that fminnm.
 static MlirValue float_pick(Emit *e, int64_t predicate, MlirValue a, MlirValue b) {
     return mb_select(e, mb_cmp_float(e, predicate, a, b), a, b);
 }
@@ -53,13 +54,13 @@ static MlirValue emit_max(Emit *e, const KirOp *op) {
 
 static MlirValue emit_fma(Emit *e, const KirOp *op) {
     MlirValue a = emit_operand(e, op, 0), b = emit_operand(e, op, 1), c = emit_operand(e, op, 2);
-    if (!ir_target_has(e->target, IR_FEATURE_FMA)) return mb_binary(e, "arith.addf", mb_binary(e, "arith.mulf", a, b), c);
+    if (!ir_target_has_fma(e->target)) return mb_binary(e, "arith.addf", mb_binary(e, "arith.mulf", a, b), c);
     return mb_op(e, "math.fma", mlirValueGetType(a), 3, (MlirValue[]){a, b, c}, 0, NULL);
 }
 
 // The product of two floats has at most 48 bits.
 static MlirValue emit_fma_exact(Emit *e, const KirOp *op) {
-    if (ir_target_has(e->target, IR_FEATURE_FMA)) return emit_fma(e, op);
+    if (ir_target_has_fma(e->target)) return emit_fma(e, op);
     KirType type = emit_type(e, op->result);
     int64_t lanes = type.lanes;
     MlirType wide = lanes == 1 ? mlirF64TypeGet(e->context) : mlirVectorTypeGet(1, &lanes, mlirF64TypeGet(e->context));
@@ -260,9 +261,10 @@ static void emit_ops(Emit *e, const KirBlock *block) {
 
 // Instructions that the target lacks are refused here: LLVM would abort the process.
 HdStatus *emit_check(const KirFn *fn, const IrTarget *target) {
-    if (kir_uses(fn, KIR_OP_dot_bf16) && !ir_target_has(target, IR_FEATURE_AVX512BF16))
+    IrFeature bf16 = ir_target_bf16_feature(target);
+    if (kir_uses(fn, KIR_OP_dot_bf16) && !ir_target_has(target, bf16))
         return hd_error(HD_UNSUPPORTED, "kernel %s: %s needs %s, which target %s lacks", fn->name, kir_op_name(KIR_OP_dot_bf16),
-                        ir_feature_name(IR_FEATURE_AVX512BF16), target->name);
+                        ir_feature_name(bf16), target->name);
     return NULL;
 }
 

@@ -4,10 +4,13 @@
 
 static KirType lanes_of(KirScalar scalar, KirType like) { return KIR_T(scalar, like.lanes); }
 static bool has(const Emit *e, IrFeature feature) { return ir_target_has(e->target, feature); }
+static bool is_aarch64(const Emit *e) { return e->target->isa == IR_ISA_AARCH64; }
 
 // ---- f16 and bf16 ------------------------------------------------------------------------------------------------
-// With F16C LLVM converts by vcvtph2ps and vcvtps2ph. Without, integer arithmetic gives the same bits, quieted NaNs included;
-// LLVM alone would call compiler-rt, which a kernel cannot.
+// LLVM converts by vcvtph2ps and vcvtps2ph with F16C, by fcvtl and fcvtn on aarch64. Without, integer arithmetic gives the same
+// bits, quieted NaNs included; LLVM alone would call compiler-rt, which a kernel cannot.
+
+static bool converts_halves(const Emit *e) { return is_aarch64(e) || has(e, IR_FEATURE_F16C); }
 
 static MlirType half_type(const Emit *e, uint32_t lanes) {
     int64_t shape = lanes;
@@ -62,14 +65,14 @@ static MlirValue f32_f16_by_integers(Emit *e, MlirValue value, KirType type) {
 MlirValue emit_f16_f32(Emit *e, const KirOp *op) {
     KirType type = emit_type(e, op->result);
     MlirValue half = emit_operand(e, op, 0);
-    if (!has(e, IR_FEATURE_F16C)) return f16_f32_by_integers(e, half, type);
+    if (!converts_halves(e)) return f16_f32_by_integers(e, half, type);
     return mb_unary(e, "arith.extf", mb_type(e, type), mb_bitcast(e, half_type(e, type.lanes), half));
 }
 
 MlirValue emit_f32_f16(Emit *e, const KirOp *op) {
     KirType type = emit_type(e, op->result);
     MlirValue value = emit_operand(e, op, 0);
-    if (!has(e, IR_FEATURE_F16C)) return f32_f16_by_integers(e, value, type);
+    if (!converts_halves(e)) return f32_f16_by_integers(e, value, type);
     return mb_bitcast(e, mb_type(e, type), mb_unary(e, "arith.truncf", half_type(e, type.lanes), value));
 }
 
@@ -181,12 +184,17 @@ MlirValue emit_store_part(Emit *e, const KirOp *op) {
 }
 
 // ---- tables ----------------------------------------------------------------------------------------------------------
-// pshufb looks up within each 16 bytes, so a wider one has the table in each of them.
+// pshufb and tbl look up within each 16 bytes, so a wider pshufb has the table in each of them.
 
 static MlirValue repeated(Emit *e, MlirValue table, uint32_t lanes) {
     int64_t order[64];
     for (uint32_t i = 0; i < lanes; i++) order[i] = i % 16;
     return lanes == 16 ? table : mb_shuffle(e, mb_type(e, KIR_T(KIR_I8, (uint8_t)lanes)), table, table, order, lanes);
+}
+
+static const char *lookup_instruction(const Emit *e, uint32_t lanes) {
+    if (is_aarch64(e)) return "llvm.aarch64.neon.tbl1.v16i8";
+    return lanes == 64 ? "llvm.x86.avx512.pshuf.b.512" : lanes == 32 ? "llvm.x86.avx2.pshuf.b" : "llvm.x86.ssse3.pshuf.b.128";
 }
 
 static MlirValue lookup(Emit *e, uint32_t widest, KirType type, MlirValue table, MlirValue index) {
@@ -195,10 +203,8 @@ static MlirValue lookup(Emit *e, uint32_t widest, KirType type, MlirValue table,
         MlirValue low = lookup(e, widest, half, table, mb_slice(e, type, index, 0, half.lanes));
         return mb_concat(e, half, low, lookup(e, widest, half, table, mb_slice(e, type, index, half.lanes, half.lanes)));
     }
-    const char *name = type.lanes == 64   ? "llvm.x86.avx512.pshuf.b.512"
-                       : type.lanes == 32 ? "llvm.x86.avx2.pshuf.b"
-                                          : "llvm.x86.ssse3.pshuf.b.128";
-    return mb_intrinsic(e, name, mb_type(e, type), 2, (MlirValue[]){repeated(e, table, type.lanes), index});
+    MlirValue operands[2] = {repeated(e, table, type.lanes), index};
+    return mb_intrinsic(e, lookup_instruction(e, type.lanes), mb_type(e, type), 2, operands);
 }
 
 MlirValue emit_lookup(Emit *e, const KirOp *op) {
@@ -208,7 +214,7 @@ MlirValue emit_lookup(Emit *e, const KirOp *op) {
 
 // ---- products ------------------------------------------------------------------------------------------------------
 // A product is cut into pieces of the widest instruction. A piece of n accumulator lanes is one instruction, or arithmetic on
-// pmaddwd.
+// another product.
 
 typedef MlirValue Piece(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b);
 
@@ -248,8 +254,20 @@ static MlirValue piece_vpdpwssd(Emit *e, uint32_t lanes, MlirValue acc, MlirValu
     return dot_instruction(e, "avx512.vpdpwssd", acc, a, b, lanes);
 }
 
+static MlirValue neon_madd(Emit *e, MlirValue a, MlirValue b) {
+    KirType words = KIR_T(KIR_I16, 8);
+    MlirType sums = mb_type(e, KIR_T(KIR_I32, 4));
+    MlirValue products[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        MlirValue halves[2] = {mb_slice(e, words, a, 4 * i, 4), mb_slice(e, words, b, 4 * i, 4)};
+        products[i] = mb_intrinsic(e, "llvm.aarch64.neon.smull.v4i32", sums, 2, halves);
+    }
+    return mb_intrinsic(e, "llvm.aarch64.neon.addp.v4i32", sums, 2, products);
+}
+
 // pmaddwd: i32 lane i = a[2i] b[2i] + a[2i+1] b[2i+1].
 static MlirValue madd(Emit *e, uint32_t lanes, MlirValue a, MlirValue b) {
+    if (is_aarch64(e)) return neon_madd(e, a, b);
     const char *name = lanes == 16  ? "llvm.x86.avx512.pmaddw.d.512"
                        : lanes == 8 ? "llvm.x86.avx2.pmadd.wd"
                                     : "llvm.x86.sse2.pmadd.wd";
@@ -260,19 +278,46 @@ static MlirValue piece_madd(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a,
     return add(e, acc, madd(e, lanes, a, b));
 }
 
+// The same of numbers whose products fit 16 bits.
+static MlirValue short_madd(Emit *e, uint32_t lanes, MlirValue a, MlirValue b) {
+    if (!is_aarch64(e)) return madd(e, lanes, a, b);
+    MlirValue products = mb_binary(e, "arith.muli", a, b);
+    return mb_intrinsic(e, "llvm.aarch64.neon.saddlp.v4i32.v8i16", mb_type(e, KIR_T(KIR_I32, 4)), 1, &products);
+}
+
 // Even and odd bytes as 16-bit numbers in place: no lane moves, and pmaddwd sums bytes 0 and 2, then 1 and 3, of each accumulator
-// lane. Exact: no sum exceeds 2 * 255 * 128. (pmaddubsw would saturate.)
+// lane. Exact: no product exceeds 255 * 128, and sums have 32 bits. (pmaddubsw would saturate.)
 static MlirValue piece_bytes(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {
     KirType words = KIR_T(KIR_I16, (uint8_t)(2 * lanes));
     MlirValue eight = mb_int(e, words, 8);
     a = mb_bitcast(e, mb_type(e, words), a);
     b = mb_bitcast(e, mb_type(e, words), b);
-    MlirValue even = madd(e, lanes, and_(e, a, mb_int(e, words, 255)), ashr(e, shl(e, b, eight), eight));
-    MlirValue odd = madd(e, lanes, lshr(e, a, eight), ashr(e, b, eight));
+    MlirValue even = short_madd(e, lanes, and_(e, a, mb_int(e, words, 255)), ashr(e, shl(e, b, eight), eight));
+    MlirValue odd = short_madd(e, lanes, lshr(e, a, eight), ashr(e, b, eight));
     return add(e, acc, add(e, even, odd));
 }
 
+static MlirValue neon_dot(Emit *e, const char *name, MlirValue acc, MlirValue a, MlirValue b) {
+    return mb_intrinsic(e, name, mlirValueGetType(acc), 3, (MlirValue[]){acc, a, b});
+}
+
+static MlirValue piece_usdot(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {
+    (void)lanes;
+    return neon_dot(e, "llvm.aarch64.neon.usdot.v4i32.v16i8", acc, a, b);
+}
+
+// sdot takes a as a signed number: (a - 128) b + 128 b. The second sum is the same for all rows of a panel, and LLVM keeps it.
+static MlirValue piece_sdot(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {
+    static const char sdot[] = "llvm.aarch64.neon.sdot.v4i32.v16i8";
+    KirType sums = KIR_T(KIR_I32, (uint8_t)lanes);
+    MlirValue b_sum = neon_dot(e, sdot, mb_int(e, sums, 0), b, mb_int(e, KT_I8x16, 1));
+    acc = add(e, acc, shl(e, b_sum, mb_int(e, sums, 7)));
+    return neon_dot(e, sdot, acc, mb_binary(e, "arith.xori", a, mb_int(e, KT_I8x16, -128)), b);
+}
+
 MlirValue emit_dot_u8i8(Emit *e, const KirOp *op) {
+    if (has(e, IR_FEATURE_I8MM)) return emit_dot(e, op, piece_usdot, 4);
+    if (has(e, IR_FEATURE_DOTPROD)) return emit_dot(e, op, piece_sdot, 4);
     return vnni_lanes(e) ? emit_dot(e, op, piece_vpdpbusd, vnni_lanes(e)) : emit_dot(e, op, piece_bytes, madd_lanes(e));
 }
 
@@ -283,7 +328,9 @@ MlirValue emit_dot_i16(Emit *e, const KirOp *op) {
 static MlirValue piece_dpbf16(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {
     int64_t shape = 2 * lanes;
     MlirType type = mlirVectorTypeGet(1, &shape, mlirBF16TypeGet(e->context));
-    return dot_instruction(e, "avx512bf16.dpbf16ps", acc, mb_bitcast(e, type, a), mb_bitcast(e, type, b), lanes);
+    a = mb_bitcast(e, type, a), b = mb_bitcast(e, type, b);
+    return is_aarch64(e) ? neon_dot(e, "llvm.aarch64.neon.bfdot.v4f32.v8bf16", acc, a, b)
+                         : dot_instruction(e, "avx512bf16.dpbf16ps", acc, a, b, lanes);
 }
 
-MlirValue emit_dot_bf16(Emit *e, const KirOp *op) { return emit_dot(e, op, piece_dpbf16, 16); }
+MlirValue emit_dot_bf16(Emit *e, const KirOp *op) { return emit_dot(e, op, piece_dpbf16, is_aarch64(e) ? 4 : 16); }

@@ -43,10 +43,9 @@ HdStatus *cg_linear_supported(const IrTarget *target, IrDtype weight, IrLayout l
         break;
     case IR_BF16:
         if (weight != IR_BF16) break;
-        if (ir_target_has(target, IR_FEATURE_AVX512BF16)) return NULL;
-        return hd_error(HD_UNSUPPORTED,
-                        "%s has no avx512bf16, which the product of bf16 weights and bf16 activations needs; use f32 activations",
-                        target->name);
+        if (ir_target_has(target, ir_target_bf16_feature(target))) return NULL;
+        return hd_error(HD_UNSUPPORTED, "%s has no %s, which the product of bf16 weights and bf16 activations needs; use f32 activations",
+                        target->name, ir_feature_name(ir_target_bf16_feature(target)));
     default: break;
     }
     return hd_error(HD_UNSUPPORTED, "no product of %s weights with %s activations; f32 activations work for every type", w, a);

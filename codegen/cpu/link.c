@@ -54,7 +54,7 @@ static HdStatus *read_all(int fd, HdBuf *out) {
 }
 
 // Starts the first linker that exists. fds: input, output, messages; each is close-on-exec and reaches the child as 3, 1, 2 only.
-static HdStatus *start(const int fds[3], pid_t *out_pid) {
+static HdStatus *start(const char *emulation, const int fds[3], pid_t *out_pid) {
     posix_spawn_file_actions_t actions;
     int error = posix_spawn_file_actions_init(&actions);
     if (error) return hd_error(HD_IO, "linking kernels: %s", strerror(error));
@@ -63,7 +63,7 @@ static HdStatus *start(const int fds[3], pid_t *out_pid) {
     posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
     posix_spawn_file_actions_adddup2(&actions, fds[2], 2);
     for (size_t i = 0; i < HD_COUNT(linkers); i++) {
-        const char *argv[] = {linkers[i], "-m", "elf_x86_64", "-shared", "-nostdlib", "-z", "defs", "-z", "noexecstack",
+        const char *argv[] = {linkers[i], "-m", emulation, "-shared", "-nostdlib", "-z", "defs", "-z", "noexecstack",
                               "--build-id=none", "--hash-style=gnu", "--strip-all", "--threads=1", "--whole-archive", INPUT_PATH,
                               "-o", "-", NULL};
         error = posix_spawnp(out_pid, linkers[i], &actions, NULL, (char *const *)argv, environ);
@@ -81,10 +81,10 @@ static HdStatus *first_line(const HdBuf *messages, int wait_status) {
     return hd_error(HD_INTERNAL, "linking kernels: the linker ended with status %d and no message", wait_status);
 }
 
-static HdStatus *run_linker(const int fds[3], HdBuf *out_shared) {
+static HdStatus *run_linker(const char *emulation, const int fds[3], HdBuf *out_shared) {
     pid_t pid;
     int wait_status;
-    HD_TRY(start(fds, &pid));
+    HD_TRY(start(emulation, fds, &pid));
     while (waitpid(pid, &wait_status, 0) < 0)
         if (errno != EINTR) return os_failed("wait");
     if (wait_status == 0) return read_all(fds[1], out_shared);
@@ -104,14 +104,14 @@ static int memory_file(const char *name) {
     return fd;
 }
 
-HdStatus *cg_link(const HdBuf *objects, size_t count, HdBuf *out_shared) {
+HdStatus *cg_link(const IrTarget *target, const HdBuf *objects, size_t count, HdBuf *out_shared) {
     HdBuf archive = {0};
     hd_buf_str(&archive, "!<arch>\n");
     for (size_t i = 0; i < count; i++) archive_member(&archive, &objects[i], i);
     int fds[3] = {memory_file("objects"), memory_file("shared"), memory_file("messages")};
     HdStatus *status = fds[0] < 0 || fds[1] < 0 || fds[2] < 0 ? os_failed("memfd_create") : NULL;
     if (!status) status = write_all(fds[0], archive.data, archive.len);
-    if (!status) status = run_linker(fds, out_shared);
+    if (!status) status = run_linker(ir_isa_emulation(target->isa), fds, out_shared);
     for (int i = 0; i < 3; i++)
         if (fds[i] >= 0) close(fds[i]);
     hd_buf_free(&archive);

@@ -135,7 +135,7 @@ static void tile(const MmJob *job, KirRef first, uint32_t tokens, MmTokenAt *at,
     }
     for (uint32_t f = 0; f < job->factor_count; f++) {
         const MmFactor *factor = &job->factors[f];
-        bool fused = ir_target_has(job->build->target, IR_FEATURE_FMA);
+        bool fused = ir_target_has_fma(job->build->target);
         MmProduct product = {factor->dtype, job->x.dtype, job->columns, job->k, job->panel_count, {0}, !factor->native, fused};
         for (uint32_t p = 0; p < job->panel_count; p++) product.panel[p] = factor->panel[p];
         mm_tile(fn, &product, rows, tokens, sums[f]);

@@ -21,7 +21,6 @@
 // Raised whenever schedules or the emitter make other code from the same graph: part of cache keys and modules.
 #define CG_SCHEDULE_VERSION 3
 
-static const char triple[] = "x86_64-unknown-linux-gnu";
 static const char lowering[] =
     "builtin.module(convert-scf-to-cf,convert-vector-to-llvm,convert-math-to-llvm,convert-arith-to-llvm,convert-func-to-llvm,"
     "convert-cf-to-llvm,reconcile-unrealized-casts)";
@@ -50,6 +49,10 @@ static void initialise(void) {
     LLVMInitializeX86Target();
     LLVMInitializeX86TargetMC();
     LLVMInitializeX86AsmPrinter();
+    LLVMInitializeAArch64TargetInfo();
+    LLVMInitializeAArch64Target();
+    LLVMInitializeAArch64TargetMC();
+    LLVMInitializeAArch64AsmPrinter();
 }
 
 // ---- an emitter ----------------------------------------------------------------------------------------------------
@@ -92,6 +95,7 @@ static HdStatus *make_context(CgEmitter *emitter) {
 static HdStatus *make_machine(CgEmitter *emitter) {
     char *error = NULL;
     LLVMTargetRef target;
+    const char *triple = ir_isa_triple(emitter->target.isa);
     if (LLVMGetTargetFromTriple(triple, &target, &error)) {
         HdStatus *status = hd_error(HD_UNSUPPORTED, "LLVM cannot compile for %s: %s", triple, error);
         LLVMDisposeMessage(error);
@@ -201,7 +205,7 @@ static void set_function(const CgEmitter *emitter, LLVMContextRef context, LLVMV
 
 static void set_module(const CgEmitter *emitter, LLVMContextRef context, LLVMModuleRef module) {
     LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(emitter->machine);
-    LLVMSetTarget(module, triple);
+    LLVMSetTarget(module, ir_isa_triple(emitter->target.isa));
     LLVMSetModuleDataLayout(module, layout);
     LLVMDisposeTargetData(layout);
     for (LLVMValueRef f = LLVMGetFirstFunction(module); f; f = LLVMGetNextFunction(f))

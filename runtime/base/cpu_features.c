@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// cpuid: which instruction set extensions can be used. Bits: Intel 64 and IA-32 Architectures Software Developer's Manual, volume
-// 2, CPUID; AMD64 Architecture Programmer's Manual, volume 3, appendix E. Wide registers count only when the operating system
-// saves them (XCR0).
+// Which instruction set extensions can be used. x86-64: cpuid. Bits: Intel 64 and IA-32 Architectures Software Developer's Manual,
+// volume 2, CPUID; AMD64 Architecture Programmer's Manual, volume 3, appendix E. Wide registers count only when the operating system
+// saves them (XCR0). aarch64: what Linux passes to every program (Documentation/arch/arm64/elf_hwcaps.rst).
 #include "runtime/cpu_features.h"
 
 #include <stdint.h>
@@ -51,6 +51,25 @@ static bool has(const struct Feature *feature) {
     return leaf_bit(feature->leaf, feature->subleaf, feature->reg, feature->bit);
 }
 
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
+
+static const struct Feature { const char *name; unsigned long word, bit; } features[] = {
+    {"neon", AT_HWCAP, HWCAP_ASIMD},
+    {"dotprod", AT_HWCAP, HWCAP_ASIMDDP},
+    {"i8mm", AT_HWCAP2, HWCAP2_I8MM},
+    {"bf16", AT_HWCAP2, HWCAP2_BF16},
+};
+
+static bool has(const struct Feature *feature) { return getauxval(feature->word) & feature->bit; }
+
+#else
+
+static const struct Feature { const char *name; } features[] = {{""}};
+static bool has(const struct Feature *feature) { return (void)feature, false; }
+
+#endif
+
 enum { COUNT = sizeof features / sizeof *features };
 
 const char *hd_cpu_feature(size_t index) { return index < COUNT ? features[index].name : NULL; }
@@ -60,13 +79,6 @@ bool hd_cpu_has(const char *feature) {
         if (!strcmp(features[i].name, feature)) return has(&features[i]);
     return false;
 }
-
-#else
-
-const char *hd_cpu_feature(size_t index) { return (void)index, NULL; }
-bool hd_cpu_has(const char *feature) { return (void)feature, false; }
-
-#endif
 
 void hd_cpu_name(char *out_text, size_t size) {
     char line[512];

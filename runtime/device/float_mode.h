@@ -14,6 +14,16 @@ static inline unsigned int rt_float_mode_enter(void)
 }
 
 static inline void rt_float_mode_leave(unsigned int saved) { _mm_setcsr(saved); }
+#elif defined(__aarch64__)
+static inline void rt_float_mode_leave(unsigned int saved) { __asm__ volatile("msr fpcr, %0" : : "r"((unsigned long)saved)); }
+
+static inline unsigned int rt_float_mode_enter(void)
+{
+    unsigned long saved;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(saved));
+    rt_float_mode_leave(0);                              // the state a thread starts with; the register has 32 bits
+    return (unsigned int)saved;
+}
 #else
 static inline unsigned int rt_float_mode_enter(void) { return 0; }
 static inline void rt_float_mode_leave(unsigned int saved) { (void)saved; }

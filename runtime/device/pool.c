@@ -32,6 +32,8 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #define PAUSE() _mm_pause()
+#elif defined(__aarch64__)
+#define PAUSE() __asm__ volatile("isb" : : : "memory")   // yield costs nothing on most processors, and would not last long enough
 #else
 #define PAUSE() atomic_signal_fence(memory_order_seq_cst)
 #endif

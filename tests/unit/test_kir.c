@@ -309,7 +309,7 @@ static void compile(const char *target_name, HdBuf *out_shared) {
         expect_ok(cg_emit_object(emitter, kernels[i], NULL, &objects[i]));
         kir_free(kernels[i]);
     }
-    expect_ok(cg_link(objects, 2, out_shared));
+    expect_ok(cg_link(&target, objects, 2, out_shared));
     for (int i = 0; i < 2; i++) hd_buf_free(&objects[i]);
     cg_emitter_free(emitter);
 }
@@ -394,6 +394,9 @@ static void test_instructions(void **state) {
         {"cpu:x86-64-v3+avxvnni", "{vex}", "%zmm"},
         {"cpu:x86-64-v3+avx512vnni", "vpdpbusd", "%ymm"},
         {"cpu:x86-64-v2+avx", "vpmaddwd", "%zmm"},
+        {"cpu:aarch64", "saddlp", "sdot"},
+        {"cpu:neoverse-n1", "sdot", "usdot"},
+        {"cpu:neoverse-v2", "usdot", "eor"},
     };
     for (size_t i = 0; i < HD_COUNT(cases); i++) {
         HdBuf assembly = {0};
@@ -408,7 +411,7 @@ static void test_link_errors(void **state) {
     (void)state;
     HdBuf shared = {0}, object = {0};
     hd_buf_str(&object, "this is no object file");
-    HdStatus *status = cg_link(&object, 1, &shared);
+    HdStatus *status = cg_link(&(IrTarget){0}, &object, 1, &shared);
     assert_int_equal(hd_status_code(status), HD_INTERNAL);
     assert_non_null(strstr(hd_status_message(status), "linking kernels: "));
     assert_non_null(strstr(hd_status_message(status), "lld"));

@@ -17,7 +17,9 @@ static KirRef as_number(KirFn *fn, KirRef mask, KirRef like) {
     return type.scalar == KIR_F32 ? kir_select(fn, mask, kir_float(fn, type, 1), kir_float(fn, type, 0))
                                   : kir_select(fn, mask, kir_int(fn, type, 1), kir_int(fn, type, 0));
 }
+// The sum makes a signalling NaN quiet (emit.c, float_pick).
 static KirRef fits(KirFn *fn, KirRef x) {
+    x = kir_add(fn, x, kir_float(fn, kir_type(fn, x), 0));
     return kir_min(fn, kir_max(fn, x, kir_float(fn, KT_F32, -1e9f)), kir_float(fn, KT_F32, 1e9f));
 }
 static float c_fits(float x) { x = x > -1e9f ? x : -1e9f; return x < 1e9f ? x : 1e9f; }
@@ -213,7 +215,7 @@ static void test_lanes(void **state) {
     static const uint8_t lanes[] = {1, 4, 16};
     assert_true(HD_COUNT(lane_cases) <= MAX_OUT);
     Kernels kernels = kernels_open(*state);
-    target_has_fma = ir_target_has(&kernels.target, IR_FEATURE_FMA);
+    target_has_fma = ir_target_has_fma(&kernels.target);
     char name[32];
     for (size_t s = 0; s < HD_COUNT(kinds); s++) {
         for (size_t l = 0; l < HD_COUNT(lanes); l++) {
@@ -506,11 +508,14 @@ static void test_dot_bf16(void **state) {
     Kernels kernels = kernels_open(*state);
     KirFn *fn = kernels_new(&kernels, "bf16");
     build_dot(fn, kir_dot_bf16, KIR_T(KIR_F32, 32), KIR_T(KIR_I16, 64));
-    if (!ir_target_has(&kernels.target, IR_FEATURE_AVX512BF16)) {
-        HdBuf object = {0};
+    IrFeature needed = ir_target_bf16_feature(&kernels.target);
+    if (!ir_target_has(&kernels.target, needed)) {
+        HdBuf object = {0}, message = {0};
+        hd_buf_printf(&message, "dot_bf16 needs %s, which", ir_feature_name(needed));
         HdStatus *status = cg_emit_object(kernels.emitter, fn, NULL, &object);
         assert_int_equal(hd_status_code(status), HD_UNSUPPORTED);
-        assert_non_null(strstr(hd_status_message(status), "dot_bf16 needs avx512bf16"));
+        assert_non_null(strstr(hd_status_message(status), message.data));
+        hd_buf_free(&message);
         hd_status_free(status);
         kir_free(fn);
     } else {
@@ -600,7 +605,7 @@ static void test_coverage(void **state) {
 #undef KIR_OP
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     // Without fma and f16c, with AVX2, with AVX-512, and what else this machine has.
     static char v2[] = "cpu:x86-64-v2", avx[] = "cpu:x86-64-v2+avx", v3[] = "cpu:x86-64-v3", v4[] = "cpu:x86-64-v4",
                 native[] = "cpu:native";
@@ -610,6 +615,10 @@ int main(void) {
         cmocka_unit_test_prestate(test_lookup, t),                                                                              \
         cmocka_unit_test_prestate(test_dots, t), cmocka_unit_test_prestate(test_dot_bf16, t),                                    \
         cmocka_unit_test_prestate(test_control, t)
+    if (argc == 2) {                                      // the target, perhaps another machine's (kernel_fixture.h)
+        const struct CMUnitTest one[] = {FOR_TARGET(argv[1]), cmocka_unit_test(test_coverage)};
+        return cmocka_run_group_tests_name(argv[1], one, NULL, NULL);
+    }
     const struct CMUnitTest with_avx512[] = {FOR_TARGET(v2), FOR_TARGET(avx),    FOR_TARGET(v3),
                                              FOR_TARGET(v4), FOR_TARGET(native), cmocka_unit_test(test_coverage)};
     const struct CMUnitTest with_avx2[] = {FOR_TARGET(v2), FOR_TARGET(avx), FOR_TARGET(v3), FOR_TARGET(native),

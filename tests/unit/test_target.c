@@ -31,6 +31,10 @@ static void test_canonical(void **state) {
         {"cpu:x86-64-v2+avx2", "cpu:x86-64-v2+avx+avx2", "x86-64-v2", "x86-64-v2"},
         {"cpu:x86-64-v4+avx512vnni", "cpu:x86-64-v4+avx512vnni", "x86-64-v4", "x86-64-v4"},
         {"cpu:x86-64-v4-avx512f", "cpu:x86-64-v4-avx512f-avx512bw-avx512vl-avx512dq-avx512cd", "x86-64-v3", "x86-64-v4"},
+        {"cpu:aarch64", "cpu:aarch64", "generic", "generic"},
+        {"cpu:aarch64+bf16+i8mm", "cpu:aarch64+dotprod+i8mm+bf16", "generic", "generic"},
+        {"cpu:neoverse-n1", "cpu:neoverse-n1", "generic", "neoverse-n1"},
+        {"cpu:neoverse-v2-dotprod", "cpu:neoverse-v2-dotprod-i8mm", "generic", "neoverse-v2"},
     };
     for (size_t i = 0; i < HD_COUNT(cases); i++) {
         IrTarget target = parse(cases[i].text), again = parse(target.name);
@@ -42,20 +46,28 @@ static void test_canonical(void **state) {
     }
 }
 
-// The longest spelling still fits the field.
+// The cpu with each feature of its instruction set, but the first, added or removed.
+static IrTarget with_all(const char *cpu, char sign) {
+    HdBuf text = {0}, names = {0};
+    hd_buf_printf(&text, "cpu:%s", cpu);
+    ir_isa_features(parse(text.data).isa, &names);
+    assert_non_null(strtok(names.data, " "));
+    for (const char *name; (name = strtok(NULL, " "));) hd_buf_printf(&text, "%c%s", sign, name);
+    IrTarget target = parse(text.data);
+    hd_buf_free(&text);
+    hd_buf_free(&names);
+    return target;
+}
+
+// The longest spelling still fits the field; an instruction set has its own features only, and the first of them always.
 static void test_longest(void **state) {
     (void)state;
+    static const uint64_t x86 = (UINT64_C(1) << (IR_FEATURE_AVXVNNI + 1)) - 1, all = (UINT64_C(1) << IR_FEATURE_COUNT) - 1;
     for (size_t i = 0; ir_target_cpu_name(i); i++) {
-        HdBuf text = {0};
-        hd_buf_printf(&text, "cpu:%s-avx", ir_target_cpu_name(i));
-        IrTarget target = parse(text.data);
-        assert_int_equal(target.features & ~(UINT64_C(1) << IR_FEATURE_BMI2), UINT64_C(1) << IR_FEATURE_SSE42);
-        text.len = 0;
-        hd_buf_printf(&text, "cpu:%s", ir_target_cpu_name(i));
-        for (IrFeature f = 0; f < IR_FEATURE_COUNT; f++) hd_buf_printf(&text, "+%s", ir_feature_name(f));
-        target = parse(text.data);
-        assert_int_equal(target.features, (UINT64_C(1) << IR_FEATURE_COUNT) - 1);
-        hd_buf_free(&text);
+        IrTarget most = with_all(ir_target_cpu_name(i), '+'), least = with_all(ir_target_cpu_name(i), '-');
+        bool aarch64 = most.isa == IR_ISA_AARCH64;
+        assert_int_equal(most.features, aarch64 ? all & ~x86 : x86);
+        assert_int_equal(least.features, UINT64_C(1) << (aarch64 ? IR_FEATURE_NEON : IR_FEATURE_SSE42));
     }
 }
 
@@ -76,6 +88,9 @@ static void test_errors(void **state) {
         {"cpu:x86-64-v3+vnni", "avx512vnni"},
         {"cpu:x86-64-v3+", "unknown feature \"\""},
         {"cpu:x86-64-v3-sse4.2", "cannot be removed"},
+        {"cpu:aarch64+avx2", "unknown feature \"avx2\"; features of aarch64: neon dotprod i8mm bf16"},
+        {"cpu:x86-64-v3+neon", "features of x86-64: sse4.2 avx "},
+        {"cpu:neoverse-n1-neon", "neon is the least this compiler emits and cannot be removed"},
         {"cpu:nativeX", "unknown target"},
         {"cpu:x86-64-v3x", "unknown target"},
     };
@@ -117,6 +132,10 @@ static void test_features_text(void **state) {
     ir_target_llvm_features(&target, &text);
     assert_string_equal(text.data, "+sse4.2,+avx,+avx2,+fma,+f16c,+bmi2,-avx512f,-avx512bw,-avx512vl,-avx512dq,-avx512cd,-"
                                    "avx512vnni,-avx512bf16,-avx512vbmi,+avxvnni");
+    text.len = 0;
+    target = parse("cpu:neoverse-n1");
+    ir_target_llvm_features(&target, &text);
+    assert_string_equal(text.data, "+neon,+dotprod,-i8mm,-bf16");
     hd_buf_free(&text);
 }
 
@@ -127,7 +146,7 @@ static bool line_has_word(const char *line, const char *word) {
     return false;
 }
 
-// cpuid as we read it against the flags that Linux shows.
+// What we read from the processor against the flags that Linux shows.
 static void test_machine(void **state) {
     (void)state;
     static const char *const linux_names[IR_FEATURE_COUNT] = {
@@ -146,13 +165,17 @@ static void test_machine(void **state) {
         [IR_FEATURE_AVX512BF16] = "avx512_bf16",
         [IR_FEATURE_AVX512VBMI] = "avx512vbmi",
         [IR_FEATURE_AVXVNNI] = "avx_vnni",
+        [IR_FEATURE_NEON] = "asimd",
+        [IR_FEATURE_DOTPROD] = "asimddp",
+        [IR_FEATURE_I8MM] = "i8mm",
+        [IR_FEATURE_BF16] = "bf16",
     };
     FILE *file = fopen("/proc/cpuinfo", "r");
     assert_non_null(file);
     char *line = NULL;
     size_t cap = 0;
     bool found = false;
-    while (!found && getline(&line, &cap, file) > 0) found = !strncmp(line, "flags", 5);
+    while (!found && getline(&line, &cap, file) > 0) found = !strncmp(line, "flags", 5) || !strncmp(line, "Features", 8);
     fclose(file);
     assert_true(found);
     IrTarget native = parse("cpu:native");
