@@ -274,6 +274,14 @@ static inline IrValue rg_piece_experts(Rg *g, IrValue x) {
     return rg_binary(g, IR_OP_moe_sum, down, rg_binary(g, IR_OP_div, weights, rg_unary(g, IR_OP_sum, weights)));
 }
 
+// Whole, or in spans that are merged.
+static inline IrValue rg_attention(Rg *g, const IrValue operands[4], bool split) {
+    IrAttr scale = RG_F32(SCALE, rg_float(g));
+    if (!split) return ir_op1(g->graph, IR_OP_attention, 4, operands, 1, &scale);
+    IrValue sums = ir_op1(g->graph, IR_OP_attention_spans, 4, operands, RG_ATTRS(scale, RG_INT(SPANS, 3)));
+    return ir_op1(g->graph, IR_OP_attention_merge, 3, (IrValue[]){sums, rg_result(g, sums, 1), rg_result(g, sums, 2)}, 0, NULL);
+}
+
 static inline IrValue rg_piece_attention(Rg *g, IrValue x) {
     int64_t groups = RG_PICK(g, 1, 2), heads = groups * RG_PICK(g, 1, 2, 3), d = RG_PICK(g, 8, 16);
     IrValue table = rg_rope_table(g), segments = rg_segments(g);
@@ -284,8 +292,7 @@ static inline IrValue rg_piece_attention(Rg *g, IrValue x) {
             values = ir_state(g->graph, IR_STATE_KV, rg_name(g, "v"), cache);
     ir_op1(g->graph, IR_OP_kv_append, 3, (IrValue[]){k, keys, segments}, 0, NULL);
     ir_op1(g->graph, IR_OP_kv_append, 3, (IrValue[]){v, values, segments}, 0, NULL);
-    IrValue o =
-        ir_op1(g->graph, IR_OP_attention, 4, (IrValue[]){q, keys, values, segments}, RG_ATTRS(RG_F32(SCALE, rg_float(g))));
+    IrValue o = rg_attention(g, (IrValue[]){q, keys, values, segments}, heads == 3 * groups && d == 16);
     return rg_output(g, o, heads, d);
 }
 

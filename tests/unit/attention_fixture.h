@@ -65,4 +65,21 @@ static inline void check_attention(const char *text, int32_t count, double most)
     bench_close(&b);
 }
 
+// The graph is refused, with a text like this.
+static inline void check_refused(const char *text, const char *what) {
+    IrModule *module;
+    IrTarget target;
+    CgProgram *program;
+    HdBuf full = bench_text(text);
+    expect_ok(ir_parse_module("group.hir", (HdStr){full.data, full.len}, &module));
+    expect_ok(ir_target_parse(bench_target, &target));
+    run_place(ir_graph_find(module, "g"), &(IrBinding){{1, 1, 1, 1}});
+    HdStatus *status = cg_compile(module, &target, NULL, &program);
+    assert_non_null(status);
+    if (!strstr(hd_status_message(status), what)) fail_msg("%s, wanted: %s", hd_status_message(status), what);
+    hd_status_free(status);
+    ir_module_free(module);
+    hd_buf_free(&full);
+}
+
 #endif

@@ -57,8 +57,13 @@ static void test_large_scores(void **state) {
     bench_close(&b);
 }
 
+static void test_refusals(void **state) {
+    (void)state;
+    check_refused(SPANS("2", "2", "16", "32", "32", "f32", "4"), "has kernels for GPUs only");
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_shapes), cmocka_unit_test(test_spans), cmocka_unit_test(test_splits),
-    cmocka_unit_test(test_large_scores)
+    cmocka_unit_test(test_large_scores), cmocka_unit_test(test_refusals)
 };
 BENCH_MAIN(tests)

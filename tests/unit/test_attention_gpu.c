@@ -19,7 +19,7 @@ static void check_lengths(const char *text, const int32_t *lengths, size_t count
     bench_close(&b);
 }
 
-#define BOTH(...) {ATTENTION(__VA_ARGS__), SPANS(__VA_ARGS__, "16")}
+#define BOTH(...) {ATTENTION(__VA_ARGS__), SPANS(__VA_ARGS__, "32")}
 
 static void test_shapes(void **state) {
     (void)state;
@@ -81,6 +81,12 @@ static void test_large_scores(void **state) {
     }
 }
 
+static void test_refusals(void **state) {
+    (void)state;
+    check_refused(ATTENTION("2", "2", "7", "14", "14", "f32"), "heads of 7 channels; an even number up to 512");
+    check_refused(SPANS("1", "1", "514", "514", "514", "f32", "4"), "heads of 514 channels; an even number up to 512");
+}
+
 static const struct CMUnitTest tests[] = {cmocka_unit_test(test_shapes), cmocka_unit_test(test_long_contexts), cmocka_unit_test(test_splits),
-                                          cmocka_unit_test(test_large_scores)};
+                                          cmocka_unit_test(test_large_scores), cmocka_unit_test(test_refusals)};
 BENCH_MAIN_FOR(tests, BENCH_GPU)

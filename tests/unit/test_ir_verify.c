@@ -391,9 +391,9 @@ static bool state_in_one_stage(Broken *b) {
         IrOp *op = ir_op(b->graph, ref);
         if (stage < 0 && op->kind == IR_OP_kv_append) stage = op->stage + 1000;
         if (op->kind == IR_OP_kv_append) op->stage = stage;
-        if (stage < 0 || op->kind != IR_OP_attention) continue;
+        if (stage < 0 || (op->kind != IR_OP_attention && op->kind != IR_OP_attention_spans)) continue;
         op->stage = stage - (int32_t)rg_below(&b->g, 2);
-        return NEEDLE(b, "attention: stage %d, but state \"", op->stage) > 0;
+        return NEEDLE(b, "%s: stage %d, but state \"", ir_op_info(op->kind)->name, op->stage) > 0;
     }
     return false;
 }
