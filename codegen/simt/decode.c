@@ -3,11 +3,13 @@
 // Codebooks are in decode_book.c.
 #include "codegen/simt/decode_internal.h"
 
+#include "codegen/simt/split.h"
+
 // The signed byte that stands for each code of four bits. A table holds those of each pair of codes: one load for two.
 static Words look_up(const Block *b, Words codes, const int8_t *values, const char *text) {
     int8_t pairs[256][2];
     for (int i = 0; i < 256; i++) pairs[i][0] = values[i & 15], pairs[i][1] = values[i >> 4];
-    Block table = {b->fn, kir_table(b->fn, pairs, sizeof pairs, text), 0, 4};
+    Block table = {.fn = b->fn, .ptr = kir_table(b->fn, pairs, sizeof pairs, text), .bytes = 4};
     for (int i = 0; i < 4; i++) {
         KirRef both = join(b, codes.word[i], right(b, codes.word[i], 4), 0);     // bytes 0 and 2: a pair each
         codes.word[i] = join(b, short_at(&table, 0, mask(b, both, 255)), short_at(&table, 0, field(b, both, 16, 255)), 16);
@@ -135,8 +137,8 @@ static KirRef two_digits(const Block *b, KirRef bytes, KirRef power) {
 static Sixteen decode_tq1_0(const Block *b) {
     uint8_t word_of[16][4], power_of[16][4];
     ternary_tables(word_of, power_of);
-    Block words = {b->fn, kir_table(b->fn, word_of, sizeof word_of, "tq1_0 words"), 0, 4};
-    Block powers = {b->fn, kir_table(b->fn, power_of, sizeof power_of, "tq1_0 powers"), 0, 4};
+    Block words = {.fn = b->fn, .ptr = kir_table(b->fn, word_of, sizeof word_of, "tq1_0 words"), .bytes = 4};
+    Block powers = {.fn = b->fn, .ptr = kir_table(b->fn, power_of, sizeof power_of, "tq1_0 powers"), .bytes = 4};
     KirRef indices = word_at(&words, 0, b->s), factors = word_at(&powers, 0, b->s);
     Sixteen q = {.less = 1, .scale = half_at(b, 52)};
     for (uint32_t i = 0; i < 4; i++) {
@@ -171,13 +173,23 @@ static void decode_plain(KirFn *fn, IrDtype dtype, KirRef row, KirRef sixteen, K
     for (uint32_t i = 0; i < 16; i++) out_values[i] = plain_number(fn, dtype, kir_offset_const(fn, ptr, i * (int64_t)bytes));
 }
 
+static void decode_block(const Block *b, IrDtype dtype, KirRef out_values[16]) {
+    Sixteen q = decoders[dtype](b);
+    for (uint32_t l = 0; l < 16; l++) {
+        KirRef integer = code(b, &q, l), real = kir_itof(b->fn, q.less ? plus(b, integer, -q.less) : integer);
+        out_values[l] = q.add ? kir_fma(b->fn, real, q.scale, q.add) : kir_mul(b->fn, real, q.scale);
+    }
+}
+
 void simt_decode16(KirFn *fn, IrDtype dtype, KirRef block, KirRef sixteen, KirRef out_values[16]) {
     HD_ASSERT(simt_can_decode(dtype));
     if (!decoders[dtype]) return decode_plain(fn, dtype, block, sixteen, out_values);
-    Block b = {fn, block, kir_trunc(fn, sixteen, KIR_I32), ir_dtype_info(dtype)->block_bytes};
-    Sixteen q = decoders[dtype](&b);
-    for (uint32_t l = 0; l < 16; l++) {
-        KirRef integer = code(&b, &q, l), real = kir_itof(fn, q.less ? plus(&b, integer, -q.less) : integer);
-        out_values[l] = q.add ? kir_fma(fn, real, q.scale, q.add) : kir_mul(fn, real, q.scale);
-    }
+    Block b = {.fn = fn, .ptr = block, .s = kir_trunc(fn, sixteen, KIR_I32), .bytes = ir_dtype_info(dtype)->block_bytes};
+    decode_block(&b, dtype, out_values);
+}
+
+void simt_decode_split16(KirFn *fn, IrDtype dtype, KirRef body, KirRef scale, KirRef sixteen, KirRef out_values[16]) {
+    SimtSplit split = simt_split(dtype);
+    Block b = {fn, body, kir_trunc(fn, sixteen, KIR_I32), split.body, scale, split.at, split.at ? 0 : split.bytes};
+    decode_block(&b, dtype, out_values);
 }

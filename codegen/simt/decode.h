@@ -14,5 +14,7 @@ bool simt_can_decode(IrDtype dtype);
 // element 0 and `sixteen` counts on. The address is a multiple of 4, 2 or 1 as the block's size is. A target may not flush subnormal
 // numbers: the scales of MXFP4's two smallest exponents are such.
 void simt_decode16(KirFn *fn, IrDtype dtype, KirRef block, KirRef sixteen, KirRef out_values[16]);
+// The same of a block in layout `split`: what is left of it, and its scale (ptr both).
+void simt_decode_split16(KirFn *fn, IrDtype dtype, KirRef body, KirRef scale, KirRef sixteen, KirRef out_values[16]);
 
 #endif

@@ -100,8 +100,3 @@ HdStatus *cg_simt_DELTA_PREP(CgGroupBuilder *builder, const IrTarget *target, co
 HdStatus *cg_simt_DELTA_CHUNK(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     return cg_simt_DELTA_PREP(builder, target, graph, group);
 }
-
-HdStatus *cg_simt_PACK(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
-    (void)builder, (void)graph, (void)group;
-    return not_yet(target, "weights are used as they lie in the file; leave select-layout{layout=native}");
-}
