@@ -69,7 +69,8 @@ typedef struct CgOptions {
 HD_MUST_USE HdStatus *cg_compile(const IrModule *module, const IrTarget *target, const CgOptions *options, CgProgram **out_program);
 void cg_program_free(CgProgram *program);
 
-// Bytes of a weight in a layout (packed panels are padded to 16 rows). Layouts are documented in cpu/layout.h.
+// Bytes of a weight in a layout (packed panels are padded to 16 rows); 0: the type has no such form. Layouts are documented in cpu/layout.h
+// and simt/split.h.
 uint64_t cg_layout_bytes(IrDtype dtype, IrLayout layout, uint64_t rows, uint64_t columns);
 // Can this dtype be multiplied in this layout with activations of that type? The text names what is missing.
 HD_MUST_USE HdStatus *cg_linear_supported(const IrTarget *target, IrDtype weight, IrLayout layout, IrDtype activation);

@@ -30,6 +30,7 @@ static const IrOpInfo ops[IR_OP_COUNT] = {
 };
 
 const IrDtypeInfo *ir_dtype_info(IrDtype dtype) { return &dtypes[dtype]; }
+bool ir_dtype_splits(IrDtype dtype) { return dtypes[dtype].block > 1 && dtypes[dtype].block_bytes % 4 != 0; }
 const IrAttrInfo *ir_attr_info(IrAttrId attr) { return &attrs[attr]; }
 const IrOpInfo *ir_op_info(IrOpKind kind) { return &ops[kind]; }
 const char *ir_layout_name(IrLayout layout) { return layouts[layout]; }

@@ -76,6 +76,7 @@ typedef struct IrOpInfo {
 } IrOpInfo;
 
 const IrDtypeInfo *ir_dtype_info(IrDtype dtype);
+bool ir_dtype_splits(IrDtype dtype);                      // has layout split: blocks whose size is no multiple of 4 bytes
 const IrAttrInfo *ir_attr_info(IrAttrId attr);
 const IrOpInfo *ir_op_info(IrOpKind kind);
 const char *ir_layout_name(IrLayout layout);

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Chooses the storage order of every matrix that is multiplied, and adds its packing to @load, once for all step classes. A
 // matrix whose rows are looked up stays as it is in the file; where it is multiplied too (a tied head), the product reads a
-// packed copy. Types without a packed form stay as they are.
+// packed copy. Types without a packed form stay as they are. GPUs read native blocks unless they are asked not to (layout=packed).
 #include "passes/internal.h"
 
 #include <string.h>
 
-static bool is_packed(IrDtype dtype)
+static bool is_packed(IrDtype dtype, IrLayout layout)
 {
     static const bool packed[IR_DTYPE_COUNT] = {
 #define IR_PACKED(name) [IR_##name] = true,
 #include "ir/targets.def"
 #undef IR_PACKED
     };
-    return packed[dtype];
+    return layout == IR_LAYOUT_SPLIT ? ir_dtype_splits(dtype) : packed[dtype];
 }
 
 // Adds `pack name` to @load unless it is there.
@@ -49,7 +49,7 @@ static void pack_operand(IrGraph *graph, PassCtx *ctx, IrOpRef ref, uint32_t ind
     if (layout == IR_LAYOUT_NATIVE) reason = MISSED_option_off;
     else if (data->kind != IR_VALUE_WEIGHT) reason = MISSED_not_weight;
     else if (!has_fixed_size(&data->type)) reason = MISSED_other_shape;
-    else if (!is_packed(data->type.dtype)) reason = MISSED_no_layout;
+    else if (!is_packed(data->type.dtype, layout)) reason = MISSED_no_layout;
     if (reason != MISSED_refused) {
         pass_missed(ctx, RULE_select_layout_pack, graph, ref, reason);
         return;
@@ -65,8 +65,8 @@ static void pack_operand(IrGraph *graph, PassCtx *ctx, IrOpRef ref, uint32_t ind
 HdStatus *pass_select_layout(IrGraph *graph, PassCtx *ctx)
 {
     const char *wanted = pass_option(ctx, "layout");
-    bool native = !strcmp(wanted, "native") || (!strcmp(wanted, "auto") && ir_target_is_gpu(ctx->target));   // a GPU's kernels read the file's blocks
-    IrLayout layout = native ? IR_LAYOUT_NATIVE : IR_LAYOUT_R16;
+    bool gpu = ir_target_is_gpu(ctx->target), native = !strcmp(wanted, "native") || (!strcmp(wanted, "auto") && gpu);
+    IrLayout layout = native ? IR_LAYOUT_NATIVE : gpu ? IR_LAYOUT_SPLIT : IR_LAYOUT_R16;
     IR_FOR_OPS(graph, 0, ref)
     {
         const IrOp op = *ir_op(graph, ref);

@@ -4,6 +4,7 @@
 
 #include "codegen/cpu/blocks.h"
 #include "codegen/cpu/mm.h"
+#include "codegen/simt/split.h"
 
 // A packed panel is made of pieces of `columns` elements and `bytes` bytes; 0: not packed.
 static const struct { uint16_t columns, bytes; } pieces[IR_DTYPE_COUNT] = {
@@ -26,6 +27,7 @@ bool cg_panel_padded(IrDtype dtype, uint64_t columns) {
 }
 
 uint64_t cg_layout_bytes(IrDtype dtype, IrLayout layout, uint64_t rows, uint64_t columns) {
+    if (layout == IR_LAYOUT_SPLIT) return ir_dtype_splits(dtype) ? rows * (uint64_t)simt_split_row_bytes(dtype, (int64_t)columns) : 0;
     if (layout == IR_LAYOUT_NATIVE) return rows * (columns / ir_dtype_info(dtype)->block * ir_dtype_info(dtype)->block_bytes);
     if (!cg_is_packed(dtype)) return 0;
     return (rows + CG_PANEL_ROWS - 1) / CG_PANEL_ROWS * cg_panel_bytes(dtype, columns);
@@ -33,7 +35,9 @@ uint64_t cg_layout_bytes(IrDtype dtype, IrLayout layout, uint64_t rows, uint64_t
 
 HdStatus *cg_linear_supported(const IrTarget *target, IrDtype weight, IrLayout layout, IrDtype activation) {
     const char *w = ir_dtype_info(weight)->name, *a = ir_dtype_info(activation)->name;
-    if (!cg_is_packed(weight) && layout != IR_LAYOUT_NATIVE)
+    bool packed = ir_target_is_gpu(target) ? layout == IR_LAYOUT_SPLIT && ir_dtype_splits(weight)
+                                           : layout == IR_LAYOUT_R16 && cg_is_packed(weight);
+    if (!packed && layout != IR_LAYOUT_NATIVE)
         return hd_error(HD_UNSUPPORTED, "%s weights have no %s layout; use native", w, ir_layout_name(layout));
     if (!mm_format(weight)->part) return hd_error(HD_UNSUPPORTED, "there is no decoder for %s weights", w);
     switch (activation) {

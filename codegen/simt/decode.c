@@ -3,11 +3,13 @@
 // Codebooks are in decode_book.c.
 #include "codegen/simt/decode_internal.h"
 
+#include "codegen/simt/split.h"
+
 // The signed byte that stands for each code of four bits. A table holds those of each pair of codes: one load for two.
 static Words look_up(const Block *b, Words codes, const int8_t *values, const char *text) {
     int8_t pairs[256][2];
     for (int i = 0; i < 256; i++) pairs[i][0] = values[i & 15], pairs[i][1] = values[i >> 4];
-    Block table = {b->fn, kir_table(b->fn, pairs, sizeof pairs, text), 0, 4};
+    Block table = {.fn = b->fn, .ptr = kir_table(b->fn, pairs, sizeof pairs, text), .bytes = 4};
     for (int i = 0; i < 4; i++) {
         KirRef both = join(b, codes.word[i], right(b, codes.word[i], 4), 0);     // bytes 0 and 2: a pair each
         codes.word[i] = join(b, short_at(&table, 0, mask(b, both, 255)), short_at(&table, 0, field(b, both, 16, 255)), 16);
@@ -135,8 +137,8 @@ static KirRef two_digits(const Block *b, KirRef bytes, KirRef power) {
 static Sixteen decode_tq1_0(const Block *b) {
     uint8_t word_of[16][4], power_of[16][4];
     ternary_tables(word_of, power_of);
-    Block words = {b->fn, kir_table(b->fn, word_of, sizeof word_of, "tq1_0 words"), 0, 4};
-    Block powers = {b->fn, kir_table(b->fn, power_of, sizeof power_of, "tq1_0 powers"), 0, 4};
+    Block words = {.fn = b->fn, .ptr = kir_table(b->fn, word_of, sizeof word_of, "tq1_0 words"), .bytes = 4};
+    Block powers = {.fn = b->fn, .ptr = kir_table(b->fn, power_of, sizeof power_of, "tq1_0 powers"), .bytes = 4};
     KirRef indices = word_at(&words, 0, b->s), factors = word_at(&powers, 0, b->s);
     Sixteen q = {.less = 1, .scale = half_at(b, 52)};
     for (uint32_t i = 0; i < 4; i++) {
@@ -176,8 +178,12 @@ static Sixteen decode(const Block *b, IrDtype dtype) {
     return decoders[dtype](b);
 }
 
-static Block block_at(KirFn *fn, IrDtype dtype, KirRef block, KirRef sixteen) {
-    return (Block){fn, block, kir_trunc(fn, sixteen, KIR_I32), ir_dtype_info(dtype)->block_bytes};
+static Block block_at(KirFn *fn, IrDtype dtype, const SimtPlace *place) {
+    Block b = {.fn = fn, .ptr = place->block, .s = kir_trunc(fn, place->sixteen, KIR_I32), .bytes = ir_dtype_info(dtype)->block_bytes};
+    if (!place->scale) return b;
+    SimtSplit split = simt_split(dtype);
+    b.bytes = split.body, b.scale = place->scale, b.scale_at = split.at, b.moved = split.at ? 0 : split.bytes;
+    return b;
 }
 
 bool simt_scales_32(IrDtype dtype) {
@@ -191,18 +197,18 @@ bool simt_adds(IrDtype dtype) {
 }
 
 // Unsigned codes above 127 are moved down.
-void simt_decode16_bytes(KirFn *fn, IrDtype dtype, KirRef block, KirRef sixteen, SimtBytes *out_bytes) {
-    Block b = block_at(fn, dtype, block, sixteen);
+void simt_decode16_bytes(KirFn *fn, IrDtype dtype, const SimtPlace *place, SimtBytes *out_bytes) {
+    Block b = block_at(fn, dtype, place);
     Sixteen q = decode(&b, dtype);
     bool high = !q.is_signed && q.less > 127;
     *out_bytes = (SimtBytes){.less = high ? q.less - 128 : q.less, .scale = q.scale, .add = q.add};
     for (int i = 0; i < 4; i++) out_bytes->word[i] = high ? kir_xor(fn, q.codes.word[i], number(&b, 128 * each)) : q.codes.word[i];
 }
 
-void simt_decode16(KirFn *fn, IrDtype dtype, KirRef block, KirRef sixteen, KirRef out_values[16]) {
+void simt_decode16(KirFn *fn, IrDtype dtype, const SimtPlace *place, KirRef out_values[16]) {
     HD_ASSERT(simt_can_decode(dtype));
-    if (!decoders[dtype]) return decode_plain(fn, dtype, block, sixteen, out_values);
-    Block b = block_at(fn, dtype, block, sixteen);
+    if (!decoders[dtype]) return decode_plain(fn, dtype, place->block, place->sixteen, out_values);
+    Block b = block_at(fn, dtype, place);
     Sixteen q = decode(&b, dtype);
     for (uint32_t l = 0; l < 16; l++) {
         KirRef integer = code(&b, &q, l), real = kir_itof(fn, q.less ? plus(&b, integer, -q.less) : integer);

@@ -9,11 +9,14 @@
 
 // Is there a decoder for this type?
 bool simt_can_decode(IrDtype dtype);
-// Elements 16 * sixteen .. 16 * sixteen + 15 of the block at `block` (ptr) as f32 scalars, with the bits that ggml's dequantisation
-// gives. `sixteen`: i64, 0 .. block / 16 - 1. Of the types of plain numbers (f32, f16, bf16) `block` is the address of a row's
-// element 0 and `sixteen` counts on. The address is a multiple of 4, 2 or 1 as the block's size is. A target may not flush subnormal
-// numbers: the scales of MXFP4's two smallest exponents are such.
-void simt_decode16(KirFn *fn, IrDtype dtype, KirRef block, KirRef sixteen, KirRef out_values[16]);
+// Where sixteen elements of a row lie: elements 16 * sixteen .. 16 * sixteen + 15 of the block at `block` (ptr), `sixteen` being an i64 from 0 to
+// block / 16 - 1. Of the types of plain numbers (f32, f16, bf16) `block` is the address of a row's element 0 and `sixteen` counts on. The address
+// is a multiple of 4, 2 or 1 as the block's size is. scale: in layout `split` where the block's scale is (ptr), `block` being what is left of
+// it; 0: a native block.
+typedef struct SimtPlace { KirRef block, sixteen, scale; } SimtPlace;
+// As f32 scalars, with the bits that ggml's dequantisation gives. A target may not flush subnormal numbers: the scales of MXFP4's two smallest
+// exponents are such.
+void simt_decode16(KirFn *fn, IrDtype dtype, const SimtPlace *place, KirRef out_values[16]);
 
 // The same elements of a quantised type as integers: four signed bytes a word, lowest first. The numbers meant are
 // (byte - less) * scale + add.
@@ -22,7 +25,7 @@ typedef struct SimtBytes {
     int32_t less;
     KirRef scale, add;                   // f32; add 0: none
 } SimtBytes;
-void simt_decode16_bytes(KirFn *fn, IrDtype dtype, KirRef block, KirRef sixteen, SimtBytes *out_bytes);
+void simt_decode16_bytes(KirFn *fn, IrDtype dtype, const SimtPlace *place, SimtBytes *out_bytes);
 // Have both halves of 32 columns, counted from the block's first, the same scale and add?
 bool simt_scales_32(IrDtype dtype);
 // Is something added, that is, is `add` not 0?

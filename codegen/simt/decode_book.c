@@ -14,7 +14,7 @@ static Words negate(const Block *b, Words codes, KirRef bits) {
 
 // Two entries of eight numbers, or four of four, side by side.
 static Words entries(const Block *b, const GgmlCodebook *book, int factor, const char *text, const KirRef *index) {
-    Block table = {b->fn, cg_book_table(b->fn, book, factor, text), 0, 4};
+    Block table = {.fn = b->fn, .ptr = cg_book_table(b->fn, book, factor, text), .bytes = 4};
     uint32_t words = book->width / 4;
     Words codes;
     for (uint32_t i = 0; i < 4; i++) codes.word[i] = word_at(&table, 4 * (i % words), left(b, index[i / words], words - 1));

@@ -8,7 +8,8 @@
 #include "codegen/simt/decode.h"
 
 // s: which 16 elements (i32); bytes: the block's size, of whose largest power of two the address is a multiple, up to 4.
-typedef struct Block { KirFn *fn; KirRef ptr, s; uint32_t bytes; } Block;
+// scale: in layout `split` the scale that stood `scale_at` bytes into the block; what followed it lies `moved` bytes before its place. 0: there
+typedef struct Block { KirFn *fn; KirRef ptr, s; uint32_t bytes; KirRef scale; uint32_t scale_at, moved; } Block;
 typedef struct Words { KirRef word[4]; } Words;              // 16 codes, lowest byte of word[0] first
 // The numbers meant are (code - less) * scale + add; codes are signed bytes or unsigned ones. Where something is added, the product is
 // exact: 11 bits of an f16, 6 of a scale, 5 of a code.
@@ -38,8 +39,9 @@ static inline KirRef twice_plus_one(const Block *b, KirRef value) { return plus(
 // ---- reading: element `index` (i32; 0: none) of an array that begins at `bytes` -------------------------------------
 
 static inline KirRef address(const Block *b, uint32_t bytes, KirRef index, uint32_t size) {
-    if (!index) return kir_offset_const(b->fn, b->ptr, bytes);
-    return kir_at(b->fn, b->ptr, kir_zext(b->fn, index, KIR_I64), size, bytes);
+    if (b->scale && !index && bytes == b->scale_at) return b->scale;
+    if (!index) return kir_offset_const(b->fn, b->ptr, bytes - b->moved);
+    return kir_at(b->fn, b->ptr, kir_zext(b->fn, index, KIR_I64), size, bytes - b->moved);
 }
 static inline KirRef load_wide(const Block *b, KirType type, KirRef ptr) { return kir_zext(b->fn, kir_load(b->fn, type, ptr), KIR_I32); }
 static inline KirRef byte_at(const Block *b, uint32_t bytes, KirRef index) { return load_wide(b, KT_I8, address(b, bytes, index, 1)); }
@@ -48,7 +50,7 @@ static inline KirRef half_at(const Block *b, uint32_t bytes) { return kir_f16_f3
 
 // `ptr` is as much aligned as `bytes` in the block.
 static inline KirRef load_word(const Block *b, KirRef ptr, uint32_t bytes) {
-    uint32_t odd = (b->bytes | bytes) % 4, step = odd == 0 ? 4 : odd == 2 ? 2 : 1;
+    uint32_t odd = (b->bytes | (bytes - b->moved)) % 4, step = odd == 0 ? 4 : odd == 2 ? 2 : 1;
     if (step == 4) return kir_load(b->fn, KT_I32, ptr);
     KirRef word = load_wide(b, step == 2 ? KT_I16 : KT_I8, ptr);
     for (uint32_t i = step; i < 4; i += step)

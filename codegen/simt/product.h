@@ -5,6 +5,7 @@
 #define HEDDLE_CODEGEN_SIMT_PRODUCT_H
 
 #include "codegen/mm.h"
+#include "codegen/simt/decode.h"
 #include "codegen/simt/sched.h"
 
 enum { SIMT_TILE_ROWS = 64 };
@@ -25,7 +26,8 @@ typedef struct SimtProduct {
 
 // Address of row `row` (i64, of this expert) of a factor's matrix; beyond the last row the last once more.
 KirRef simt_matrix_row(const SimtProduct *p, const MmFactor *f, KirRef row);
-// 16 columns from column 16 * part on of that row.
+// Where the 16 columns from column 16 * part on lie in such a row (ptr).
+SimtPlace simt_place(const SimtProduct *p, const MmFactor *f, KirRef row, KirRef part);
 void simt_decode_part(const SimtProduct *p, const MmFactor *f, KirRef row, KirRef part, KirRef out_values[16]);
 // The epilogue and its stores for one row of the matrix (a column of the results) and token; sums: of each factor.
 void simt_store_results(const SimtProduct *p, KirRef column, const MmToken *of_token, const KirRef *sums);
@@ -34,7 +36,7 @@ void simt_store_results(const SimtProduct *p, KirRef column, const MmToken *of_t
 
 static inline bool simt_is_int8(const MmJob *job) { return job->x.dtype == IR_Q8A; }
 // acc[t] += the 32 columns of group `group` (i64) of a matrix row at `row` (ptr) times those of token t, whose row is at x[t] or in p->row.
-void simt_int8_group(const SimtProduct *p, IrDtype dtype, KirRef row, KirRef group, const KirRef *x, KirRef *acc);
+void simt_int8_group(const SimtProduct *p, const MmFactor *f, KirRef row, KirRef group, const KirRef *x, KirRef *acc);
 // Words of a row in shared memory, and where its parts lie.
 uint32_t simt_int8_row(const MmJob *job);
 CgQ8Row simt_int8_shared(KirFn *fn, KirRef array, int64_t columns);

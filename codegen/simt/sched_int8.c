@@ -4,8 +4,6 @@
 //     sum of (w - less) * a, times scale, plus add * sum of a;  all times the scale of the activations.
 #include "codegen/simt/product.h"
 
-#include "codegen/simt/decode.h"
-
 enum { GROUP = 32, WORDS = 4 };              // columns of a scale of activations; words of half a group
 
 typedef struct Activations { KirRef word[2 * WORDS], scale, sum; } Activations;   // of a group; sum i32
@@ -66,16 +64,16 @@ static KirRef product_of(KirFn *fn, IrDtype dtype, const SimtBytes w[2], const A
     return kir_add(fn, halves[0], halves[1]);
 }
 
-void simt_int8_group(const SimtProduct *p, IrDtype dtype, KirRef row, KirRef group, const KirRef *x, KirRef *acc) {
+void simt_int8_group(const SimtProduct *p, const MmFactor *f, KirRef row, KirRef group, const KirRef *x, KirRef *acc) {
     KirFn *fn = p->fn;
-    const IrDtypeInfo *info = ir_dtype_info(dtype);
-    KirRef groups = kir_i64(fn, info->block / GROUP), two = kir_i64(fn, 2);
-    KirRef block = kir_at(fn, row, kir_sdiv(fn, group, groups), info->block_bytes, 0), in_block = kir_srem(fn, group, groups);
+    KirRef first = kir_mul(fn, group, kir_i64(fn, 2));
     SimtBytes w[2];
-    for (int i = 0; i < 2; i++)
-        simt_decode16_bytes(fn, dtype, block, kir_add(fn, kir_mul(fn, in_block, two), kir_i64(fn, i)), &w[i]);
+    for (int i = 0; i < 2; i++) {
+        SimtPlace place = simt_place(p, f, row, kir_add(fn, first, kir_i64(fn, i)));
+        simt_decode16_bytes(fn, f->dtype, &place, &w[i]);
+    }
     for (uint32_t t = 0; t < p->tokens; t++) {
         Activations a = activations(p, p->row ? 0 : x[t], group);
-        acc[t] = kir_fma(fn, product_of(fn, dtype, w, &a), a.scale, acc[t]);
+        acc[t] = kir_fma(fn, product_of(fn, f->dtype, w, &a), a.scale, acc[t]);
     }
 }

@@ -5,7 +5,7 @@
 // epilogue. Where the group norms or quantises its activations, a unit has one token: the work group first makes its row in shared memory.
 #include "codegen/simt/product.h"
 
-#include "codegen/simt/decode.h"
+#include "codegen/simt/split.h"
 #include "ir/moe_plan.h"
 
 enum { LANES_PER_ROW = 8, MOST_TOKENS = LANES_PER_ROW };
@@ -15,22 +15,35 @@ enum { LANES_PER_ROW = 8, MOST_TOKENS = LANES_PER_ROW };
 static KirRef lane_row(const SimtProduct *p) { return kir_sdiv(p->fn, kir_lane(p->fn), kir_i64(p->fn, LANES_PER_ROW)); }
 static KirRef lane_part(const SimtProduct *p) { return kir_srem(p->fn, kir_lane(p->fn), kir_i64(p->fn, LANES_PER_ROW)); }
 
+static int64_t row_bytes(const MmFactor *f, int64_t columns) {
+    return f->native ? mm_row_bytes(f->dtype, columns) : simt_split_row_bytes(f->dtype, columns);
+}
+
 KirRef simt_matrix_row(const SimtProduct *p, const MmFactor *f, KirRef row) {
     KirFn *fn = p->fn;
     row = kir_min(fn, row, kir_sub(fn, p->job->n, kir_i64(fn, 1)));
     if (p->expert) row = kir_add(fn, kir_mul(fn, p->expert, p->job->n), row);
-    return kir_offset(fn, f->base, kir_mul(fn, row, cg_const(p->build, mm_row_bytes(f->dtype, p->job->columns), "bytes of a native row")));
+    return kir_offset(fn, f->base, kir_mul(fn, row, cg_const(p->build, row_bytes(f, p->job->columns), "bytes of a row")));
 }
 
-static void decode_part(KirFn *fn, IrDtype dtype, KirRef row, KirRef part, KirRef out_values[16]) {
-    const IrDtypeInfo *info = ir_dtype_info(dtype);
-    KirRef parts = kir_i64(fn, info->block / 16);
-    if (simt_is_plain(dtype)) simt_decode16(fn, dtype, row, part, out_values);
-    else simt_decode16(fn, dtype, kir_at(fn, row, kir_sdiv(fn, part, parts), info->block_bytes, 0), kir_srem(fn, part, parts), out_values);
+SimtPlace simt_place(const SimtProduct *p, const MmFactor *f, KirRef row, KirRef part) {
+    KirFn *fn = p->fn;
+    const IrDtypeInfo *info = ir_dtype_info(f->dtype);
+    if (simt_is_plain(f->dtype)) return (SimtPlace){row, part, 0};
+    KirRef parts = kir_i64(fn, info->block / 16), block = kir_sdiv(fn, part, parts), sixteen = kir_srem(fn, part, parts);
+    if (f->native) return (SimtPlace){kir_at(fn, row, block, info->block_bytes, 0), sixteen, 0};
+    SimtSplit split = simt_split(f->dtype);
+    KirRef scales = kir_offset(fn, row, cg_const(p->build, p->job->columns / info->block * split.body, "where a row's scales begin"));
+    return (SimtPlace){kir_at(fn, row, block, split.body, 0), sixteen, kir_at(fn, scales, block, split.bytes, 0)};
+}
+
+static void decode_part(const SimtProduct *p, const MmFactor *f, KirRef row, KirRef part, KirRef out_values[16]) {
+    SimtPlace place = simt_place(p, f, row, part);
+    simt_decode16(p->fn, f->dtype, &place, out_values);
 }
 
 void simt_decode_part(const SimtProduct *p, const MmFactor *f, KirRef row, KirRef part, KirRef out_values[16]) {
-    decode_part(p->fn, f->dtype, simt_matrix_row(p, f, row), part, out_values);
+    decode_part(p, f, simt_matrix_row(p, f, row), part, out_values);
 }
 
 // Where a column of the row in shared memory lies: eight lanes that read columns 16 apart at once shall not meet on one bank.
@@ -43,10 +56,10 @@ static KirRef activation(const SimtProduct *p, KirRef x, KirRef part, int i) {
 }
 
 // 16 columns from number 16 * part on times those of each token.
-static void add_part(const SimtProduct *p, IrDtype dtype, KirRef row, KirRef part, const KirRef *x, KirRef *acc) {
+static void add_part(const SimtProduct *p, const MmFactor *f, KirRef row, KirRef part, const KirRef *x, KirRef *acc) {
     KirFn *fn = p->fn;
     KirRef w[16];
-    decode_part(fn, dtype, row, part, w);
+    decode_part(p, f, row, part, w);
     for (uint32_t t = 0; t < p->tokens; t++)
         for (int i = 0; i < 16; i++) acc[t] = kir_fma(fn, w[i], activation(p, x[t], part, i), acc[t]);
 }
@@ -76,7 +89,7 @@ static void multiply(const SimtProduct *p, uint32_t index, const KirRef *x) {
     KirRef parts = kir_sdiv(fn, p->job->k, kir_i64(fn, simt_is_int8(p->job) ? 32 : 16));
     kir_for_begin(fn, lane_part(p), parts, kir_i64(fn, LANES_PER_ROW), p->tokens, acc, &loop);
     for (uint32_t t = 0; t < p->tokens; t++) next[t] = loop.carried[t];
-    (simt_is_int8(p->job) ? simt_int8_group : add_part)(p, f->dtype, row, loop.iv, x, next);
+    (simt_is_int8(p->job) ? simt_int8_group : add_part)(p, f, row, loop.iv, x, next);
     kir_for_end(fn, &loop, next);
     for (uint32_t t = 0; t < p->tokens; t++) acc[t] = loop.results[t];
     if (p->job->columns % 16) add_rest(p, f->dtype, row, x, acc);

@@ -85,10 +85,3 @@ HdStatus *cg_simt_TOPK(CgGroupBuilder *builder, const IrTarget *target, const Ir
     cg_launch_end(builder);
     return NULL;
 }
-
-// ---- PACK --------------------------------------------------------------------------------------------------------
-
-HdStatus *cg_simt_PACK(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
-    (void)builder, (void)graph, (void)group;
-    return hd_error(HD_UNSUPPORTED, "target %s: weights are used as they lie in the file; leave select-layout{layout=native}", target->name);
-}

@@ -161,7 +161,7 @@ static void decode_row(CgBuild *build, IrDtype dtype, KirRef row, KirRef columns
     } else {
         KirRef values[16], part = simt_deal_begin(build, kir_sdiv(fn, columns, kir_i64(fn, 16)), &loop);
         KirRef parts = kir_i64(fn, info->block / 16), block = kir_at(fn, row, kir_sdiv(fn, part, parts), info->block_bytes, 0);
-        simt_decode16(fn, dtype, block, kir_srem(fn, part, parts), values);
+        simt_decode16(fn, dtype, &(SimtPlace){block, kir_srem(fn, part, parts), 0}, values);
         for (int i = 0; i < 16; i++) kir_store(fn, kir_at(fn, out, part, 64, 4 * i), values[i]);
     }
     simt_deal_end(build, &loop);

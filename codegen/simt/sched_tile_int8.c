@@ -5,8 +5,6 @@
 // the sum of the activations. Tensor cores multiply (mma_i8), or before sm_80 the lanes by dot products of four bytes.
 #include "codegen/simt/product.h"
 
-#include "codegen/simt/decode.h"
-
 enum { TOKENS = 64, LANES = 128, STEP = 64, GROUP = 32, GROUPS = STEP / GROUP, QUARTERS = STEP / 16, TASKS = 64 * QUARTERS };
 // Places in a buffer: words of weights and activations, by row; scales and what is added, by quarter of 16 columns, or by group; scales
 // of activations by group, and their sums times these, by quarter or group.
@@ -40,13 +38,13 @@ static KirRef minus(KirFn *fn, KirRef bytes, int64_t less) {
 
 static void stage_weights(const SimtSteps *s, KirRef buffer, KirRef k) {
     KirFn *fn = s->p->fn;
-    const IrDtypeInfo *info = ir_dtype_info(s->f->dtype);
-    KirRef part = kir_sdiv(fn, k, kir_i64(fn, 16)), parts = kir_i64(fn, info->block / 16);
+    KirRef part = kir_sdiv(fn, k, kir_i64(fn, 16));
     for (uint32_t round = 0; round < TASKS / LANES; round++) {
         SimtTask t = simt_task(fn, LANES, QUARTERS, round);
         SimtBytes w;
-        KirRef row = simt_matrix_row(s->p, s->f, kir_add(fn, s->p->n0, t.item)), mine = kir_add(fn, part, t.part);
-        simt_decode16_bytes(fn, s->f->dtype, kir_at(fn, row, kir_sdiv(fn, mine, parts), info->block_bytes, 0), kir_srem(fn, mine, parts), &w);
+        KirRef row = simt_matrix_row(s->p, s->f, kir_add(fn, s->p->n0, t.item));
+        SimtPlace place = simt_place(s->p, s->f, row, kir_add(fn, part, t.part));
+        simt_decode16_bytes(fn, s->f->dtype, &place, &w);
         KirRef to = simt_shared_at(fn, buffer, t.item, STRIDE, kir_mul(fn, t.part, kir_i64(fn, 4)));
         for (int i = 0; i < 4; i++) kir_shared_store(fn, s->p->tile, plus(fn, to, i), minus(fn, w.word[i], w.less));
         KirRef scale = by_16(s) ? t.part : kir_sdiv(fn, t.part, kir_i64(fn, 2));   // two lanes store the same number

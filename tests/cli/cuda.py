@@ -33,9 +33,9 @@ def refuses(what, pattern, *args, code=1, **settings):
     check(got == code and len(lines) == 1 and re.search(pattern, lines[0]), f"{what}: exit {got}, {err.strip()!r}")
 
 
-def compile_for(model, target, work):
-    module = f"{work}/{os.path.basename(model)}-{target.replace(':', '-')}.hdl"
-    code, _, err = run("compile", model, "--target", target, "-o", module, driver="")   # NVRTC looks for the driver too
+def compile_for(model, target, work, *options):
+    module = f"{work}/{os.path.basename(model)}-{'-'.join((target, *options)).replace(':', '-')}.hdl"
+    code, _, err = run("compile", model, "--target", target, "-o", module, *options, driver="")   # NVRTC looks for the driver too
     check(code == 0, f"{model} for {target}: {err}")
     return module
 
@@ -66,9 +66,10 @@ def check_text(work):
     options = ["-p", "Once upon a time", "-n", "12", "--temp", "0"]
     code, want, err = run("run", model, "--module", cpu, *options)
     check(code == 0 and len(want) > 20, f"text on the CPU: {want!r} {err}")
-    for more in ([], ["-b", "3"], ["--device", "0"], ["--device", CARD]):
-        code, out, err = run("run", model, "--module", cuda, *options, *more)
-        check(code == 0 and out == want, f"text on CUDA {more}: {out!r} {err}, not {want!r}")
+    packed = compile_for(model, "cuda:emulated", work, "--layout", "packed")    # the kernels that pack run there, too
+    for module, *more in ((cuda,), (cuda, "-b", "3"), (cuda, "--device", "0"), (cuda, "--device", CARD), (packed,)):
+        code, out, err = run("run", model, "--module", module, *options, *more)
+        check(code == 0 and out == want, f"text on CUDA {module} {more}: {out!r} {err}, not {want!r}")
     return model, cuda
 
 

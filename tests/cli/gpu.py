@@ -136,7 +136,8 @@ with tempfile.TemporaryDirectory() as work:
         model, golden = f"{work}/{name}.gguf", f"{work}/golden.gguf"
         make_published.make(name, model)
         reference64.write_golden(model, TOKENS, golden)
-        verify(model, golden, CAP, "--kv-type", "f32")
+        digest = verify(model, golden, CAP, "--kv-type", "f32")
+        check(verify(model, golden, CAP, "--kv-type", "f32", "--layout", "packed") == digest, f"{name}: packed weights give other bits")
         check_spirv(model, work)
         compile_for(model, "cuda:sm_90", work)
     for width, dtype in ((1032, "F32"), (3072, "Q8_0")):   # a row with a rest, for 256 lanes; the longest that is normed in shared memory

@@ -83,9 +83,11 @@ for name in ("h1-mha-tied", "h2-gqa4", "h3-head256", "moe-e16-k4"):
         verify(f"{models}/{name}.gguf", f"{goldens}/{name}.golden.gguf", CAP, *options)
 check_lengths()
 check_continuations()
-code, out, err = run("run", f"{tiny}/tiny-dense-q8_0.gguf", "--device", "0", "-p", "And the LORD", "-n", "4", "--temp", "0", "--no-display-prompt")
-_, want, _ = run("run", f"{tiny}/tiny-dense-q8_0.gguf", "-p", "And the LORD", "-n", "4", "--temp", "0", "--no-display-prompt")
-check(code == 0 and out == want, f"--device 0: {out!r}, the processor has {want!r}: {err}")
+text = ["run", f"{tiny}/tiny-dense-q8_0.gguf", "-p", "And the LORD", "-n", "4", "--temp", "0", "--no-display-prompt"]
+_, want, _ = run(*text)
+for options in (["--device", "0"], ["--target", "vulkan", "--layout", "packed"]):
+    code, out, err = run(*text, *options)
+    check(code == 0 and out == want, f"{options}: {out!r}, the processor has {want!r}: {err}")
 code, out, err = run("run", f"{models}/{LONG}.gguf", "--device", "vulkan", "-t", "1", "-p", "a", "-n", "1", "--ids")
 check(code == 0 and "-t 1 has no effect on a module for vulkan:1.2" in err, f"threads: {err}")
 finish()

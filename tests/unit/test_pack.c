@@ -196,6 +196,9 @@ static void test_sizes(void **state) {
     assert_int_equal(cg_layout_bytes(IR_F16, IR_LAYOUT_R16, 17, 37), 2 * 38 * 32);
     assert_int_equal(cg_layout_bytes(IR_Q6_K, IR_LAYOUT_R16, 16, 512), 2 * 3392);
     assert_int_equal(cg_layout_bytes(IR_Q5_0, IR_LAYOUT_R16, 16, 512), 0);
+    assert_int_equal(cg_layout_bytes(IR_Q8_0, IR_LAYOUT_SPLIT, 20, 96), 20 * 112);   // 3 blocks of 34 bytes, rounded up to 16
+    assert_int_equal(cg_layout_bytes(IR_Q6_K, IR_LAYOUT_SPLIT, 7, 2048), 7 * 8 * 210);
+    assert_int_equal(cg_layout_bytes(IR_Q4_K, IR_LAYOUT_SPLIT, 7, 2048), 0);
     bool packable[IR_DTYPE_COUNT] = {0};                   // what the passes are told is what there is
 #define IR_PACKED(name) packable[IR_##name] = true;
 #include "ir/targets.def"

@@ -28,7 +28,7 @@ static KirFn *decode_kernel(IrDtype dtype) {
     KirRef block_bytes = plain ? kir_mul(fn, per_row, kir_i64(fn, 16 * info->block_bytes)) : kir_i64(fn, info->block_bytes);
     KirRef index = kir_add(fn, kir_mul(fn, row, kir_sdiv(fn, per_row, per_block)), kir_sdiv(fn, in_row, per_block));
     KirRef block = kir_offset(fn, blocks, kir_mul(fn, index, block_bytes));
-    simt_decode16(fn, dtype, block, kir_srem(fn, in_row, per_block), values);
+    simt_decode16(fn, dtype, &(SimtPlace){block, kir_srem(fn, in_row, per_block), 0}, values);
     for (int i = 0; i < 16; i++) kir_store(fn, kir_at(fn, out, unit.iv, 64, 4 * i), values[i]);
     kir_for_end(fn, &unit, NULL);
     return fn;
