@@ -349,48 +349,4 @@ HdStatus *heddle_interpret(const char *path, const HeddleCompileOptions *options
     return status;
 }
 
-void heddle_compiler_version(HdBuf *out_text) { hd_buf_printf(out_text, "compiler: %s; back ends: cpu", cg_compiler_version()); }
-
-// ---- targets ---------------------------------------------------------------------------------------------------
-
-static bool runs_here(const IrTarget *target)
-{
-    for (int i = 0; i < IR_FEATURE_COUNT; i++)
-        if (ir_target_has(target, (IrFeature)i) && !hd_cpu_has(ir_feature_name((IrFeature)i))) return false;
-    return true;
-}
-
-static void list_cuda(HdBuf *out_text)
-{
-    int archs[CG_MOST_CUDA_ARCHS];
-    uint32_t count = 0;
-    HdStatus *status = cg_cuda_archs(archs, &count);
-    hd_buf_str(out_text, "  cuda:sm_N             machine code for one architecture, cuda:compute_N PTX for it and newer ones; ");
-    if (status) hd_buf_str(out_text, "needs NVRTC: CUDA_PATH, or pip install nvidia-cuda-nvrtc");
-    for (uint32_t i = 0; i < count; i++) hd_buf_printf(out_text, "%s%d", i ? " " : "N: ", archs[i]);
-    hd_buf_str(out_text, "\n");
-    hd_status_free(status);
-}
-
-void heddle_list_targets(HdBuf *out_text)
-{
-    IrTarget target;
-    const char *name;
-    if (!ir_target_parse("cpu:native", &target))
-        hd_buf_printf(out_text, "* cpu:native            this machine: %s\n", target.name);
-    for (size_t i = 0; (name = ir_target_cpu_name(i)); i++) {
-        char text[160];
-        snprintf(text, sizeof text, "cpu:%s", name);
-        HdStatus *status = ir_target_parse(text, &target);
-        if (!status)
-            hd_buf_printf(out_text, "%c %-21s runs on %s\n", runs_here(&target) ? '*' : ' ', text,
-                          runs_here(&target) ? "this machine" : "others: compile here, run there");
-        hd_status_free(status);
-    }
-    hd_buf_str(out_text, "  vulkan                Vulkan 1.2 with buffer addresses; `heddle devices` lists what this machine has\n");
-    list_cuda(out_text);
-    hd_buf_str(out_text, "  cpu:emulated-cuda     CUDA's kernels as C++ on this machine, for tests\n");
-    hd_buf_str(out_text, "  cpu:NAME+FEATURE-FEATURE adds and removes features:");
-    for (int i = 0; i < IR_FEATURE_COUNT; i++) hd_buf_printf(out_text, " %s", ir_feature_name((IrFeature)i));
-    hd_buf_str(out_text, "\n");
-}
+void heddle_compiler_version(HdBuf *out_text) { hd_buf_printf(out_text, "compiler: %s; back ends: cpu, vulkan, cuda", cg_compiler_version()); }

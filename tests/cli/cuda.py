@@ -98,6 +98,8 @@ def check_refusals(model, work):
 
 
 def check_devices():
+    code, out, _ = run("targets", CAPABILITY="89", DEVICES="2")
+    check(code == 0 and all(f"\n* cuda:sm_89            this machine: Stand-in {n}\n" in out for n in "AB"), f"targets: {out}")
     code, out, _ = run("devices", DEVICES="2", CAPABILITY="86")
     check(code == 0 and "\n* cuda     1  Stand-in B, discrete GPU, 1.0 GiB, sm_86, driver of CUDA 12.8\n" in out, f"devices: {out}")
     code, out, _ = run("devices", CAPABILITY="70")

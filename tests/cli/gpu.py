@@ -179,6 +179,9 @@ with tempfile.TemporaryDirectory() as work:
     check(code == 0, f"--cuda-path: {err}")
     code, out, err = run("targets", "--cuda-path", sys.prefix)
     check(code == 0 and re.search(r"cuda:sm_N .*N: 75 80 .*90", out), f"targets: {out}")
+    code, out, err = run("targets")
+    if "not now" in out:                            # where the loader finds none either
+        check(re.search(r"^  cuda:sm_N .*not now: targets cuda:... need NVRTC, which was not found", out, re.M), f"targets without NVRTC: {out}")
     os.environ["CUDA_PATH"] = sys.prefix
     code, out, err = run("compile", f"{models}/h1-mha-tied.gguf", "--target", "cuda:sm_999", "-o", f"{work}/x.hdl")
     check(code == 1 and re.search(r"sm_999.*NVRTC [\d.]+ compiles for 75, ", err.splitlines()[-1]), f"unknown architecture: {err}")
