@@ -8,7 +8,8 @@
 #   LLAMA_BENCH=/path/of/llama-bench   runs beside it on the same files; or
 #   LLAMA_CPP=/sources/of/llama.cpp    is built for the same back end first
 #   PYTHON=python3 with numpy and gguf (default: one in build/venv, made here); NVRTC is found by CUDA_PATH or beside that Python
-#   MODELS="h1-mha-tied .."            of tests/data/models, and SIZES="0.8b:q8_0 35b-a3b:q4_k_m:4 .." (size:type[:layers]): other ones
+#   MODELS="h1-mha-tied .."            of tests/data/models, and SIZES="0.8b:q8_0 35b-a3b:q4_k_m:4 .." (size:type[:layers]): other ones;
+#   BENCH="-p 512 .."                  options of `heddle bench` and llama-bench
 set -uo pipefail
 target=${1:?usage: gpu.sh vulkan|cuda|cuda:sm_N [FOLDER]}
 folder=$(realpath -m "${2:-build/gpu}")
@@ -16,6 +17,7 @@ cd "$(dirname "$0")/.." || exit 1
 heddle=build/release/heddle
 python=${PYTHON:-build/venv/bin/python3}
 backend=${target%%:*}
+read -ra bench <<< "${BENCH:--p 512,2048 -n 128 -d 0,4096 -r 3}"
 failed=0
 mkdir -p "$folder"
 
@@ -84,8 +86,8 @@ measure() {
         model=$folder/$shape-$type${layers:+-$layers}.gguf
         [ -e "$model" ] || "$python" benchmarks/make_model.py "$model" --size "$shape" --type "$type" ${layers:+--layers "$layers"} >&2 || failed=1
         printf '\n### %s %s%s\n\n' "$shape" "$type" "${layers:+, $layers layers}"
-        "$heddle" bench "$model" --target "$target" -p 512,2048 -n 128 -d 0,4096 -r 3 2> "$folder/err" || { failed=1; tail -1 "$folder/err"; }
-        [ -z "$llama" ] || { echo && "$llama" -m "$model" -p 512,2048 -n 128 -d 0,4096 -r 3 -ngl 99 2> /dev/null; } || echo "llama.cpp does not run it"
+        "$heddle" bench "$model" --target "$target" "${bench[@]}" 2> "$folder/err" || { failed=1; tail -1 "$folder/err"; }
+        [ -z "$llama" ] || { echo && "$llama" -m "$model" "${bench[@]}" -ngl 99 2> /dev/null; } || echo "llama.cpp does not run it"
     done
 }
 

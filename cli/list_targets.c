@@ -92,5 +92,5 @@ void heddle_list_targets(const RtFacts *list, uint32_t count, HdBuf *out_text)
     list_vulkan(&devices, out_text);
     list_cuda(&devices, out_text);
     put(out_text, false, "@FILE.json", "a device of any machine that `heddle devices --save FILE.json` described there");
-    put(out_text, false, "cpu:emulated-cuda", "CUDA's kernels as C++ on this machine, for tests; cuda:emulated: the same for a stand-in of the driver");
+    put(out_text, false, "cpu:emulated-cuda", "CUDA's kernels as C++ on this machine, for tests; cuda:emulated: over a stand-in for the driver");
 }

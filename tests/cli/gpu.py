@@ -3,7 +3,7 @@
 float64; SPIR-V of all kernels is valid; NVRTC compiles all for old and new architectures, and no kernel has too few registers; a decode step
 has few launches, and no step changes unseen.
 
-usage: gpu.py HEDDLE SOURCE_FOLDER FOLDER_OF_RANDOM_MODELS FOLDER_OF_THEIR_GOLDENS
+usage: gpu.py kernels|nvrtc HEDDLE SOURCE_FOLDER FOLDER_OF_RANDOM_MODELS FOLDER_OF_THEIR_GOLDENS
 Needs: pip install gguf numpy nvidia-cuda-nvrtc (tests/tools/requirements.txt), spirv-val, c++
 """
 import ctypes
@@ -19,7 +19,7 @@ import numpy as np
 
 from checks import check, finish
 
-heddle, source, models, goldens = sys.argv[1:]
+part, heddle, source, models, goldens = sys.argv[1:]
 sys.path[:0] = [f"{source}/tests/tools", f"{source}/benchmarks"]
 import make_model  # noqa: E402
 import make_published  # noqa: E402
@@ -156,13 +156,18 @@ def check_golden_steps():
             check(old == new, f"other than in {path} (HEDDLE_UPDATE_GOLDENS=1 writes it anew):\n- {old}\n+ {new}")
 
 
+MIXES = ("mix-dense", "mix-experts-1", "mix-experts-2", "mix-experts-3")       # every type of weights
 steps = []
-with tempfile.TemporaryDirectory() as work:
+
+
+def check_kernels(work):
+    """All but NVRTC."""
     for name in ("h1-mha-tied", "h2-gqa4", "h3-head256", "moe-e16-k4"):
         model, golden = f"{models}/{name}.gguf", f"{goldens}/{name}.golden.gguf"
         many = verify(model, golden, CAP)
-        for options in (["--decode"], ["--split", "1,3,64"]):
-            verify(model, golden, CAP, *options)
+        verify(model, golden, CAP, "--split", "1,64,3,64,1")               # steps of all classes, with and without something before them
+        if name in ("h2-gqa4", "moe-e16-k4"):
+            verify(model, golden, CAP, "--decode")
         if name == "h2-gqa4":                       # one token, few and many have an order of sums each
             few = verify(model, golden, CAP, "--split", "3")
             for options, digest in ((["--split", "64"], many), (["--slots", "3"], many), (["--split", "16"], few)):
@@ -171,27 +176,12 @@ with tempfile.TemporaryDirectory() as work:
     check_golden_steps()
     for name, cap in TINY.items():                  # trained ones
         verify(f"{source}/models/tiny/{name}.gguf", f"{goldens}/{name}.golden.gguf", cap)
-    check_needs(work)
-    for target in ARCHITECTURES:
-        compile_for(f"{models}/h1-mha-tied.gguf", f"cuda:{target}", work)
-    os.environ["VIRTUAL_ENV"] = os.environ["CUDA_PATH"] = "/nowhere"
-    code, out, err = run("compile", f"{models}/h1-mha-tied.gguf", "--target", "cuda:sm_90", "--cuda-path", sys.prefix, "-o", f"{work}/x.hdl")
-    check(code == 0, f"--cuda-path: {err}")
-    code, out, err = run("targets", "--cuda-path", sys.prefix)
-    check(code == 0 and re.search(r"cuda:sm_N .*N: 75 80 .*90", out), f"targets: {out}")
-    code, out, err = run("targets")
-    if "not now" in out:                            # where the loader finds none either
-        check(re.search(r"^  cuda:sm_N .*not now: targets cuda:... need NVRTC, which was not found", out, re.M), f"targets without NVRTC: {out}")
-    os.environ["CUDA_PATH"] = sys.prefix
-    code, out, err = run("compile", f"{models}/h1-mha-tied.gguf", "--target", "cuda:sm_999", "-o", f"{work}/x.hdl")
-    check(code == 1 and re.search(r"sm_999.*NVRTC [\d.]+ compiles for 75, ", err.splitlines()[-1]), f"unknown architecture: {err}")
-    for name in ("mix-dense", "mix-experts-1", "mix-experts-2", "mix-experts-3"):   # every type of weights
+    for name in MIXES:
         model, golden = f"{work}/{name}.gguf", f"{work}/golden.gguf"
         make_published.make(name, model)
         reference64.write_golden(model, TOKENS, golden)
         verify(model, golden, CAP, "--kv-type", "f32")
         check_spirv(model, work)
-        compile_for(model, "cuda:compute_80", work)
     for width, dtype in ((1032, "F32"), (3072, "Q8_0")):   # a row with a rest, for 256 lanes; the longest that is normed in shared memory
         model, golden, dtype = f"{work}/wide-{width}.gguf", f"{work}/golden.gguf", gguf.GGMLQuantizationType[dtype]
         make_model.SIZES["wide"] = dict(make_model.SIZES["tiny"], D=width)
@@ -200,4 +190,28 @@ with tempfile.TemporaryDirectory() as work:
         for options in (["--split", "3"], ["--decode"]):
             verify(model, golden, CAP, "--kv-type", "f32", *options)
         check_steps(model, check_spirv(model, work))
+
+
+def check_nvrtc(work):
+    """What NVRTC compiles, and where it is found."""
+    check_needs(work)
+    for target in ARCHITECTURES:
+        compile_for(f"{models}/h1-mha-tied.gguf", f"cuda:{target}", work)
+    for name in MIXES:
+        make_published.make(name, f"{work}/{name}.gguf")
+        compile_for(f"{work}/{name}.gguf", "cuda:compute_80", work)
+    code, out, err = run("compile", f"{models}/h1-mha-tied.gguf", "--target", "cuda:sm_999", "-o", f"{work}/x.hdl")
+    check(code == 1 and re.search(r"sm_999.*NVRTC [\d.]+ compiles for 75, ", err.splitlines()[-1]), f"unknown architecture: {err}")
+    os.environ["VIRTUAL_ENV"] = os.environ["CUDA_PATH"] = "/nowhere"
+    code, out, err = run("compile", f"{models}/h1-mha-tied.gguf", "--target", "cuda:compute_80", "--cuda-path", sys.prefix, "-o", f"{work}/x.hdl")
+    check(code == 0, f"--cuda-path: {err}")
+    code, out, err = run("targets", "--cuda-path", sys.prefix)
+    check(code == 0 and re.search(r"cuda:sm_N .*N: 75 80 .*90", out), f"targets: {out}")
+    code, out, err = run("targets")
+    if "not now" in out:                            # where the loader finds none either
+        check(re.search(r"^  cuda:sm_N .*not now: targets cuda:... need NVRTC, which was not found", out, re.M), f"targets without NVRTC: {out}")
+
+
+with tempfile.TemporaryDirectory() as work:
+    {"kernels": check_kernels, "nvrtc": check_nvrtc}[part](work)
 finish()
