@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// How fast memory can be read: the limit that decoding is measured against. Each thread sums its own part, so that nothing is shared and
+// How fast memory is: the limit that decoding is measured against. A processor's is read. Each thread sums its own part, so that nothing is shared and
 // the compiler cannot leave the reads out; the best of some tries is what the machine can do.
 #include "cli/bench.h"
+#include "runtime/runtime.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -70,4 +71,37 @@ double bench_read_bandwidth(uint64_t bytes, uint32_t threads)
     (void)keep;
     free(data);
     return (double)(share * sizeof *data * threads) / time * 1e-9;
+}
+
+// ---- GPUs ----------------------------------------------------------------------------------------------------
+
+static HdStatus *copy_once(RtDevice *device, const RtBuffer *to, const RtBuffer *from, double *best)
+{
+    double start = hd_seconds();
+    HD_TRY(device->type->memory->copy(device, to, 0, from, 0, from->bytes));
+    *best = HD_MIN(*best, hd_seconds() - start);
+    return NULL;
+}
+
+static HdStatus *copy_often(RtDevice *device, uint64_t bytes, RtBuffer buffers[2], double *best)
+{
+    for (int i = 0; i < 2; i++) HD_TRY(device->type->memory->alloc(device, bytes, RT_ZEROED, "measuring its memory", &buffers[i]));
+    for (int i = 0; i < TRIES; i++) HD_TRY(copy_once(device, &buffers[1], &buffers[0], best));
+    return NULL;
+}
+
+double bench_copy_bandwidth(HeddleModel *model, uint64_t bytes)
+{
+    enum { LEAST = 16 << 20 };
+    RtDevice *device = model->device;
+    const RtMemoryType *memory = device->type->memory;
+    double best = 1e30;
+    for (; bytes >= LEAST && !memory->in_place; bytes /= 2) {
+        RtBuffer buffers[2] = {{0}};
+        HdStatus *status = copy_often(device, bytes, buffers, &best);
+        for (int i = 0; i < 2; i++) memory->free(device, &buffers[i]);
+        if (!status) return (double)(2 * bytes) / best * 1e-9;
+        hd_status_free(status);
+    }
+    return 0;
 }

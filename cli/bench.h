@@ -28,7 +28,8 @@ typedef struct Bench {
     bool packed;
     const char *kv;
     HeddleModuleInfo info;
-    double read_gb_per_s;            // what a plain read of memory reaches with the same threads, in the same run; 0: not measured (GPUs)
+    bool on_cpu;
+    double read_gb_per_s;            // what plain reading of memory reaches with the same threads, on a GPU copying, in the same run; 0: not measured
     HD_VEC(BenchResult) results;
 } Bench;
 
@@ -39,5 +40,8 @@ void bench_print(const Bench *bench, const char *format);
 // ---- bandwidth.c -----------------------------------------------------------------------------------------------
 // GB/s (1e9) of reading `bytes` of memory with this many threads, the best of some tries; 0 when there is not that much memory.
 double bench_read_bandwidth(uint64_t bytes, uint32_t threads);
+// The same of copying as many bytes (or half as many, and so on) of the memory of a model's GPU, which reads and writes them; 0 too where the
+// device is no GPU.
+double bench_copy_bandwidth(HeddleModel *model, uint64_t bytes);
 
 #endif

@@ -147,7 +147,7 @@ static void test_name(const BenchTest *test, char out_text[64])
 static void print_md(const Bench *b)
 {
     printf("| %-30s | %10s | %10s | %-10s | %7s | %15s | %20s | %8s | %9s |\n", "model", "size", "params", "backend", "threads", "test",
-           "t/s", "GB/s", "of read");
+           "t/s", "GB/s", b->on_cpu ? "of read" : "of copy");
     printf("| %.30s | %.9s: | %.9s: | %.10s | %.6s: | %.14s: | %.19s: | %.7s: | %.8s: |\n", "------------------------------",
            "---------", "---------", "----------", "------", "--------------", "-------------------", "-------", "--------");
     for (size_t i = 0; i < b->results.len; i++) {
@@ -162,7 +162,8 @@ static void print_md(const Bench *b)
         printf("| %-30s | %10s | %10s | %-10s | %7u | %15s | %21s | %8.2f | %7.1f %% |\n", b->type, size, parameters, b->backend,
                b->threads, name, speed, r->gb_per_s, b->read_gb_per_s > 0 ? 100 * r->gb_per_s / b->read_gb_per_s : 0.0);
     }
-    printf(b->read_gb_per_s > 0 ? "\nread %.2f GB/s; " : "\n", b->read_gb_per_s);
+    printf("\n");
+    if (b->read_gb_per_s > 0) printf("%s %.2f GB/s; ", b->on_cpu ? "read" : "copy (reads and writes)", b->read_gb_per_s);
     printf("module %.16s; numerics %s; logits", b->info.digest, b->info.numerics);
     for (size_t i = 0; i < b->results.len; i++) printf(" %.16s", b->results.data[i].digest);
     printf("\n");

@@ -220,7 +220,8 @@ static HdStatus *run_tests(const CliOptions *options, CliModel *model, const Tes
     fill_tokens(tokens, longest, bench->info.vocab);
     bench->threads = heddle_session_threads(session);
     bench->tokens_per_call = HD_MIN(options->batch_size != CLI_UNSET ? (uint32_t)options->batch_size : UINT32_MAX, bench->info.tokens_per_step);
-    if (on_cpu(&bench->info)) bench->read_gb_per_s = bench_read_bandwidth(read_bytes, bench->threads);
+    bench->on_cpu = on_cpu(&bench->info);
+    bench->read_gb_per_s = bench->on_cpu ? bench_read_bandwidth(read_bytes, bench->threads) : bench_copy_bandwidth(model->model, read_bytes);
     HdStatus *status = NULL;
     for (size_t i = 0; i < tests->len && !status; i++) {
         hd_vec_push(&bench->results, ((BenchResult){.test = tests->data[i]}));

@@ -2,7 +2,9 @@
 // heddle compile, heddle targets
 #include "cli/cli.h"
 #include "cli/progress.h"
+#include "runtime/device/facts.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 // The packed weights beside the module: "M.hdl" -> "M.pack.gguf".
@@ -43,9 +45,13 @@ HdStatus *cmd_compile(CliOptions *options)
 HdStatus *cmd_targets(CliOptions *options)
 {
     HdBuf text = {0};
+    RtFacts *list;
+    uint32_t count;
     (void)options;
-    HD_TRY(compiler_list_targets(&text));
-    fputs(text.data, stdout);
+    rt_facts_all(&list, &count);
+    HdStatus *status = compiler_list_targets(list, count, &text);
+    if (!status) fputs(text.data, stdout);
     hd_buf_free(&text);
-    return NULL;
+    free(list);
+    return status;
 }

@@ -35,9 +35,9 @@ HD_MUST_USE HdStatus *heddle_compile_key(const char *path, const HeddleCompileOp
 // The reference interpreter over a model: logits of `tokens` [count] in one call, rows [count][vocab], to be freed by the caller with free().
 HD_MUST_USE HdStatus *heddle_interpret(const char *path, const HeddleCompileOptions *options, const int32_t *tokens, uint32_t count,
                                        float **out_logits, uint32_t *out_vocab);
-// What the compiler is made of: "compiler: LLVM 22.1.8; back ends: cpu".
+// What the compiler is made of: "compiler: LLVM 22.1.8; back ends: cpu, vulkan, cuda".
 void heddle_compiler_version(HdBuf *out_text);
-// Names of targets, one per line, with what each means; "* " in front of those that this machine runs.
-void heddle_list_targets(HdBuf *out_text);
+// Names of targets, one per line, with what each means; "* " in front of those that the devices of the list, this machine's, run.
+void heddle_list_targets(const struct RtFacts *list, uint32_t count, HdBuf *out_text);
 
 #endif

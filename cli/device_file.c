@@ -56,10 +56,12 @@ void device_file_write(const RtFacts *facts, HdBuf *out_json)
 
 static HdStatus *wrong(const Key *key, const char *what) { return hd_error(HD_BAD_DATA, "key '%s': %s", key->name, what); }
 
+static bool holds(HdStr text, char byte) { return memchr(text.data, byte, text.len) != NULL; }
+
 static HdStatus *take_text(const Key *key, const TplValue *value, char *to)
 {
     if (value->kind != TPL_STRING) return wrong(key, "expected a text");
-    if (value->text.len >= key->size || memchr(value->text.data, 0, value->text.len)) return wrong(key, "the text is too long, or holds a 0");
+    if (value->text.len >= key->size || holds(value->text, 0)) return wrong(key, "the text is too long, or holds a 0");
     memcpy(to, value->text.data, value->text.len);
     return NULL;
 }
@@ -77,8 +79,8 @@ static HdStatus *take_words(const Key *key, const TplValue *value, char *to)
     if (value->kind != TPL_LIST) return wrong(key, "expected a list of texts");
     for (size_t i = 0; i < value->list->count; i++) {
         const TplValue *word = &value->list->items[i];
-        bool good = word->kind == TPL_STRING && word->text.len && !memchr(word->text.data, ' ', word->text.len) && !memchr(word->text.data, 0, word->text.len);
-        if (!good) return wrong(key, "expected a list of texts without blanks");
+        if (word->kind != TPL_STRING || !word->text.len || holds(word->text, ' ') || holds(word->text, 0))
+            return wrong(key, "expected a list of texts without blanks");
         if (len + word->text.len + 2 > key->size) return wrong(key, "the list is too long");
         if (len) to[len++] = ' ';
         memcpy(to + len, word->text.data, word->text.len);

@@ -113,11 +113,11 @@ HdStatus *compiler_version(HdBuf *out_text)
     return NULL;
 }
 
-HdStatus *compiler_list_targets(HdBuf *out_text)
+HdStatus *compiler_list_targets(const struct RtFacts *list, uint32_t count, HdBuf *out_text)
 {
     Library library;
     HD_TRY(open_library(&library));
-    library.list_targets(out_text);
+    library.list_targets(list, count, out_text);
     return NULL;
 }
 

@@ -192,18 +192,24 @@ typedef struct Job {
     atomic_size_t next;
 } Job;
 
-// Path of a kernel's object in the cache: the key covers everything that decides its bytes.
-static char *cache_path(HdArena *arena, const Job *job, const KirFn *fn)
+// Path of an object in the cache. `text`: all that decides its bytes. NULL: there is no cache.
+static char *cache_path(HdArena *arena, const CgOptions *options, const HdBuf *text)
 {
-    if (!job->options->cache_dir) return NULL;
+    char hex[33];
+    if (!options->cache_dir) return NULL;
+    hd_digest_hex(hd_digest(text->data, text->len), hex);
+    return hd_arena_printf(arena, "%s/%s.o", options->cache_dir, hex);
+}
+
+static char *kernel_path(HdArena *arena, const Job *job, const KirFn *fn)
+{
     HdBuf text = {0};
     const char *salt = job->options->cache_salt;
     hd_buf_printf(&text, "%s\n%s\n%s\n", cg_compiler_version(), salt ? salt : "", job->target->name);
     kir_print(fn, &text);
-    char hex[33];
-    hd_digest_hex(hd_digest(text.data, text.len), hex);
+    char *path = cache_path(arena, job->options, &text);
     hd_buf_free(&text);
-    return hd_arena_printf(arena, "%s/%s.o", job->options->cache_dir, hex);
+    return path;
 }
 
 // A cached object is followed by its digest, so that a damaged one is compiled again.
@@ -240,7 +246,7 @@ static HdStatus *compile_kernel(Job *job, CgEmitter *emitter, size_t index)
     char *dump = job->options->dump_dir
                      ? hd_arena_printf(&arena, "%s/%03zu-%s", job->options->dump_dir, index, kir_name(job->kernels[index]))
                      : NULL;
-    char *path = dump ? NULL : cache_path(&arena, job, job->kernels[index]);
+    char *path = dump ? NULL : kernel_path(&arena, job, job->kernels[index]);
     HdStatus *status = NULL;
     if (!cache_read(path, &job->objects[index])) {
         bool gpu = ir_target_is_gpu(job->target);
@@ -333,7 +339,21 @@ static void place_emulated(CgProgram *program, bool of_gpu)
     }
 }
 
-static HdStatus *compile_emulated(CgGroupBuilder *builder, const IrTarget *target)
+// The source decides, whichever compiler of ours wrote it, and it is the same for both targets.
+static HdStatus *compile_source(const HdBuf *source, const CgOptions *options, HdBuf *out_object)
+{
+    HdArena arena = {0};
+    const char *path = cache_path(&arena, options, source);
+    HdStatus *status = NULL;
+    if (!cache_read(path, out_object)) {
+        status = simt_compile_emulated(source, out_object);
+        if (!status) cache_write(path, out_object);
+    }
+    hd_arena_free(&arena);
+    return status;
+}
+
+static HdStatus *compile_emulated(CgGroupBuilder *builder, const IrTarget *target, const CgOptions *options)
 {
     HdBuf source = {0};
     HdStatus *status = NULL;
@@ -341,7 +361,7 @@ static HdStatus *compile_emulated(CgGroupBuilder *builder, const IrTarget *targe
         status = kir_verify(builder->kernels.data[i], KIR_SIMT);
         if (!status) status = simt_print_emulated(builder->kernels.data[i], i == 0, &source);
     }
-    if (!status) status = simt_compile_emulated(&source, &builder->program->object);
+    if (!status) status = compile_source(&source, options, &builder->program->object);
     if (!status) place_emulated(builder->program, target->backend == IR_STAND_IN);
     hd_buf_free(&source);
     return status;
@@ -367,7 +387,7 @@ static HdStatus *compile_kernels(CgGroupBuilder *builder, const IrTarget *target
     size_t count = builder->kernels.len;
     if (!count) return NULL;
     HD_TRY(check_limits(builder->program, target));
-    if (target->backend == IR_EMULATED || target->backend == IR_STAND_IN) return compile_emulated(builder, target);
+    if (target->backend == IR_EMULATED || target->backend == IR_STAND_IN) return compile_emulated(builder, target, options);
     for (size_t i = 0; options->visit && i < count; i++) options->visit(options->user, builder->kernels.data[i]);
     Job job = {.target = target, .options = options, .kernels = builder->kernels.data, .count = count};
     job.objects = hd_xcalloc(count, sizeof *job.objects);

@@ -259,15 +259,16 @@ static void list_tensors(Writing *writing)
 {
     size_t count = 0;
     for (size_t i = 0; i < writing->program->weights.len; i++) hd_vec_push(&writing->tensors, &writing->program->weights.data[i]);
-    if (writing->tensors.len) qsort(writing->tensors.data, writing->tensors.len, sizeof *writing->tensors.data, by_name);
+    const CgWeight **list = writing->tensors.data;
+    if (list) qsort(list, writing->tensors.len, sizeof *list, by_name);
     for (size_t i = 0; i < writing->tensors.len; i++)
-        if (!i || strcmp(writing->tensors.data[i]->name, writing->tensors.data[count - 1]->name)) writing->tensors.data[count++] = writing->tensors.data[i];
+        if (!i || strcmp(list[i]->name, list[count - 1]->name)) list[count++] = list[i];
     writing->tensors.len = count;
 }
 
 static int64_t tensor_row(const Writing *writing, const CgWeight *weight)
 {
-    const CgWeight **found = bsearch(&weight, writing->tensors.data, writing->tensors.len, sizeof *writing->tensors.data, by_name);
+    const CgWeight *const *found = bsearch(&weight, writing->tensors.data, writing->tensors.len, sizeof *writing->tensors.data, by_name);
     HD_ASSERT(found);
     return found - writing->tensors.data;
 }

@@ -97,7 +97,7 @@ void rt_unplace(HeddleModel *model);
 // Maps `path`, checks that it belongs to the model's module and weights, and fills in the addresses of packed weights.
 HD_MUST_USE HdStatus *rt_pack_open(HeddleModel *model, const char *path);
 
-// ---- device/list.c -------------------------------------------------------------------------------------------
+// ---- device/facts.c -------------------------------------------------------------------------------------------
 
 // Appends why no Vulkan device here runs modules; nothing when one does.
 void rt_vulkan_lacks(HdBuf *out_text);

@@ -13,14 +13,18 @@ check $? "the processor: $(cat "$work/out" "$work/err")"
 count=$(grep -cE '^[* ] vulkan +[0-9]+  .+, (discrete GPU|integrated GPU|virtual GPU|software|other), [0-9.]+ [KMGT]iB' "$work/out")
 [ "$count" -gt 0 ] || grep -q '^  vulkan   -  no Vulkan' "$work/out"
 check $? "Vulkan devices: $count"
+usable=$(grep -c '^\* vulkan ' "$work/out")
 VK_ICD_FILENAMES=/nowhere VK_DRIVER_FILES=/nowhere "$heddle" devices >"$work/out"
 [ $? -eq 0 ] && [ "$(grep -c '^\* cpu ' "$work/out")" -eq 1 ] && grep -q '^  vulkan   -  no Vulkan' "$work/out"
 check $? "without drivers: $(cat "$work/out")"
+cd "$work" || exit 1
+"$heddle" targets >targets 2>/dev/null
+grep -q '^\* cpu:native ' targets && [ "$(grep -c '^\* vulkan .*; this machine: ' targets)" -eq $((usable > 0)) ] && grep -q '^  @FILE.json ' targets
+check $? "targets: $(cat targets)"
 refuses "an operand" 2 'takes no operand' devices all
 refuses "a device for nothing" 2 'device cpu: says what --save writes' devices --device cpu
 
 model=$source/tests/data/models/h1-mha-tied.gguf golden=$source/tests/data/golden/h1-mha-tied.golden.gguf
-cd "$work" || exit 1
 # compiled TARGET FILE: what was said
 compiled() { "$heddle" compile "$model" --target "$1" -o "$2" 2>&1; }
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kernels for GPUs where there is none: the CUDA C of all kernels runs as C++ on this machine (cpu:emulated-cuda) and gives the logits of
-float64; SPIR-V of all kernels is valid; NVRTC compiles all for old and new architectures; a decode step has few launches, and no step
-changes unseen.
+float64; SPIR-V of all kernels is valid; NVRTC compiles all for old and new architectures, and no kernel has too few registers; a decode step
+has few launches, and no step changes unseen.
 
-usage: gpu.py HEDDLE SOURCE_FOLDER FOLDER_OF_RANDOM_MODELS FOLDER_OF_THEIR_GOLDENS
+usage: gpu.py kernels|nvrtc HEDDLE SOURCE_FOLDER FOLDER_OF_RANDOM_MODELS FOLDER_OF_THEIR_GOLDENS
 Needs: pip install gguf numpy nvidia-cuda-nvrtc (tests/tools/requirements.txt), spirv-val, c++
 """
+import ctypes
 import glob
 import os
 import re
@@ -18,7 +19,7 @@ import numpy as np
 
 from checks import check, finish
 
-heddle, source, models, goldens = sys.argv[1:]
+part, heddle, source, models, goldens = sys.argv[1:]
 sys.path[:0] = [f"{source}/tests/tools", f"{source}/benchmarks"]
 import make_model  # noqa: E402
 import make_published  # noqa: E402
@@ -28,9 +29,12 @@ EMULATED, CAP = "cpu:emulated-cuda", 1e-9
 MOST_LAUNCHES = {"delta": 6, "attention": 7}        # of a dense layer, decoding
 MOST_LAUNCHES_MOE = {"delta": 10, "attention": 11}
 MOST_SHARED = 16384                                 # bytes that every Vulkan device has
-ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120", "compute_80")
+ARCHITECTURES = ("sm_75", "sm_80", "sm_120", "compute_80")   # sm_90: the models of TINY
+TINY = {"tiny-dense-bf16": 1e-9, "tiny-dense-q8_0": 1e-9, "tiny-dense-q4_k_m": 1e-9, "tiny-moe-q4_k_m": 5e-9}   # of float64, in one call
+MOST_LOCAL = {"norm_matmul_q4_k": 8, "matmul_f32": 40}   # bytes on the stack of a thread, by NVRTC 13.5 for sm_90; others have none
 TOKENS = np.array([1, 40, 7, 299, 7, 7, 40, 111, 2, 90, 33, 64, 5], np.int32)
-os.environ["VIRTUAL_ENV"] = sys.prefix              # where NVRTC is looked for
+os.environ["CUDA_PATH"] = sys.prefix                # where NVRTC is looked for first
+os.environ["XDG_CACHE_HOME"] = f"{os.path.dirname(os.path.abspath(heddle))}/tests/cache"   # emulated kernels compile once, for cuda.py too
 
 
 def run(*args):
@@ -55,7 +59,7 @@ def compile_for(model, target, work):
 
 
 def check_spirv(model, work):
-    _, dump = compile_for(model, "vulkan", work)
+    module, dump = compile_for(model, "vulkan", work)
     files = glob.glob(f"{dump}/*.spv")
     check(len(files) > 10, f"{model}: {len(files)} kernels")
     for file in files:
@@ -64,6 +68,53 @@ def check_spirv(model, work):
     for file in glob.glob(f"{dump}/*.comp"):        # every number in shared memory has four bytes
         shared = sum(4 * int(count) for count in re.findall(r"^\s*shared \w+ \w+\[(\d+)\];", open(file).read(), re.M))
         check(shared <= MOST_SHARED, f"{os.path.basename(file)}: {shared} bytes of shared memory")
+    return module
+
+
+# ---- what kernels need ------------------------------------------------------------------------------------------
+
+def ptxas_says(source_file):
+    """Registers, bytes of shared memory and of stack, as the compiler itself reports them."""
+    nvrtc = ctypes.CDLL(glob.glob(f"{sys.prefix}/lib/python3*/site-packages/nvidia/*/lib/libnvrtc.so.*")[0])
+    program, size = ctypes.c_void_p(), ctypes.c_size_t()
+    options = [b"--gpu-architecture=sm_90", b"--fmad=false", b"--std=c++17", b"--ptxas-options=-v"]
+    name = os.path.basename(source_file).split("-", 1)[1][:-3].encode()
+    nvrtc.nvrtcCreateProgram(ctypes.byref(program), open(source_file, "rb").read(), name, 0, None, None)
+    check(not nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options)), f"{source_file} does not compile")
+    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetProgramLog(program, log)
+    numbers = [re.search(pattern, log.value.decode()) for pattern in (r"Used (\d+) registers", r"(\d+) bytes smem", r"(\d+) bytes cumulative")]
+    return name.decode(), tuple(int(number[1]) if number else 0 for number in numbers)
+
+
+def needs_of(module):
+    """The same by `heddle inspect`: name -> registers, shared, local."""
+    _, out, _ = run("inspect", module, "--kernels")
+    table = out.split("\nkernels        lanes  registers  shared  local       code\n")[1].split("\n\n")[0]
+    return {name: tuple(numbers) for _, *numbers, _, name in (line.split() for line in table.splitlines())}
+
+
+def check_needs(work):
+    """No kernel spills; inspect tells what the compiler does."""
+    for name in ("tiny-dense-q4_k_m", "tiny-moe-q4_k_m"):
+        module, dump = compile_for(f"{source}/models/tiny/{name}.gguf", "cuda:sm_90", work)
+        needs = needs_of(module)
+        for kernel, (registers, _, local) in needs.items():
+            most = MOST_LOCAL.get(kernel.rsplit("_", 1)[0], 0)
+            check(local.isdigit() and int(local) <= most, f"{name}: kernel {kernel} spills: {local} bytes of local memory, at most {most}")
+            check(registers.isdigit() and 0 < int(registers) <= 255, f"{name}: kernel {kernel} has {registers} registers")
+    for file in sorted(glob.glob(f"{dump}/*.cu")):
+        kernel, want = ptxas_says(file)
+        check(tuple(map(int, needs[kernel])) == want, f"{kernel}: inspect says {needs[kernel]}, ptxas {want}")
+    for target in ("vulkan", "cuda:compute_80"):       # of these only the driver knows
+        module, _ = compile_for(f"{models}/h1-mha-tied.gguf", target, work)
+        needs = needs_of(module)
+        check(len(needs) > 10 and all(registers == local == "-" and int(shared) >= 0 for registers, shared, local in needs.values()), target)
+        check(max(int(shared) for _, shared, _ in needs.values()) > 1000, f"{target}: shared memory")
+
+
+# ---- steps ------------------------------------------------------------------------------------------------------
 
 
 def steps_of(module):
@@ -81,9 +132,8 @@ def steps_of(module):
         yield name, bounds, row[4], rows, [fields["heddle.kernels"][kernel] for kernel in rows[:, 0]], moved
 
 
-def check_steps(model, work):
+def check_steps(model, module):
     """Few launches in each layer of a decode step; the whole of every step as it was when a person last looked at it."""
-    module, _ = compile_for(model, "vulkan", work)
     for name, bounds, arena, rows, kernels, moved in steps_of(module):
         steps.append(f"{os.path.basename(model):18} {name:8} tokens {bounds[0]:4} launches {len(rows):4} stages {len(set(rows[:, 1])):4} "
                      f"moves {moved:10} arena {arena:9}")
@@ -106,40 +156,33 @@ def check_golden_steps():
             check(old == new, f"other than in {path} (HEDDLE_UPDATE_GOLDENS=1 writes it anew):\n- {old}\n+ {new}")
 
 
+MIXES = ("mix-dense", "mix-experts-1", "mix-experts-2", "mix-experts-3")       # every type of weights
 steps = []
-with tempfile.TemporaryDirectory() as work:
-    os.environ["XDG_CACHE_HOME"] = f"{work}/cache"
+
+
+def check_kernels(work):
+    """All but NVRTC."""
     for name in ("h1-mha-tied", "h2-gqa4", "h3-head256", "moe-e16-k4"):
         model, golden = f"{models}/{name}.gguf", f"{goldens}/{name}.golden.gguf"
         many = verify(model, golden, CAP)
-        for options in (["--decode"], ["--split", "1,3,64"]):
-            verify(model, golden, CAP, *options)
+        verify(model, golden, CAP, "--split", "1,64,3,64,1")               # steps of all classes, with and without something before them
+        if name in ("h2-gqa4", "moe-e16-k4"):
+            verify(model, golden, CAP, "--decode")
         if name == "h2-gqa4":                       # one token, few and many have an order of sums each
             few = verify(model, golden, CAP, "--split", "3")
             for options, digest in ((["--split", "64"], many), (["--slots", "3"], many), (["--split", "16"], few)):
                 check(verify(model, golden, CAP, *options) == digest, f"{name}: {options} changes bits")
-        check_spirv(model, work)
-        check_steps(model, work)
+        check_steps(model, check_spirv(model, work))
     check_golden_steps()
-    for target in ARCHITECTURES:
-        for name in ("h1-mha-tied", "moe-e16-k4")[:2 if target == "sm_90" else 1]:
-            compile_for(f"{models}/{name}.gguf", f"cuda:{target}", work)
-    os.environ["VIRTUAL_ENV"] = os.environ["CUDA_PATH"] = "/nowhere"
-    code, out, err = run("compile", f"{models}/h1-mha-tied.gguf", "--target", "cuda:sm_90", "--cuda-path", sys.prefix, "-o", f"{work}/x.hdl")
-    check(code == 0, f"--cuda-path: {err}")
-    code, out, err = run("targets", "--cuda-path", sys.prefix)
-    check(code == 0 and re.search(r"cuda:sm_N .*N: 75 80 .*90", out), f"targets: {out}")
-    os.environ["VIRTUAL_ENV"] = sys.prefix
-    code, out, err = run("compile", f"{models}/h1-mha-tied.gguf", "--target", "cuda:sm_999", "-o", f"{work}/x.hdl")
-    check(code == 1 and re.search(r"sm_999.*NVRTC [\d.]+ compiles for 75, ", err.splitlines()[-1]), f"unknown architecture: {err}")
-    for name in ("mix-dense", "mix-experts-1", "mix-experts-2", "mix-experts-3"):   # every type of weights
+    for name, cap in TINY.items():                  # trained ones
+        verify(f"{source}/models/tiny/{name}.gguf", f"{goldens}/{name}.golden.gguf", cap)
+    for name in MIXES:
         model, golden = f"{work}/{name}.gguf", f"{work}/golden.gguf"
         make_published.make(name, model)
         reference64.write_golden(model, TOKENS, golden)
         digest = verify(model, golden, CAP, "--kv-type", "f32")
         check(verify(model, golden, CAP, "--kv-type", "f32", "--layout", "packed") == digest, f"{name}: packed weights give other bits")
         check_spirv(model, work)
-        compile_for(model, "cuda:sm_90", work)
     for width, dtype in ((1032, "F32"), (3072, "Q8_0")):   # a row with a rest, for 256 lanes; the longest that is normed in shared memory
         model, golden, dtype = f"{work}/wide-{width}.gguf", f"{work}/golden.gguf", gguf.GGMLQuantizationType[dtype]
         make_model.SIZES["wide"] = dict(make_model.SIZES["tiny"], D=width)
@@ -147,6 +190,29 @@ with tempfile.TemporaryDirectory() as work:
         reference64.write_golden(model, TOKENS, golden)
         for options in (["--split", "3"], ["--decode"]):
             verify(model, golden, CAP, "--kv-type", "f32", *options)
-        check_spirv(model, work)
-        check_steps(model, work)
+        check_steps(model, check_spirv(model, work))
+
+
+def check_nvrtc(work):
+    """What NVRTC compiles, and where it is found."""
+    check_needs(work)
+    for target in ARCHITECTURES:
+        compile_for(f"{models}/h1-mha-tied.gguf", f"cuda:{target}", work)
+    for name in MIXES:
+        make_published.make(name, f"{work}/{name}.gguf")
+        compile_for(f"{work}/{name}.gguf", "cuda:compute_80", work)
+    code, out, err = run("compile", f"{models}/h1-mha-tied.gguf", "--target", "cuda:sm_999", "-o", f"{work}/x.hdl")
+    check(code == 1 and re.search(r"sm_999.*NVRTC [\d.]+ compiles for 75, ", err.splitlines()[-1]), f"unknown architecture: {err}")
+    os.environ["VIRTUAL_ENV"] = os.environ["CUDA_PATH"] = "/nowhere"
+    code, out, err = run("compile", f"{models}/h1-mha-tied.gguf", "--target", "cuda:compute_80", "--cuda-path", sys.prefix, "-o", f"{work}/x.hdl")
+    check(code == 0, f"--cuda-path: {err}")
+    code, out, err = run("targets", "--cuda-path", sys.prefix)
+    check(code == 0 and re.search(r"cuda:sm_N .*N: 75 80 .*90", out), f"targets: {out}")
+    code, out, err = run("targets")
+    if "not now" in out:                            # where the loader finds none either
+        check(re.search(r"^  cuda:sm_N .*not now: targets cuda:... need NVRTC, which was not found", out, re.M), f"targets without NVRTC: {out}")
+
+
+with tempfile.TemporaryDirectory() as work:
+    {"kernels": check_kernels, "nvrtc": check_nvrtc}[part](work)
 finish()

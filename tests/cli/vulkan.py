@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models on a Vulkan device (in tests Mesa's lavapipe, with the validation layer): logits near float64's whatever the calls, and the
-processor's greedy continuation of prompts of many lengths in calls of many sizes. Skipped (77) where there is no device.
+"""Models on a Vulkan device (in tests Mesa's lavapipe, the kernels of all step classes under the validation layer): logits near float64's
+whatever the calls, and the processor's greedy continuation of prompts of many lengths in calls of many sizes. Skipped (77) where there is no
+device.
 
 usage: vulkan.py HEDDLE FOLDER_OF_RANDOM_MODELS FOLDER_OF_THEIR_GOLDENS FOLDER_OF_TINY_MODELS
 """
@@ -16,23 +17,26 @@ import numpy as np
 from checks import check, finish
 
 heddle, models, goldens, tiny = sys.argv[1:]
-os.environ["HEDDLE_VULKAN_VALIDATION"] = "1"
 CAP = 1e-9
 LENGTHS = (1, 2, 3, 4, 5, 63, 64, 65, 127, 128, 129, 255, 256, 257, 511, 512, 513)
 CALLS = (1, 3, 64, 65, 512)
 MOST_APART, MARGIN, QUALIFY = 0.02, 3, 0.9     # of logits; a choice counts where the best leads by MARGIN times what they are apart at most
+TRAINED = {"tiny-dense-bf16": 1e-9, "tiny-dense-q8_0": 1e-9, "tiny-dense-q4_k_m": 1e-9, "tiny-moe-q4_k_m": 5e-9}
+PREFIX = 24
 LONG = "h1-mha-tied"                           # the model of the prompts
 work = tempfile.mkdtemp()
 os.environ["XDG_CACHE_HOME"] = f"{work}/cache"
 
 
-def run(*args):
-    done = subprocess.run([heddle, *args], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+def run(*args, validate=False):
+    """validate: by the validation layers, which take ten times as long as the rest."""
+    environment = dict(os.environ, HEDDLE_VULKAN_VALIDATION=str(int(validate)))
+    done = subprocess.run([heddle, *args], capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment)
     return done.returncode, done.stdout, done.stderr
 
 
-def verify(model, golden, cap, *options):
-    code, out, err = run("verify", model, "--target", "vulkan", "--golden", golden, "--max-nmse", str(cap), *options)
+def verify(model, golden, cap, *options, validate=False):
+    code, out, err = run("verify", model, "--target", "vulkan", "--golden", golden, "--max-nmse", str(cap), *options, validate=validate)
     line = (out.strip().splitlines() or [err.strip()])[-1]
     print(f"{os.path.basename(model):28} {' '.join(options):14} {line}", flush=True)
     check(code == 0 and "numerics bounded" in line, f"{model} {' '.join(options)}: {err.strip()}")
@@ -44,6 +48,20 @@ def logits(model, ids, *options):
     code, _, err = run("verify", model, "--ids-file", ids, "--against", "cpu", "--max-nmse", str(CAP), "--write-golden", path, *options)
     check(code == 0, f"{model} {options}: {err.strip()}")
     return next(t.data for t in gguf.GGUFReader(path).tensors if t.name == "logits")
+
+
+def check_trained():
+    """Trained models in one call, over the first tokens of their goldens."""
+    for name, cap in TRAINED.items():
+        of = {tensor.name: tensor.data[:PREFIX] for tensor in gguf.GGUFReader(f"{goldens}/{name}.golden.gguf").tensors}
+        writer = gguf.GGUFWriter(f"{work}/prefix.gguf", "golden")
+        for part in ("tokens", "logits"):
+            writer.add_tensor(part, of[part])
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        verify(f"{tiny}/{name}.gguf", f"{work}/prefix.gguf", cap)
 
 
 def check_lengths():
@@ -79,8 +97,11 @@ if not any(line.startswith("* vulkan") for line in out.splitlines()):
     print("no Vulkan device here")
     sys.exit(77)
 for name in ("h1-mha-tied", "h2-gqa4", "h3-head256", "moe-e16-k4"):
-    for options in ([], ["--split", "1,3,64"], ["--decode"])[:3 if name in ("h2-gqa4", "moe-e16-k4") else 1]:
-        verify(f"{models}/{name}.gguf", f"{goldens}/{name}.golden.gguf", CAP, *options)
+    model, golden = f"{models}/{name}.gguf", f"{goldens}/{name}.golden.gguf"
+    verify(model, golden, CAP, "--split", "1,3,64", validate=True)          # all step classes
+    for options in ([], ["--decode"])[:2 if name in ("h2-gqa4", "moe-e16-k4") else 1]:
+        verify(model, golden, CAP, *options)
+check_trained()
 check_lengths()
 check_continuations()
 text = ["run", f"{tiny}/tiny-dense-q8_0.gguf", "-p", "And the LORD", "-n", "4", "--temp", "0", "--no-display-prompt"]
