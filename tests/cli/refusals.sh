@@ -126,7 +126,7 @@ done <<'LIST'
 
 # words, and options that contradict each other
 2 ~ unknown target "nonsense"; targets: .*cpu:znver5 ~ compile $model --target nonsense -o $work/x.hdl
-2 ~ unknown feature "foo"; features: sse4.2 ~ compile $model --target cpu:native+foo -o $work/x.hdl
+2 ~ unknown feature "foo"; features of x86-64: sse4.2 ~ compile $model --target cpu:native+foo -o $work/x.hdl
 2 ~ there is no pass "nonsense"; passes are .*fuse-norm ~ compile $model --passes nonsense -o $work/x.hdl
 2 ~ expected PASS{option=value} ~ compile $model --set nonsense -o $work/x.hdl
 2 ~ dce has no option "a" ~ compile $model --set dce{a=1} -o $work/x.hdl
