@@ -47,6 +47,7 @@ enum { SIMT_TILE_SUMS = 32, SIMT_TILE_FACTORS = 2 };
 typedef struct SimtTileForm {
     const char *name;            // of the launch
     uint32_t tokens, lanes, step, input;   // step: columns staged at a time; input: words of shared memory that they take
+    uint32_t resident;           // kir_set_resident
     bool (*fits)(const IrTarget *target, const MmJob *job);
     // The lane's sums of a factor; last_token: what is beyond counts as this one.
     void (*multiply)(const SimtProduct *p, const MmFactor *f, KirRef first_token, KirRef last_token, KirRef out_sums[SIMT_TILE_SUMS]);

@@ -7,7 +7,7 @@
 
 #include "codegen/simt/decode.h"
 
-enum { TOKENS = 64, LANES = 128, STEP = 64, GROUP = 32, GROUPS = STEP / GROUP, QUARTERS = STEP / 16, TASKS = 64 * QUARTERS };
+enum { RESIDENT = 3, TOKENS = 64, LANES = 128, STEP = 64, GROUP = 32, GROUPS = STEP / GROUP, QUARTERS = STEP / 16, TASKS = 64 * QUARTERS };
 // Places in a buffer: words of weights and activations, by row; scales and what is added, by quarter of 16 columns, or by group; scales
 // of activations by group, and their sums times these, by quarter or group.
 enum {
@@ -193,7 +193,7 @@ static void multiply_mma(const SimtProduct *p, const MmFactor *f, KirRef first_t
 
 static bool fits_mma(const IrTarget *target, const MmJob *job) { return simt_is_int8(job) && target->arch >= 80; }
 
-const SimtTileForm simt_tile_int8_mma = {"matmul_tiles_mma_i8", TOKENS, LANES, STEP, 2 * BUFFER, fits_mma, multiply_mma, simt_warp_place};
+const SimtTileForm simt_tile_int8_mma = {"matmul_tiles_mma_i8", TOKENS, LANES, STEP, 2 * BUFFER, RESIDENT, fits_mma, multiply_mma, simt_warp_place};
 
 // ---- dot products ------------------------------------------------------------------------------------------------
 
@@ -237,4 +237,4 @@ static bool fits_dot(const IrTarget *target, const MmJob *job) {
     return simt_is_int8(job);
 }
 
-const SimtTileForm simt_tile_int8_dot = {"matmul_tiles_dot_i8", TOKENS, LANES, STEP, 2 * BUFFER, fits_dot, multiply_dot, place_dot};
+const SimtTileForm simt_tile_int8_dot = {"matmul_tiles_dot_i8", TOKENS, LANES, STEP, 2 * BUFFER, RESIDENT, fits_dot, multiply_dot, place_dot};
