@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kernels for GPUs where there is none: the CUDA C of all kernels runs as C++ on this machine (cpu:emulated-cuda) and gives the logits of
-float64; SPIR-V of all kernels is valid; NVRTC compiles all for old and new architectures; a decode step has few launches, and no step
-changes unseen.
+float64, or with int8 activations those of the CPU's kernels and, of trained models, what llama.cpp is no nearer to; SPIR-V of all kernels is
+valid; NVRTC compiles all for old and new architectures; a decode step has few launches, and no step changes unseen.
 
 usage: gpu.py HEDDLE SOURCE_FOLDER FOLDER_OF_RANDOM_MODELS FOLDER_OF_THEIR_GOLDENS
 Needs: pip install gguf numpy nvidia-cuda-nvrtc (tests/tools/requirements.txt), spirv-val, c++
@@ -25,9 +25,12 @@ import make_published  # noqa: E402
 import reference64  # noqa: E402
 
 EMULATED, CAP = "cpu:emulated-cuda", 1e-9
+SAME_INTEGERS = 1e-6                                # between kernels that multiply the same int8 numbers: a norm's last bit may turn one over
+# What llama.cpp makes of these on a CPU, float32 cache.
+TRAINED = {"tiny-dense-bf16": 1.38e-6, "tiny-dense-q8_0": 2.21e-5, "tiny-dense-q4_k_m": 5.82e-5, "tiny-moe-q8_0": 1.50e-4, "tiny-moe-q4_k_m": 1.56e-4}
 MOST_LAUNCHES = {"delta": 6, "attention": 6}        # of a dense layer, decoding
 MOST_LAUNCHES_MOE = {"delta": 10, "attention": 10}
-MOST_SHARED = 16384                                 # bytes that every Vulkan device has
+MOST_SHARED = {"comp": 16384, "cu": 49152}          # bytes that every Vulkan device has, and every one of CUDA's
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120", "compute_80")
 TOKENS = np.array([1, 40, 7, 299, 7, 7, 40, 111, 2, 90, 33, 64, 5], np.int32)
 os.environ["VIRTUAL_ENV"] = sys.prefix              # where NVRTC is looked for
@@ -61,9 +64,13 @@ def check_spirv(model, work):
     for file in files:
         done = subprocess.run(["spirv-val", "--target-env", "vulkan1.2", "--scalar-block-layout", file], capture_output=True, text=True)
         check(done.returncode == 0, f"{os.path.basename(file)}: {done.stdout}{done.stderr}")
-    for file in glob.glob(f"{dump}/*.comp"):        # every number in shared memory has four bytes
-        shared = sum(4 * int(count) for count in re.findall(r"^\s*shared \w+ \w+\[(\d+)\];", open(file).read(), re.M))
-        check(shared <= MOST_SHARED, f"{os.path.basename(file)}: {shared} bytes of shared memory")
+    check_shared(dump)
+
+
+def check_shared(dump):
+    for file in glob.glob(f"{dump}/*.comp") + glob.glob(f"{dump}/*.cu"):   # every number in shared memory has four bytes
+        shared = sum(4 * int(count) for count in re.findall(r"^\s*(?:__)?shared(?:__ __align__\(16\))? \w+ \w+\[(\d+)\];", open(file).read(), re.M))
+        check(shared <= MOST_SHARED[file.rsplit(".")[-1]], f"{os.path.basename(file)}: {shared} bytes of shared memory")
 
 
 def steps_of(module):
@@ -81,9 +88,9 @@ def steps_of(module):
         yield name, bounds, row[4], rows, [fields["heddle.kernels"][kernel] for kernel in rows[:, 0]], moved
 
 
-def check_steps(model, work):
+def check_steps(model, work, target="vulkan"):
     """Few launches in each layer of a decode step; the whole of every step as it was when a person last looked at it."""
-    module, _ = compile_for(model, "vulkan", work)
+    module, _ = compile_for(model, target, work)
     for name, bounds, arena, rows, kernels, moved in steps_of(module):
         steps.append(f"{os.path.basename(model):18} {name:8} tokens {bounds[0]:4} launches {len(rows):4} stages {len(set(rows[:, 1])):4} "
                      f"moves {moved:10} arena {arena:9}")
@@ -92,6 +99,25 @@ def check_steps(model, work):
             kind = "delta" if any(n.startswith("delta") for n in names) else "attention"
             most = MOST_LAUNCHES_MOE if any(n.startswith("topk") for n in names) else MOST_LAUNCHES
             check(len(names) <= most[kind], f"{model}: layer {layer} has {len(names)} launches: {names}")
+
+
+def check_int8(model, work, *options):
+    """Every type with int8 activations: the logits of the CPU's kernels, which multiply the same integers."""
+    golden = f"{work}/int8.gguf"
+    code, _, err = run("verify", model, "--target", "cpu:x86-64-v3", "--golden", f"{work}/golden.gguf", "--write-golden", golden, "--max-nmse", "1", *options)
+    check(code == 0, f"{model}: {err}")
+    one = [] if "experts" in model else [["--decode"]]                # beside experts one token has float32 activations
+    for how in ([], ["--set", "specialise{small=2}"], *one):          # few tokens; tiles; one
+        verify(model, golden, SAME_INTEGERS, *how, *options)
+
+
+def check_trained(name, work):
+    model, golden = f"{source}/models/tiny/{name}.gguf", f"{goldens}/{name}.golden.gguf"
+    for options in ([], ["--split", "1,3,64"]):
+        verify(model, golden, TRAINED[name], *options)
+    check_steps(model, work, "cuda:sm_90")
+    for target in ARCHITECTURES[:2]:
+        check_shared(compile_for(model, f"cuda:{target}", work)[1])
 
 
 def check_golden_steps():
@@ -120,6 +146,8 @@ with tempfile.TemporaryDirectory() as work:
                 check(verify(model, golden, CAP, *options) == digest, f"{name}: {options} changes bits")
         check_spirv(model, work)
         check_steps(model, work)
+    for name in TRAINED:
+        check_trained(name, work)
     check_golden_steps()
     for target in ARCHITECTURES:
         for name in ("h1-mha-tied", "moe-e16-k4")[:2 if target == "sm_90" else 1]:
@@ -136,16 +164,17 @@ with tempfile.TemporaryDirectory() as work:
         model, golden = f"{work}/{name}.gguf", f"{work}/golden.gguf"
         make_published.make(name, model)
         reference64.write_golden(model, TOKENS, golden)
-        verify(model, golden, CAP, "--kv-type", "f32")
+        verify(model, golden, CAP, "--kv-type", "f32", "--act", "f32")
+        check_int8(model, work, "--kv-type", "f32")
         check_spirv(model, work)
-        compile_for(model, "cuda:sm_90", work)
+        check_shared(compile_for(model, "cuda:sm_90", work)[1])
     for width, dtype in ((1032, "F32"), (3072, "Q8_0")):   # a row with a rest, for 256 lanes; the longest that is normed in shared memory
         model, golden, dtype = f"{work}/wide-{width}.gguf", f"{work}/golden.gguf", gguf.GGMLQuantizationType[dtype]
         make_model.SIZES["wide"] = dict(make_model.SIZES["tiny"], D=width)
         make_published.Model(model, "wide", make_published.Cycle([dtype], None, None, dtype), vocab=make_published.VOCABULARY, mtp=False).write()
         reference64.write_golden(model, TOKENS, golden)
         for options in (["--split", "3"], ["--decode"]):
-            verify(model, golden, CAP, "--kv-type", "f32", *options)
+            verify(model, golden, CAP, "--kv-type", "f32", "--act", "f32", *options)
         check_spirv(model, work)
         check_steps(model, work)
 finish()
