@@ -198,7 +198,10 @@ static int64_t begin(Launch *l, CgGroupBuilder *builder, const char *name) {
         blocks += row_blocks(l, &l->jobs[i]);
         if (l->form) shared = HD_MAX(shared, simt_tile_shared(l->form, &l->jobs[i]));
     }
-    if (l->form) kir_set_resident(l->fn, l->form->resident);
+    // Enough groups to a multiprocessor that one waits while others load. The way through a plan takes registers of a tile; sums of few tokens have
+    // 128, with which (NVRTC 13.5) none spills; with more or fewer some do.
+    if (!l->form) kir_set_resident(l->fn, 512 / l->lanes);
+    else if (!l->ranks) kir_set_resident(l->fn, l->form->resident);
     KirRef tile = l->form ? kir_shared(l->fn, KIR_I32, shared) : 0, row = 0;
     if (l->made) row = kir_shared(l->fn, simt_is_int8(&l->jobs[0]) ? KIR_I32 : KIR_F32, shared_row(&l->jobs[0]));
     for (uint32_t i = 0; i < l->count; i++) l->products[i].tile = tile, l->products[i].row = row;
@@ -292,6 +295,14 @@ static void choose_unit(Launch *l, const IrTarget *target, IrDim rows, IrExpr *o
     *out_units = ir_dim_expr(l->jobs[0].graph, rows);
 }
 
+// Which of the blocks of all components a unit is, and of which token or row. In 32 bits, for a GPU divides 64 by a function, and what is in
+// registers there goes to memory; products have some millions of units at most.
+typedef struct Where { KirRef block, index; } Where;
+static Where where(KirFn *fn, KirRef unit, KirRef blocks) {
+    KirRef u = kir_trunc(fn, unit, KIR_I32), all = kir_trunc(fn, blocks, KIR_I32);
+    return (Where){kir_sext(fn, kir_srem(fn, u, all), KIR_I64), kir_sext(fn, kir_sdiv(fn, u, all), KIR_I64)};
+}
+
 static const char *launch_name(const Launch *l) {
     bool int8 = simt_is_int8(&l->jobs[0]);
     if (l->form) return l->form->name;
@@ -314,9 +325,10 @@ static void launch_matmul(CgGroupBuilder *builder, const IrTarget *target, MmJob
     l.first = kir_i64(fn, 0);
     if (one) make_row(&l, &l.first);
     KirRef unit = cg_units_begin(l.build, &loop), all = cg_const(l.build, blocks, "blocks of all");
-    if (!one) l.first = kir_mul(fn, kir_sdiv(fn, unit, all), kir_i64(fn, l.tokens));
+    Where at = where(fn, unit, all);
+    if (!one) l.first = kir_mul(fn, at.index, kir_i64(fn, l.tokens));
     if (made && !one) make_row(&l, &l.first);
-    choose(&l, 0, kir_srem(fn, unit, all), emit_tokens);
+    choose(&l, 0, at.block, emit_tokens);
     cg_units_end(l.build, &loop);
     cg_launch_end(builder);
 }
@@ -377,10 +389,11 @@ static void launch_planned(CgGroupBuilder *builder, const IrTarget *target, Laun
     fn = l->fn;
     KirLoop loop;
     KirRef unit = cg_units_begin(l->build, &loop), all = cg_const(l->build, blocks, "blocks of all");
-    KirRef tile = kir_at(fn, list, kir_sdiv(fn, unit, all), 4 * IR_MOE_TILE_WORDS, 0);
+    Where at = where(fn, unit, all);
+    KirRef tile = kir_at(fn, list, at.index, 4 * IR_MOE_TILE_WORDS, 0);
     l->expert = cg_load_i32(fn, tile, 0), l->total = cg_load_i32(fn, tile, 8);
     l->row = kir_at(fn, rows, cg_load_i32(fn, tile, 4), 4, 0);
-    choose(l, 0, kir_srem(fn, unit, all), emit_tile);
+    choose(l, 0, at.block, emit_tile);
     cg_units_end(l->build, &loop);
     cg_launch_end(builder);
 }
@@ -408,10 +421,11 @@ static void launch_chosen(CgGroupBuilder *builder, Launch *l, const IrOp *op) {
     fn = l->fn;
     KirLoop loop;
     KirRef unit = cg_units_begin(l->build, &loop), all = cg_const(l->build, blocks, "blocks of all"), ranks = kir_i64(fn, l->ranks);
-    l->row = kir_sdiv(fn, unit, all);
+    Where at = where(fn, unit, all);
+    l->row = at.index;
     l->expert = cg_load_i32(fn, kir_at(fn, ids, l->row, 4, 0), 0);
     if (l->made) make_row(l, (KirRef[]){kir_sdiv(fn, l->row, ranks), kir_srem(fn, l->row, ranks)});
-    choose(l, 0, kir_srem(fn, unit, all), emit_choice);
+    choose(l, 0, at.block, emit_choice);
     cg_units_end(l->build, &loop);
     cg_launch_end(builder);
 }

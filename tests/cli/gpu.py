@@ -34,7 +34,6 @@ MOST_LAUNCHES = {"delta": 6, "attention": 7}        # of a dense layer, decoding
 MOST_LAUNCHES_MOE = {"delta": 9, "attention": 10}
 MOST_SHARED = {"comp": 16384, "cu": 49152}          # bytes that every Vulkan device has, and every one of CUDA's
 ARCHITECTURES = ("sm_75", "sm_80", "sm_120", "compute_80")   # sm_90: trained models
-MOST_LOCAL = {"norm_matmul_q4_k": 8, "matmul_f32": 40}   # bytes on the stack of a thread, by NVRTC 13.5 for sm_90; others have none
 TOKENS = np.array([1, 40, 7, 299, 7, 7, 40, 111, 2, 90, 33, 64, 5], np.int32)
 os.environ["CUDA_PATH"] = sys.prefix                # where NVRTC is looked for first
 os.environ["XDG_CACHE_HOME"] = f"{os.path.dirname(os.path.abspath(heddle))}/tests/cache"   # emulated kernels compile once, for cuda.py too
@@ -108,8 +107,7 @@ def check_needs(work):
         module, dump = compile_for(f"{source}/models/tiny/{name}.gguf", "cuda:sm_90", work)
         needs = needs_of(module)
         for kernel, (registers, _, local) in needs.items():
-            most = MOST_LOCAL.get(kernel.rsplit("_", 1)[0], 0)
-            check(local.isdigit() and int(local) <= most, f"{name}: kernel {kernel} spills: {local} bytes of local memory, at most {most}")
+            check(local == "0", f"{name}: kernel {kernel} spills: {local} bytes of local memory")
             check(registers.isdigit() and 0 < int(registers) <= 255, f"{name}: kernel {kernel} has {registers} registers")
     for file in sorted(glob.glob(f"{dump}/*.cu")):
         kernel, want = ptxas_says(file)
