@@ -154,15 +154,16 @@ typedef struct Dump {
 } Dump;
 
 // Writes a graph after a pass to "<folder>/pass-012-fuse-norm-decode.hir".
-static void dump_graph(void *user, const char *pass, const IrGraph *graph)
+static HdStatus *dump_graph(void *user, const PassStep *step, const IrGraph *graph)
 {
     Dump *dump = user;
     char path[4096];
     HdBuf text = {0};
     ir_print_graph(graph, &text);
-    snprintf(path, sizeof path, "%s/pass-%03u-%s-%s.hir", dump->folder, dump->number++, pass, graph->name);
-    hd_status_free(hd_write_file(path, text.data, text.len));
+    snprintf(path, sizeof path, "%s/pass-%03u-%s-%s.hir", dump->folder, dump->number++, pass_name(step->pass), graph->name);
+    HdStatus *status = hd_write_file(path, text.data, text.len);
     hd_buf_free(&text);
+    return status;
 }
 
 // Exact activations are exact in the cache too, unless its type is given.

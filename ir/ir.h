@@ -246,6 +246,15 @@ HD_MUST_USE HdStatus *ir_infer(const IrGraph *graph, const IrBuild *build, IrTyp
 void ir_print_module(const IrModule *module, HdBuf *out_text);
 void ir_print_graph(const IrGraph *graph, HdBuf *out_text);
 void ir_print_type(const IrGraph *graph, const IrType *type, HdBuf *out_text);
+// The names that a graph's values have in print. They stay while the graph changes, and ir_names_update numbers what is new behind them: two prints by
+// the same names differ only where the graph does.
+typedef struct IrNames IrNames;
+IrNames *ir_names_new(const IrGraph *graph);
+void ir_names_free(IrNames *names);                          // NULL is fine
+void ir_names_update(IrNames *names);                        // after the graph has changed
+void ir_names_graph(const IrNames *names, HdBuf *out_text);
+void ir_names_value(const IrNames *names, IrValue value, HdBuf *out_text);   // "%none" for one that is newer than the names
+void ir_names_op(const IrNames *names, IrOpRef op, HdBuf *out_text);         // "%7 = rms_norm"; without results "kv_append %6, %s0, %segments"
 // Errors begin with "name:line:column: ".
 HD_MUST_USE HdStatus *ir_parse_module(const char *name, HdStr text, IrModule **out_module);
 // SSA dominance, types by the rules, attributes, regions, single definition, states used by the right operations, placements and stages

@@ -163,7 +163,7 @@ static bool on_event(void *user, const PassEvent *event)
 {
     Watch *watch = user;
     char name[64];
-    if (event->fired && watch->refuse[event->rule]) watch->refused = event->pass;
+    if (event->fired && watch->refuse[event->rule]) watch->refused = event->step->pass;
     if (event->fired) return !watch->refuse[event->rule];
     if (pass_table_declares(event->rule, event->reason)) return true;
     print_error("%s: %s gives the reason %s, which is no MISS of passes.def\n", watch->where, pass_table_name(event->rule, name),

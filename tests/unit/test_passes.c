@@ -47,11 +47,12 @@ static void compare_graph(Watch *watch, PassId pass, const IrGraph *graph, int p
 }
 
 // @model has to do for the calls of every class.
-static void after_pass(void *user, const char *pass, const IrGraph *graph) {
+static HdStatus *after_pass(void *user, const PassStep *step, const IrGraph *graph) {
     Watch *watch = user;
     for (int plan = 0; plan < PLANS && !watch->variant->ends_only; plan++)
         if (!strcmp(graph->name, "model") || !strcmp(graph->name, calls_of(watch->variant)[plan].graph))
-            compare_graph(watch, pass_named(pass), graph, plan);
+            compare_graph(watch, step->pass, graph, plan);
+    return NULL;
 }
 
 static bool on_event(void *user, const PassEvent *event) {
