@@ -33,6 +33,30 @@ HD_MUST_USE HdStatus *heddle_compile_key(const char *path, const HeddleCompileOp
 // The reference interpreter over a model: logits of `tokens` [count] in one call, rows [count][vocab], to be freed by the caller with free().
 HD_MUST_USE HdStatus *heddle_interpret(const char *path, const HeddleCompileOptions *options, const int32_t *tokens, uint32_t count,
                                        float **out_logits, uint32_t *out_vocab);
+// `heddle opt`: passes over a graph in text form, or over the graph of a model.
+typedef struct HeddleOptOptions {
+    const char *input;                   // name of the text, for messages; without a text the path of a GGUF file
+    const char *text;                    // a module in text form; NULL: the model in the GGUF file
+    size_t text_len;
+    const char *target, *kv_type;        // as in HeddleCompileOptions; one target
+    const char *passes;                  // --passes; without it and without any of the following five a GGUF gets the default pipeline, a text none
+    const char *const *sets; size_t set_count;
+    const char *const *disabled; size_t disabled_count;
+    const char *start_from, *stop_after;
+    const char *class_name;              // this graph alone is written and reported; NULL: all
+    const char *stage;                   // begin with the model as it is after this pass of the default pipeline; then, as for a text, nothing runs unasked
+    const char *layers;                  // "A:B": layers A to B-1 only
+    const char *const *print_after; size_t print_after_count;   // passes, or "all": graphs to stderr
+    const char *const *requires; size_t require_count;          // "RULE:N"
+    const char *explain;                 // NULL: no; "": everything; else a node or a rule
+    bool diff, cost, timing;
+    bool json, colour;                   // how the report is printed
+    int64_t context;                     // positions that costs are for; 0: 4096
+} HeddleOptOptions;
+// The module after the passes, as text, and the report (empty when none was asked for; also where a requirement failed).
+HD_MUST_USE HdStatus *heddle_opt(const HeddleOptOptions *options, HdBuf *out_ir, HdBuf *out_report);
+// What there is to say of a pass, of all passes where it is NULL.
+HD_MUST_USE HdStatus *heddle_passes(const char *pass, bool colour, HdBuf *out_text);
 // What the compiler is made of: "compiler: LLVM 22.1.8; back ends: cpu".
 void heddle_compiler_version(HdBuf *out_text);
 // Names of targets, one per line, with what each means; "* " in front of those that this machine runs.

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`heddle opt` and `heddle passes`. What comes out is judged by what was there before them: the files of tests/passes, the graphs in a compiled module, and a
+patch of the text that gives the same graph as the pass did.
+
+usage: opt.py HEDDLE SOURCE_DIR
+"""
+import glob
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import tempfile
+
+from checks import check, finish
+
+heddle, source = sys.argv[1:]
+model = os.path.join(source, "models/tiny/tiny-dense-q8_0.gguf")
+work = tempfile.mkdtemp()
+os.environ["XDG_CACHE_HOME"] = work
+TARGET = ("--target", "cpu:x86-64-v3")
+
+
+def run(*arguments, text=None, code=0):
+    done = subprocess.run([heddle, *arguments], input=text, capture_output=True, text=True, timeout=120)
+    check(done.returncode == code, f"{arguments}: exit {done.returncode}, {done.stderr.strip()[-300:]}")
+    return done
+
+
+def opt(*arguments, text=None):
+    return run("opt", *TARGET, *arguments, text=text).stdout
+
+
+def refuses(code, says, *arguments, text=None):
+    done = run("opt", *TARGET, *arguments, text=text, code=code)
+    lines = done.stderr.splitlines()
+    check(len(lines) == 1 and re.search(says, lines[0]), f"{arguments}: {done.stderr!r} should say {says!r}")
+    return done
+
+
+def write(name, text):
+    path = os.path.join(work, name)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    return path
+
+
+def without_key(text):
+    return re.sub(r'  key "pipeline".*\n', "", text)
+
+
+def the_goldens_of_passes():
+    files = glob.glob(os.path.join(source, "tests/passes/*/*.hir"))
+    check(len(files) > 60, f"{len(files)} files in tests/passes")
+    for path in files:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        header = dict(re.findall(r"^// (PASSES|TARGET|ERROR): (.*)$", text, re.MULTILINE))
+        target = ("--target", header.get("TARGET", "cpu:x86-64-v3"))
+        given, _, expected = text.partition("// EXPECT:\n")
+        if "ERROR" in header:
+            done = run("opt", *target, "-", "--passes", header["PASSES"], text=given, code=1)
+            check(done.stderr == f"heddle: {header['ERROR']}\n" and not done.stdout, f"{path}: {done.stderr}")
+            continue
+        check(run("opt", *target, "-", "--passes", header["PASSES"], text=given).stdout == expected, path)
+        check(run("opt", *target, "-", text=expected).stdout == expected, f"{path}: without passes a graph stays")
+
+
+def what_is_compiled():
+    module = os.path.join(work, "m.hdl")
+    run("compile", model, *TARGET, "-o", module)
+    compiled = run("inspect", module, "--ir").stdout
+    graphs = opt(model)
+    check(re.sub(r"  graph @model \{.*?\n  \}\n", "", graphs, flags=re.DOTALL) == compiled, "opt gives the graphs that compile does")
+    for at in ("cse", "specialise", "cse#2", "fuse-epilogue", "schedule"):    # in two parts the same
+        first = write("first.hir", opt(model, "--stop-after", at))
+        names = [re.sub(r"\{.*", "", name) for name in re.search(r'key "pipeline" = "(.*)"', compiled)[1].replace("},", "}\n").split("\n")]
+        names = [name for part in names for name in part.split(",")]
+        place = names.index("cse", names.index("cse") + 1) if at == "cse#2" else names.index(at)
+        following = names[place + 1]
+        following += "#2" if following in names[:place + 1] else ""
+        check(opt(first, "--start-from", following) == graphs, f"stopped after {at}, gone on from {following}")
+
+
+def which_passes():
+    key = r'key "pipeline" = "(.*)"'
+    used = re.search(key, opt(model, "--disable-pass", "cse#2", "--disable-pass", "fuse-norm", "--set", "delta-net{form=wy,chunk=16}"))[1]
+    check(used.count("cse") == 1 and "fuse-norm" not in used and "delta-net{form=wy,chunk=16}" in used, used)
+    used = re.search(key, opt(model, "--passes", "default", "--start-from", "cse", "--stop-after", "delta-net"))[1]
+    check(re.sub(r"\{.*?\}", "", used) == "cse,dce,specialise,delta-net", used)
+    check('key "pipeline"' not in opt(model, "--passes", "cse", "--stop-after", "cse", "--stage", "canonicalize").split("key")[0], "")
+    staged = opt(model, "--stage", "select-layout", "--set", "delta-net{form=wy}", "--passes", "fuse-norm")
+    check("delta.chunk_scan" in staged and "kind = rowwise" in staged and "kind = matmul" not in staged, "a set of the stage, then one pass")
+    check(opt(model, "--stage", "dce") == opt(model, "--stop-after", "dce"), "a stage is what stopping there gives")
+    one = opt(model, "--class", "decode")
+    check(re.findall(r"graph @(\w+)", one) == ["decode"], "one class")
+    check(opt("-", "--class", "decode", text=one) == one, "and it reads back")
+    dumps = run("opt", *TARGET, model, "--class", "small", "--print-after", "cse", "--print-after", "fuse-norm").stderr
+    check(re.findall(r"// -----// (@\w+ after [\w-]+)", dumps) == ["@model after cse", "@small after fuse-norm"], dumps[:200])
+    check(dumps.count("graph @") == 2, "two graphs")
+
+
+def layers():
+    whole, sliced = opt(model, "--passes", "cse"), opt(model, "--passes", "cse", "--layers", "1:3")
+    check(set(re.findall(r" layer (\d+)", sliced)) == {"1", "2"} and '"layers" = "2"' in sliced, "layers 1 and 2")
+    for layer in (1, 2):       # what a layer computes is what it computed
+        kinds = [re.findall(rf"= (\S+) .* layer {layer}$", text, re.MULTILINE) for text in (whole, sliced)]
+        check(kinds[0] == kinds[1] and kinds[0], f"the operations of layer {layer}")
+    every = len(set(re.findall(r" layer (\d+)", whole)))
+    check(without_key(opt(model, "--layers", f"0:{every}")) == without_key(opt(model)), "all layers")
+    opt(model, "--layers", "2:3")
+
+
+def apply_patch(lines, patch):
+    """What `patch` does, for a diff whose lines stand in order; hunks are found by their text."""
+    result, at = [], 0
+    for hunk in re.split(r"^@@ .*\n", patch, flags=re.MULTILINE)[1:]:
+        old = [line[1:] for line in hunk.splitlines() if line[0] in " -"]
+        new = [line[1:] for line in hunk.splitlines() if line[0] in " +"]
+        place = next((i for i in range(at, len(lines)) if lines[i:i + len(old)] == old), None)
+        check(place is not None, f"a hunk has no place: {hunk[:200]}")
+        result += lines[at:place] + new
+        at = place + len(old)
+    return result + lines[at:]
+
+
+def diffs():
+    steps = ["quantise-activations", "cse", "merge-projections", "fuse-epilogue", "fuse-norm", "partition", "schedule", "plan-memory"]
+    before = opt(model, "--class", "prefill", "--stop-after", "moe-dispatch")
+    for step in steps:
+        path = write("before.hir", before)
+        after, patch = opt(path, "--passes", step), opt(path, "--passes", step, "--diff")
+        patched = "\n".join(apply_patch(before.splitlines(), patch)) + "\n"
+        check(without_key(opt("-", text=patched)) == without_key(after), f"the diff of {step} is what it did")
+        check(not patch or re.match(rf"--- @prefill before {step}\n\+\+\+ @prefill after {step}\n@@ ", patch), patch[:100])
+        before = after
+    check(opt(write("done.hir", before), "--passes", "plan-memory", "--diff") == "", "no change, no diff")
+
+
+def reports():
+    out = os.path.join(work, "out.hir")
+    done = json.loads(opt(model, "--class", "decode", "--report", "json", "--explain", "--cost", "--diff", "--timing", "-o", out))
+    check(open(out, encoding="utf-8").read() == opt(model, "--class", "decode"), "the graph goes to -o")
+    passes = done["passes"]
+    check([p["pass"] for p in passes][:5] == ["canonicalize", "cse", "dce", "specialise", "delta-net"] and {p["graph"] for p in passes} == {"model", "decode"}, "")
+    check(done["target"] == "cpu:x86-64-v3" and all(p["seconds"] > 0 for p in passes), "target and times")
+    for p in passes:
+        fired = sum(event["fired"] for event in p["events"])
+        check(fired == p["fired"] and len(p["events"]) - fired == p["missed"], f"{p['pass']}: {fired} events")
+    launches = [p["cost"]["decode"]["after"]["launches"] for p in passes]
+    graph = opt(model, "--class", "decode")
+    check(launches[-1] == graph.count(" = fused ") + graph.count("    fused "), f"{launches[-1]} groups")
+    check(passes[-1]["cost"]["decode"]["after"]["arena"] == int(re.search(r"arena (\d+)", graph)[1]), "the arena")
+    cycle = [e for p in passes for e in p["events"] if e.get("reason") == "cycle"]
+    check(cycle and all(re.fullmatch(r"%\d+", e["operand"]) for e in cycle), "a cycle names the value that it goes through")
+    text = opt(model, "--class", "decode", "--explain")
+    check(len(re.findall(r"^  (fired|missed) ", text, re.MULTILINE)) == sum(len(p["events"]) for p in passes), "the same in text")
+    rule = opt(model, "--class", "decode", "--explain=fuse-norm.norm")
+    check(set(re.findall(r"^  (?:fired|missed) +(\S+)", rule, re.MULTILINE)) == {"norm"}, rule[:200])
+    node = opt(model, "--stage", "select-layout", "--class", "decode", "--passes", "fuse-epilogue", "--explain=%28")
+    check(node.count("\n") == 2 and "  fired   matmul-epilogue  layer 0 %28 = linear\n" in node, node)
+    cost = opt(model, "--class", "decode", "--cost")
+    check(cost.startswith("cost of a step of @decode: T = 1, S = 1, C = 4096, R = 1\n") and "\n  change " in cost, cost[:100])
+    check("C = 100," in opt(model, "--class", "decode", "--cost", "-c", "100"), "-c")
+    check(len(re.findall("cost of a step", opt(model, "--cost"))) == 3, "three classes")
+    as_it_is = opt("-", "--cost", text=graph)
+    check(re.search(r"at the end +(.*)", cost)[1] == re.search(r"at the beginning +(.*)", as_it_is)[1], "what a graph costs as it is")
+    timing = opt(model, "--timing", "--class", "decode")
+    check(len(re.findall(r" ms +[\d.]+%  ", timing)) == len(passes), timing[:100])
+
+
+def requirements():
+    for rule in ("norm", "fuse-norm.norm:2", "matmul-epilogue:10"):
+        opt(model, "--class", "decode", "--require", rule, "-o", os.path.join(work, "x.hir"))
+    lost = os.path.join(work, "lost.hir")
+    done = refuses(1, r"--require norm: the rule fired 0 times; nothing was near to it", model, "--require", "norm", "--disable-pass", "fuse-norm", "-o", lost)
+    check(not done.stdout and not os.path.exists(lost), "nothing is written")
+    refuses(1, r"--require pack: the rule fired 0 times; where it did not: an option turns the rule off \(\d+\)", model, "--require", "pack", "--set",
+            "select-layout{layout=native}")
+
+
+def refusals():
+    hir = write("a.hir", 'module "a" {\n  graph @model {\n    %tokens = input tokens : i32[T]\n    %0 = silu %tokens : i32[T]\n    return y = %0\n  }\n}\n')
+    refuses(1, r"^heddle: \S*a.hir:4:10: silu: ", hir)
+    refuses(1, r"^heddle: <stdin>:1:1: expected module, found the end of the text", "-", text="")
+    refuses(1, r"^heddle: <stdin>:2:3: expected key, graph or '}', found 'grap'", "-", text='module "a" {\n  grap\n')
+    refuses(1, r"nope: cannot open", os.path.join(work, "nope"))
+    refuses(1, r"noise:1:1: ", write("noise", "\x01\x02\x03"))
+    refuses(2, r"--disable-pass partition: this pass is mandatory", model, "--disable-pass", "partition")
+    refuses(2, r"--disable-pass cse#3: the pipeline has no such pass; it has canonicalize, cse, .*cse#2", model, "--disable-pass", "cse#3")
+    refuses(2, r"--start-from nonsense: ", model, "--start-from", "nonsense")
+    refuses(2, r"--start-from dce --stop-after cse: the first stands behind", model, "--start-from", "dce", "--stop-after", "cse")
+    refuses(2, r"--print-after fuse-norm: the pipeline has no such pass", model, "--passes", "cse", "--print-after", "fuse-norm")
+    refuses(2, r"--class decode: there is no such graph, but @model", model, "--passes", "cse", "--class", "decode")
+    refuses(2, r"--stage x: ", model, "--stage", "x")
+    refuses(2, r"--explain x: there is no such rule", model, "--explain=x")
+    refuses(2, r"--require x: there is no such rule", model, "--require", "x")
+    refuses(2, r"--require norm:0: expected RULE", model, "--require", "norm:0")
+    refuses(2, r"--layers 3:2: expected A:B", model, "--layers", "3:2")
+    refuses(2, r"--layers x: expected A:B", model, "--layers", "x")
+    refuses(2, r"--layers 0:99: @model has layers 0 to ", model, "--layers", "0:99")
+    fused = write("fused.hir", opt(model, "--class", "decode"))
+    two = 'module "a" { graph @model { %tokens = input tokens : i32[T] %t = weight "t" : f32[9, 8] %x = embed %tokens, %t : f32[T, 8] %a = neg %x : f32[T, 8] layer 0 ' \
+          '%b = exp %x : f32[T, 8] layer 0 %c = add %a, %b : f32[T, 8] layer 1 return y = %c } }'
+    refuses(1, r"--layers: more than one value goes into layer 1 of @model", "-", "--layers", "1:2", text=two)
+    refuses(2, r"--stage cse is for a model", fused, "--stage", "cse")
+    refuses(2, r"there is no pass \"x\"", model, "--passes", "x")
+    refuses(2, r"cse has no option \"x\"", model, "--passes", "cse", "--set", "cse{x=1}")
+    refuses(2, r"no passes run, so --print-after has no effect", model, "--stage", "cse", "--print-after", "cse")
+    refuses(2, r"--report xml: expected text\|json", model, "--report", "xml")
+
+
+def colour():
+    """On a terminal a diff has colours, but not where NO_COLOR asks for none."""
+    for no_colour, wanted in (("", True), ("1", False)):
+        pid, fd = pty.fork()
+        if pid == 0:
+            os.environ.update(TERM="xterm", NO_COLOR=no_colour)
+            os.execv(heddle, [heddle, "passes", "cse"])
+        text = b""
+        try:
+            while part := os.read(fd, 65536):
+                text += part
+        except OSError:
+            pass
+        os.waitpid(pid, 0)
+        check((b"\x1b[31m-" in text) == wanted and b"fired" in text, f"NO_COLOR={no_colour}: {text[-200:]}")
+
+
+def all_passes():
+    names = re.findall(r"^[* ] ([a-z-]+) +(?:exact|ordered|bounded) ", run("passes").stdout, re.MULTILINE)
+    check(len(names) >= 14, names)
+    for name in names:
+        page = run("passes", name).stdout
+        check(page.startswith(f"{name}\n\n") and "\nnumerics: " in page and re.search(rf"^{name} on @\w+: [1-9]\d* fired", page, re.MULTILINE), page[-300:])
+    check("there is no pass" in run("passes", "nonsense", code=2).stderr, "no such pass")
+
+
+the_goldens_of_passes()
+what_is_compiled()
+which_passes()
+layers()
+diffs()
+reports()
+requirements()
+refusals()
+colour()
+all_passes()
+finish()
