@@ -45,7 +45,7 @@ static HeddleOptOptions opt_options(const CliOptions *options, const HdBuf *text
                               .stage = options->stage, .layers = options->layers, .print_after = options->print_after.items,
                               .print_after_count = options->print_after.count, .requires = options->require.items,
                               .require_count = options->require.count, .explain = options->explain, .diff = options->diff,
-                              .cost = options->cost, .timing = options->timing, .json = options->report_ && !strcmp(options->report_, "json"),
+                              .cost = options->cost, .timing = options->timing, .verify = options->verify, .bisect = options->bisect, .model = options->model, .json = options->report_ && !strcmp(options->report_, "json"),
                               .colour = is_coloured(), .context = options->ctx_size == CLI_UNSET ? 0 : options->ctx_size};
 }
 
@@ -55,7 +55,7 @@ HdStatus *cmd_opt(CliOptions *options)
     const char *name;
     HdStatus *status = read_input(options->operand, &text, &name);
     HeddleOptOptions opt = opt_options(options, &text, name);
-    bool reports = opt.diff || opt.cost || opt.explain || opt.timing || opt.json;
+    bool reports = opt.diff || opt.cost || opt.explain || opt.timing || opt.verify || opt.bisect || opt.json;
     if (!status) status = compiler_opt(&opt, &ir, &report);
     if (report.len) fwrite(report.data, 1, report.len, stdout);
     if (!status && options->output && strcmp(options->output, "-") != 0) status = hd_write_file(options->output, ir.data, ir.len);

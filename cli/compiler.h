@@ -39,6 +39,7 @@ typedef struct HeddleOptOptions {
     const char *text;                    // a module in text form; NULL: the model in the GGUF file
     size_t text_len;
     const char *target, *kv_type;        // as in HeddleCompileOptions; one target
+    const char *model;                   // of a text: the GGUF file whose weights `verify` takes; NULL: random ones
     const char *passes;                  // --passes; without it and without any of the following five a GGUF gets the default pipeline, a text none
     const char *const *sets; size_t set_count;
     const char *const *disabled; size_t disabled_count;
@@ -49,11 +50,11 @@ typedef struct HeddleOptOptions {
     const char *const *print_after; size_t print_after_count;   // passes, or "all": graphs to stderr
     const char *const *requires; size_t require_count;          // "RULE:N"
     const char *explain;                 // NULL: no; "": everything; else a node or a rule
-    bool diff, cost, timing;
+    bool diff, cost, timing, verify, bisect;
     bool json, colour;                   // how the report is printed
     int64_t context;                     // positions that costs are for; 0: 4096
 } HeddleOptOptions;
-// The module after the passes, as text, and the report (empty when none was asked for; also where a requirement failed).
+// The module after the passes, as text, and the report (empty when none was asked for; also where a requirement or the verification failed).
 HD_MUST_USE HdStatus *heddle_opt(const HeddleOptOptions *options, HdBuf *out_ir, HdBuf *out_report);
 // What there is to say of a pass, of all passes where it is NULL.
 HD_MUST_USE HdStatus *heddle_passes(const char *pass, bool colour, HdBuf *out_text);

@@ -155,17 +155,33 @@ static void print_report(const HeddleOptOptions *options, const WbReport *report
     else wb_print_text(report, &print, out_report);
 }
 
+// The model's weights; without a model random ones.
+static HdStatus *open_weights(const HeddleOptOptions *options, GgufFile **out_file, IrWeights *out_weights)
+{
+    const char *path = options->text ? options->model : options->input;
+    *out_weights = wb_random_weights();
+    if (!path || (!options->verify && !options->bisect)) return NULL;
+    HD_TRY(gguf_open(path, NULL, out_file));
+    *out_weights = (IrWeights){*out_file, ir_weights_from_gguf};
+    return NULL;
+}
+
 static HdStatus *run_passes(const HeddleOptOptions *options, const Plan *plan, IrModule *module, HdBuf *out_report)
 {
     WbReport report = {0};
+    GgufFile *weights = NULL;
     WbOptions watch = {.graph = options->class_name, .diff = options->diff, .cost = options->cost, .explain = options->explain != NULL,
                        .explain_only = options->explain, .print_after = options->print_after, .print_after_count = options->print_after_count,
-                       .dumps = stderr, .context = options->context};
-    bool wanted = options->diff || options->cost || options->explain || options->timing || options->json;
+                       .verify = options->verify || options->bisect,
+                       .bisect = options->bisect, .dumps = stderr, .context = options->context};
+    bool wanted = options->diff || options->cost || options->explain || options->timing || options->json || watch.verify;
+    HD_TRY(open_weights(options, &weights, &watch.weights));
     report.target = &plan->target;
     HdStatus *status = plan->runs ? wb_run(module, &plan->run, &watch, &report) : NULL;
     if (!plan->runs) wb_look(module, &watch, &report);
+    if (!status) status = wb_verified(&report);
     if (!status) status = wb_require(&report, options->requires, options->require_count);
+    if (weights) gguf_close(weights);
     if (wanted) print_report(options, &report, out_report);
     wb_report_free(&report);
     return status;

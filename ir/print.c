@@ -368,6 +368,12 @@ void ir_names_free(IrNames *names) {
 }
 
 void ir_names_update(IrNames *names) { update_names(names); }
+
+void ir_names_follow(IrNames *names, const IrGraph *graph) {
+    names->graph = graph;
+    update_names(names);
+}
+
 void ir_names_graph(const IrNames *names, HdBuf *out_text) { put_graph(names, out_text); }
 void ir_names_value(const IrNames *names, IrValue value, HdBuf *out_text) { put_value(names, value, out_text); }
 void ir_names_op(const IrNames *names, IrOpRef op, HdBuf *out_text) { put_label(names, op, out_text); }

@@ -2,6 +2,7 @@
 // A report as text and as JSON.
 #include "workbench/workbench.h"
 
+#include <math.h>
 #include <string.h>
 
 #define RED "\033[31m"
@@ -108,6 +109,24 @@ static void put_cost_table(const WbReport *report, WbClass class, HdBuf *out)
     put_cost("change", first, last, out);
 }
 
+static void put_verdicts(const WbReport *report, const WbPrint *print, HdBuf *out)
+{
+    hd_buf_str(out, "values before and after each pass: how many, and the largest NMSE\n");
+    for (size_t i = 0; i < report->records.len; i++) {
+        const WbRecord *record = &report->records.data[i];
+        const WbVerdict *verdict = &record->verdict;
+        if (!verdict->ran) continue;
+        if (!verdict->failed) {
+            hd_buf_printf(out, "  %sright%s  %8llu  %-10.3g %s on @%s\n", colour(print, GREEN), colour(print, PLAIN), (unsigned long long)verdict->compared,
+                          verdict->worst, record->step, record->graph);
+            continue;
+        }
+        hd_buf_printf(out, "  %sWRONG%s  %8llu  %-10.3g %s on @%s: %s%s%s\n", colour(print, RED), colour(print, PLAIN), (unsigned long long)verdict->compared,
+                      verdict->error, record->step, record->graph, record->wrong, record->wrong[0] && verdict->what[0] ? ", " : "", verdict->what);
+        if (record->culprit) hd_buf_printf(out, "         by %s\n", record->culprit);
+    }
+}
+
 static bool wants_class(const WbReport *report, WbClass class)
 {
     return !report->options->graph || !strcmp(report->options->graph, wb_class_name(class)) || !strcmp(report->options->graph, "model");
@@ -135,6 +154,7 @@ void wb_print_text(const WbReport *report, const WbPrint *print, HdBuf *out_text
     }
     for (int class = 0; class < WB_CLASS_COUNT; class++)
         if (report->options->cost && wants_class(report, (WbClass)class)) put_cost_table(report, (WbClass)class, out_text);
+    if (report->options->verify) put_verdicts(report, print, out_text);
     if (print->timing) put_timing(report, out_text);
 }
 
@@ -195,6 +215,29 @@ static void put_costs_json(const WbReport *report, const WbRecord *record, HdBuf
     hd_buf_str(out, "}");
 }
 
+static void put_number_json(const char *key, double value, HdBuf *out)
+{
+    hd_buf_printf(out, "\"%s\": ", key);
+    if (isfinite(value)) hd_buf_f64(out, value);
+    else hd_buf_str(out, "null");
+}
+
+static void put_verdict_json(const WbRecord *record, HdBuf *out)
+{
+    const WbVerdict *verdict = &record->verdict;
+    hd_buf_printf(out, ", \"values\": {\"right\": %s, \"compared\": %llu, ", verdict->failed ? "false" : "true", (unsigned long long)verdict->compared);
+    put_number_json("nmse", verdict->failed ? verdict->error : verdict->worst, out);
+    if (verdict->failed) {
+        hd_buf_str(out, ", ");
+        put_text("node", record->wrong, out);
+        hd_buf_str(out, ", ");
+        put_text("what", verdict->what, out);
+        hd_buf_str(out, ", ");
+        put_text("rewrite", record->culprit ? record->culprit : "", out);
+    }
+    hd_buf_str(out, "}");
+}
+
 static void put_record_json(const WbReport *report, const WbRecord *record, const WbPrint *print, HdBuf *out)
 {
     hd_buf_str(out, "{");
@@ -219,6 +262,7 @@ static void put_record_json(const WbReport *report, const WbRecord *record, cons
         put_text("diff", record->diff.data ? record->diff.data : "", out);
     }
     if (report->options->cost) put_costs_json(report, record, out);
+    if (record->verdict.ran) put_verdict_json(record, out);
     hd_buf_str(out, "}");
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs a pipeline and records what each pass did to each graph.
-#include "workbench/workbench.h"
+#include "workbench/verify.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +13,11 @@ typedef struct Watch {
     IrNames *names;                        // of the graph that a pass is working on, as it was before
     size_t named;                          // how many values had a name then
     HdBuf before;                          // its text, for the diff
+    WbTrace *trace;                        // what it gave, to verify; NULL: not asked for, or it could not be evaluated
+    HdStatus *trace_error;                 // why not
+    IrGraph *copy;                         // itself, to bisect
+    PassPipeline pipeline;                 // as `config` has it
+    PassStep step;                         // the pass; its options are gone when the run is
     double start;
 } Watch;
 
@@ -52,6 +57,88 @@ static void take_costs(const WbReport *report, const IrGraph *graph, WbCost *cos
     }
 }
 
+// ---- values ------------------------------------------------------------------------------------------------------
+
+// @load only packs weights, and @model is compared with each class where specialise makes them.
+static void prepare_verify(Watch *watch, const PassStep *step, const IrGraph *graph)
+{
+    if (!watch->options->verify || !strcmp(graph->name, "load")) return;
+    if (watch->options->bisect) watch->copy = ir_graph_copy(graph);
+    if (step->pass != PASS_specialise) watch->trace_error = wb_trace_new(graph, NULL, &watch->options->weights, &watch->trace);
+}
+
+static HdStatus *verify_classes(Watch *watch, const IrGraph *model, WbVerdict *out_verdict)
+{
+    for (size_t i = 0; i < watch->module->graphs.len; i++) {
+        const IrGraph *graph = watch->module->graphs.data[i];
+        if (graph == model || !strcmp(graph->name, "load")) continue;
+        HD_TRY(wb_trace_new(model, graph, &watch->options->weights, &watch->trace));
+        WbVerdict verdict = wb_trace_compare(watch->trace, graph, 0);
+        wb_trace_free(watch->trace);
+        watch->trace = NULL;
+        verdict.compared += out_verdict->compared;
+        if (!out_verdict->failed) *out_verdict = verdict;
+    }
+    return NULL;
+}
+
+static const char *keep(WbReport *report, HdBuf *text)
+{
+    const char *kept = text->data ? hd_arena_strndup(&report->arena, text->data, text->len) : "";
+    hd_buf_free(text);
+    return kept;
+}
+
+static void find_culprit(Watch *watch, const PassStep *step, double tolerance)
+{
+    HdBuf text = {0};
+    WbSuspect suspect = {.before = watch->copy, .step = step, .config = watch->config, .trace = watch->trace, .tolerance = tolerance};
+    wb_find_rewrite(&suspect, &text);
+    if (text.len) current(watch)->culprit = keep(watch->report, &text);
+}
+
+static HdStatus *verify(Watch *watch, const PassStep *step, const IrGraph *graph)
+{
+    WbRecord *record = current(watch);
+    HdStatus *status = watch->trace_error;
+    double tolerance = wb_tolerance(step, graph);
+    watch->trace_error = NULL;
+    if (status || !watch->options->verify) return status;
+    if (step->pass == PASS_specialise) status = verify_classes(watch, graph, &record->verdict);
+    else if (watch->trace) record->verdict = wb_trace_compare(watch->trace, graph, tolerance);
+    if (status || !record->verdict.failed) return status;
+    HdBuf wrong = {0};
+    if (record->verdict.op && record->verdict.op < graph->ops.len) {
+        ir_names_update(watch->names);
+        ir_names_op(watch->names, record->verdict.op, &wrong);
+        if (ir_op(graph, record->verdict.op)->layer >= 0) hd_buf_printf(&wrong, " (layer %d)", ir_op(graph, record->verdict.op)->layer);
+    }
+    record->wrong = keep(watch->report, &wrong);
+    if (watch->copy && watch->trace) find_culprit(watch, step, tolerance);
+    return NULL;
+}
+
+// A failure that the verifier of graphs finds has no values to compare.
+static void find_invalid(Watch *watch)
+{
+    wb_trace_free(watch->trace);
+    watch->trace = NULL;
+    for (size_t i = 0; i < watch->pipeline.steps.len; i++) {
+        const PassStep *step = &watch->pipeline.steps.data[i];
+        if (step->pass == watch->step.pass && step->nth == watch->step.nth) find_culprit(watch, step, 0);
+    }
+}
+
+static void forget(Watch *watch)
+{
+    ir_names_free(watch->names);
+    ir_graph_free(watch->copy);
+    wb_trace_free(watch->trace);
+    hd_status_free(watch->trace_error);
+    hd_buf_free(&watch->before);
+    watch->names = NULL, watch->copy = NULL, watch->trace = NULL, watch->trace_error = NULL;
+}
+
 // ---- what a pass does --------------------------------------------------------------------------------------------
 
 static void before_pass(void *user, const PassStep *step, const IrGraph *graph)
@@ -66,14 +153,9 @@ static void before_pass(void *user, const PassStep *step, const IrGraph *graph)
     watch->names = ir_names_new(graph);
     watch->named = graph->values.len;
     if (watch->options->diff) ir_names_graph(watch->names, &watch->before);
+    prepare_verify(watch, step, graph);
+    watch->step = *step;
     watch->start = hd_seconds();
-}
-
-static const char *keep(WbReport *report, HdBuf *text)
-{
-    const char *kept = text->data ? hd_arena_strndup(&report->arena, text->data, text->len) : "";
-    hd_buf_free(text);
-    return kept;
 }
 
 // A node that the pass has made itself gets its name now.
@@ -159,10 +241,9 @@ static HdStatus *after_pass(void *user, const PassStep *step, const IrGraph *gra
         for (size_t i = 0; i < watch->module->graphs.len && step->pass == PASS_specialise; i++)   // what it has made
             if (watch->module->graphs.data[i] != graph) dump(watch, record->step, watch->module->graphs.data[i]);
     }
-    ir_names_free(watch->names);
-    watch->names = NULL;
-    hd_buf_free(&watch->before);
-    return NULL;
+    HdStatus *status = verify(watch, step, graph);
+    forget(watch);
+    return status;
 }
 
 // ---- a run -------------------------------------------------------------------------------------------------------
@@ -177,22 +258,36 @@ static HdStatus *check_options(const PassPipeline *pipeline, const WbOptions *op
 
 HdStatus *wb_run(IrModule *module, const PassConfig *config, const WbOptions *options, WbReport *out_report)
 {
-    PassPipeline pipeline;
-    *out_report = (WbReport){.options = options, .target = config->target};
-    HD_TRY(pass_pipeline(config, &pipeline));
-    HdStatus *status = check_options(&pipeline, options);
-    pass_pipeline_text(&pipeline, &out_report->pipeline);
-    for (int class = 0; class < WB_CLASS_COUNT; class++)
-        out_report->at[class] = binding_of(module, &pipeline, (WbClass)class, options->context);
-    pass_pipeline_free(&pipeline);
-    if (status) return status;
     Watch watch = {.module = module, .config = config, .options = options, .report = out_report};
     PassConfig watched = *config;
+    *out_report = (WbReport){.options = options, .target = config->target};
+    HD_TRY(pass_pipeline(config, &watch.pipeline));
+    pass_pipeline_text(&watch.pipeline, &out_report->pipeline);
+    for (int class = 0; class < WB_CLASS_COUNT; class++)
+        out_report->at[class] = binding_of(module, &watch.pipeline, (WbClass)class, options->context);
     watched.before = before_pass, watched.event = on_event, watched.after = after_pass, watched.user = &watch;
-    status = pass_run(module, &watched, NULL);
-    ir_names_free(watch.names);
-    hd_buf_free(&watch.before);
+    HdStatus *status = check_options(&watch.pipeline, options);
+    if (!status) status = pass_run(module, &watched, NULL);
+    if (status && watch.copy) find_invalid(&watch);
+    if (status && watch.copy && current(&watch)->culprit) status = hd_annotate(status, "%s", current(&watch)->culprit);
+    forget(&watch);
+    pass_pipeline_free(&watch.pipeline);
     return status;
+}
+
+HdStatus *wb_verified(const WbReport *report)
+{
+    char error[64];
+    for (size_t i = 0; i < report->records.len; i++) {
+        const WbRecord *record = &report->records.data[i];
+        const WbVerdict *verdict = &record->verdict;
+        if (!verdict->failed) continue;
+        snprintf(error, sizeof error, "NMSE %.3g, allowed is %.3g", verdict->error, verdict->allowed);
+        return hd_error(HD_MISMATCH, "%s on @%s changes values: %s%s%s: %s%s%s", record->step, record->graph, record->wrong,
+                        record->wrong[0] && verdict->what[0] ? ", " : "", verdict->what, error, record->culprit ? "; " : "",
+                        record->culprit ? record->culprit : "");
+    }
+    return NULL;
 }
 
 void wb_look(const IrModule *module, const WbOptions *options, WbReport *report)

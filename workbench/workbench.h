@@ -9,7 +9,9 @@
 
 typedef struct WbOptions {
     const char *graph;                     // reports and dumps are of this graph and of @model only; NULL: of all
-    bool diff, explain, cost;              // what is recorded; times always are
+    bool diff, explain, cost, verify;      // what is recorded; times always are
+    bool bisect;                           // with `verify`: of a pass that changes values, the rewrite that does
+    IrWeights weights;                     // for `verify`
     const char *explain_only;              // of --explain: a node ("%12"), a rule ("norm", "fuse-norm.norm"), NULL or "": everything
     const char *const *print_after;        // names of steps, or "all": the graphs after them are written to `dumps`
     size_t print_after_count;
@@ -36,6 +38,17 @@ typedef struct WbCost {
 } WbCost;
 WbCost wb_graph_cost(const IrGraph *graph, const IrBinding *at);
 
+// ---- verify.c, bisect.c: does a graph still give what it gave before a pass? ----------------------------------------
+
+typedef struct WbVerdict {
+    bool ran, failed;
+    uint64_t compared;                     // values
+    double worst;                          // largest NMSE of these
+    double error, allowed;                 // of a failure: NMSE; infinite where there is nothing to compare with
+    IrOpRef op;                            // the first operation that gives another value; 0: none in particular
+    char what[160];                        // "": the operation's value; else what of it ("state \"blk.0.k\"", "result logits")
+} WbVerdict;
+
 // One pass over one graph.
 typedef struct WbRecord {
     const char *step, *graph;
@@ -46,6 +59,9 @@ typedef struct WbRecord {
     HdBuf diff;                            // a unified diff of the graph's text; empty: unchanged
     WbCost before[WB_CLASS_COUNT], after[WB_CLASS_COUNT];   // of the classes that the graph is run for: @model for all
     bool costed[WB_CLASS_COUNT];
+    WbVerdict verdict;
+    const char *wrong;                     // of a failure: the operation, as in the diff, and its layer; "": none in particular
+    const char *culprit;                   // of a failure under `bisect`: "rewrite 3 of 24, matmul-epilogue at %28 = linear (layer 0)"; NULL: none alone
 } WbRecord;
 
 typedef struct WbReport {
@@ -61,9 +77,14 @@ typedef struct WbReport {
 // Runs the pipeline of `config`, whose callbacks are the workbench's own, and records. The report is to be freed also after an error; it refers to `options` and
 // to the configuration's target.
 HD_MUST_USE HdStatus *wb_run(IrModule *module, const PassConfig *config, const WbOptions *options, WbReport *out_report);
+// The first failure of `verify` as a status (MISMATCH); NULL: there is none.
+HD_MUST_USE HdStatus *wb_verified(const WbReport *report);
 // The report of no pass at all: what the graphs cost as they are.
 void wb_look(const IrModule *module, const WbOptions *options, WbReport *report);
 void wb_report_free(WbReport *report);
+
+// Weights by name, of the size that models have; the same for the same name.
+IrWeights wb_random_weights(void);
 
 // ---- explain.c ---------------------------------------------------------------------------------------------------
 
