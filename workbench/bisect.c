@@ -15,8 +15,9 @@ typedef struct Search {
 
 static bool is_wrong(const WbSuspect *suspect, const IrGraph *graph)
 {
-    HdStatus *status = suspect->trace ? NULL : ir_verify(graph);
-    bool wrong = status || (suspect->trace && wb_trace_compare(suspect->trace, graph, suspect->tolerance).failed);
+    if (suspect->trace) return wb_trace_compare(suspect->trace, graph, suspect->tolerance).failed;
+    HdStatus *status = ir_verify(graph);
+    bool wrong = status && strstr(suspect->message, hd_status_message(status));
     hd_status_free(status);
     return wrong;
 }
@@ -53,7 +54,7 @@ static bool wrong_after(const WbSuspect *suspect, uint32_t count, uint32_t *out_
     config.event = on_fire, config.before = NULL, config.after = NULL, config.user = &search;
     PassCtx ctx = {.config = &config, .target = config.target};
     HdStatus *status = pass_run_step(graph, suspect->step, &ctx);
-    if (!search.looked) search.wrong = status || is_wrong(suspect, graph);
+    if (!search.looked) search.wrong = is_wrong(suspect, graph);
     hd_status_free(status);
     *out_all = search.fired;
     ir_graph_free(graph);

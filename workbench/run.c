@@ -89,10 +89,10 @@ static const char *keep(WbReport *report, HdBuf *text)
     return kept;
 }
 
-static void find_culprit(Watch *watch, const PassStep *step, double tolerance)
+static void find_culprit(Watch *watch, const PassStep *step, double tolerance, const char *message)
 {
     HdBuf text = {0};
-    WbSuspect suspect = {.before = watch->copy, .step = step, .config = watch->config, .trace = watch->trace, .tolerance = tolerance};
+    WbSuspect suspect = {watch->copy, step, watch->config, watch->trace, tolerance, message};
     wb_find_rewrite(&suspect, &text);
     if (text.len) current(watch)->culprit = keep(watch->report, &text);
 }
@@ -114,18 +114,18 @@ static HdStatus *verify(Watch *watch, const PassStep *step, const IrGraph *graph
         if (ir_op(graph, record->verdict.op)->layer >= 0) hd_buf_printf(&wrong, " (layer %d)", ir_op(graph, record->verdict.op)->layer);
     }
     record->wrong = keep(watch->report, &wrong);
-    if (watch->copy && watch->trace) find_culprit(watch, step, tolerance);
+    if (watch->copy && watch->trace) find_culprit(watch, step, tolerance, NULL);
     return NULL;
 }
 
 // A failure that the verifier of graphs finds has no values to compare.
-static void find_invalid(Watch *watch)
+static void find_invalid(Watch *watch, const char *message)
 {
     wb_trace_free(watch->trace);
     watch->trace = NULL;
     for (size_t i = 0; i < watch->pipeline.steps.len; i++) {
         const PassStep *step = &watch->pipeline.steps.data[i];
-        if (step->pass == watch->step.pass && step->nth == watch->step.nth) find_culprit(watch, step, 0);
+        if (step->pass == watch->step.pass && step->nth == watch->step.nth) find_culprit(watch, step, 0, message);
     }
 }
 
@@ -268,7 +268,7 @@ HdStatus *wb_run(IrModule *module, const PassConfig *config, const WbOptions *op
     watched.before = before_pass, watched.event = on_event, watched.after = after_pass, watched.user = &watch;
     HdStatus *status = check_options(&watch.pipeline, options);
     if (!status) status = pass_run(module, &watched, NULL);
-    if (status && watch.copy) find_invalid(&watch);
+    if (status && watch.copy) find_invalid(&watch, hd_status_message(status));
     if (status && watch.copy && current(&watch)->culprit) status = hd_annotate(status, "%s", current(&watch)->culprit);
     forget(&watch);
     pass_pipeline_free(&watch.pipeline);

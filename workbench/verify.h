@@ -24,6 +24,7 @@ typedef struct WbSuspect {
     const PassConfig *config;              // target, and what runs in place of built-in passes
     const WbTrace *trace;                  // what the graph gave; NULL: it is the verifier that finds it wrong
     double tolerance;
+    const char *message;                   // of the verifier; what else it says of a graph on which the pass is not done yet does not count
 } WbSuspect;
 // Appends "rewrite 3 of 24, matmul-epilogue at %28 = linear (layer 0)"; nothing where it is no rewrite that makes the graph wrong.
 void wb_find_rewrite(const WbSuspect *suspect, HdBuf *out_text);

@@ -170,6 +170,23 @@ def reports():
     check(len(re.findall(r" ms +[\d.]+%  ", timing)) == len(passes), timing[:100])
 
 
+def verification():
+    """On the model's weights and on random ones; the report of a pass that is right. What is wrong is found in tests/unit/test_workbench_faults.c."""
+    sliced = ("--layers", "2:4", "--class", "decode")
+    text = opt(model, *sliced, "--verify")
+    rows = re.findall(r"^  right +(\d+)  (\S+) +(\S+) on @(\w+)$", text, re.MULTILINE)
+    check(len(rows) == len(text.splitlines()) - 1 == 16 and all(int(row[0]) > 50 for row in rows), text)
+    errors = {row[2]: float(row[1]) for row in rows}
+    check(0 < errors.pop("quantise-activations") < 1e-3 and not any(errors.values()), "only one pass changes values")
+    hir = write("sliced.hir", opt(model, *sliced, "--stage", "delta-net"))
+    real, other = (opt(hir, "--passes", "quantise-activations,fuse-norm", "--verify", *more) for more in (("--model", model), ()))
+    check("right" in real and "right" in other and real != other, "other weights, other errors")
+    out = json.loads(opt(hir, "--passes", "fuse-norm", "--bisect", "--report", "json"))
+    check([p["values"]["right"] for p in out["passes"]] == [True] and out["passes"][0]["values"]["compared"] > 50, out)
+    refuses(1, r"--verify: @decode cannot be evaluated: .*tensor token_embd.weight has 512 rows of 128", hir, "--passes", "cse", "--verify", "--model",
+            os.path.join(source, "tests/data/models/h1-mha-tied.gguf"))
+
+
 def requirements():
     for rule in ("norm", "fuse-norm.norm:2", "matmul-epilogue:10"):
         opt(model, "--class", "decode", "--require", rule, "-o", os.path.join(work, "x.hir"))
@@ -243,6 +260,7 @@ which_passes()
 layers()
 diffs()
 reports()
+verification()
 requirements()
 refusals()
 colour()
