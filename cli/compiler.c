@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The compiler from end to end: header of a GGUF file -> model graph -> passes -> kernels -> module.
-#include "cli/compiler.h"
+#include "cli/compiler_internal.h"
 
 #include "codegen/codegen.h"
 #include "models/models.h"
 #include "passes/passes.h"
 #include "runtime/cpu_features.h"
 #include "runtime/module.h"
+#include "workbench/workbench.h"
 
 #include <dlfcn.h>
 #include <link.h>
@@ -83,7 +84,8 @@ static HdStatus *read_options(const HeddleCompileOptions *options, Setup *out_se
     if (options->set_count > MAX_SETS)
         return hd_error(HD_USAGE, "--set is given %zu times, at most %d", options->set_count, MAX_SETS);
     HD_TRY(parse_targets(out_setup, options->target ? options->target : "cpu:native"));
-    out_setup->passes = (PassConfig){.passes = options->passes, .sets = out_setup->sets};
+    HD_TRY(wb_check_requires(options->requires, options->require_count));
+    out_setup->passes = (PassConfig){.passes = options->passes, .sets = out_setup->sets, .start_from = options->start_from};
     // What the general options say comes first, so that an explicit --set wins.
     add_set(out_setup, "select-layout", "layout", options->layout);
     add_set(out_setup, "quantise-activations", "act", options->activations);
@@ -177,10 +179,22 @@ static HdStatus *build_model(const char *path, const HeddleCompileOptions *optio
 {
     GgufOptions header_only = {.header_only = true};
     ModelOptions model = {.kv = kv_of(options), .probes = options->probes};
-    HD_TRY(gguf_open(path, &header_only, out_file));
+    HD_TRY(gguf_open(options->model ? options->model : path, &header_only, out_file));
     HdStatus *status = model_build(*out_file, &model, out_module);
+    if (!status && options->model) status = compiler_graph_read(path, *out_module, out_module);
     if (status) gguf_close(*out_file);
     return status;
+}
+
+// The passes over the module. A graph in text form may have them behind it.
+static HdStatus *run_passes(const HeddleCompileOptions *options, PassConfig *passes, IrModule *module)
+{
+    PassCtx counts = {0};
+    Dump dump = {options->dump_dir, 0};
+    if (options->dump_dir) passes->after = dump_graph, passes->user = &dump;
+    if (!options->model || !compiler_graph_is_done(module)) HD_TRY(pass_run(module, passes, &counts));
+    HD_TRY(wb_require(counts.fired, counts.missed, options->requires, options->require_count));
+    return options->model ? compiler_graph_check(module) : NULL;
 }
 
 // BOUNDED when an operation of some step graph is, and on GPUs, where one token's products are summed in another order than many's.
@@ -235,12 +249,11 @@ static HdStatus *compile_for(const char *path, const HeddleCompileOptions *optio
 {
     GgufFile *file;
     IrModule *module;
-    Dump dump = {options->dump_dir, 0};
     HD_TRY(make_dump_dir(options->dump_dir));
     HD_TRY(build_model(path, options, &file, &module));
     hd_log(options->log, HD_LOG_INFO, "compiling %s for %s", path, passes->target->name);
-    if (options->dump_dir) passes->after = dump_graph, passes->user = &dump;
-    HdStatus *status = pass_run(module, passes, NULL);
+    HdStatus *status = run_passes(options, passes, module);
+    if (options->model) status = hd_annotate(status, "%s", path);
     if (!status) status = generate(file, module, passes->target, options, out_module);
     ir_module_free(module);
     gguf_close(file);
@@ -294,6 +307,7 @@ HdStatus *heddle_compile_key(const char *path, const HeddleCompileOptions *optio
             hd_hasher_text(hasher, options->passes ? options->passes : pass_default_pipeline(&setup.targets[i]));
         }
         for (size_t i = 0; i < setup.passes.set_count; i++) hd_hasher_text(hasher, setup.sets[i]);
+        for (size_t i = 0; i < options->require_count; i++) hd_hasher_text(hasher, options->requires[i]);
         hd_hasher_text(hasher, options->kv_type);
         hd_hasher_text(hasher, options->numerics); // "ordered" may be refused
         hd_hasher_text(hasher, options->probes ? "probes" : "");

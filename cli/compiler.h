@@ -14,6 +14,10 @@ typedef struct HeddleCompileOptions {
     const char *layout;                  // "native", "packed", "auto"; NULL: the pass's default
     const char *activations;             // "auto", "f32"; NULL: the pass's default
     const char *numerics;                // "ordered", "bounded"; NULL: what the pipeline gives
+    const char *const *requires;         // --require: "RULE:N"
+    size_t require_count;
+    const char *model;                   // NULL, or: the path is that of a graph in text form, of the model in this GGUF file
+    const char *start_from;              // of a graph: the pass of the pipeline to begin with
     bool probes;                         // results hidden.0 .. hidden.N, for per-layer comparison
     const char *dump_dir;                // every stage as numbered files; NULL: none
     const char *cache_dir;               // of kernel objects; NULL: none
@@ -25,7 +29,7 @@ typedef struct HeddleCompileOptions {
 // Checks options without opening a file: target, passes, sets, words. USAGE names what is wrong and lists what would be right.
 HD_MUST_USE HdStatus *heddle_compile_check(const HeddleCompileOptions *options);
 // Compiles the model whose header is in the GGUF file `path` (its tensor data are not read, and may be missing) to the bytes of a
-// module, which holds a variant for each target.
+// module, which holds a variant for each target. With options->model `path` is a .hir file: a graph of that model, as it is or from a pass of the pipeline on.
 HD_MUST_USE HdStatus *heddle_compile(const char *path, const HeddleCompileOptions *options, HdBuf *out_module);
 // The header's content (keys, tensor infos), the resolved target, the pipeline with all options and the compiler's version: equal keys give
 // equal modules.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `heddle opt` and `heddle passes` in the compiler's library: reads a graph or makes that of a model, and hands it to the workbench.
-#include "cli/compiler.h"
+#include "cli/compiler_internal.h"
 
 #include "models/models.h"
 #include "workbench/workbench.h"
@@ -22,20 +22,9 @@ static HdStatus *build_model(const HeddleOptOptions *options, IrModule **out_mod
     return status;
 }
 
-static HdStatus *verify_all(const IrModule *module, const char *name)
-{
-    for (size_t i = 0; i < module->graphs.len; i++)
-        HD_TRY(hd_annotate(ir_verify(module->graphs.data[i]), "%s: @%s", name, module->graphs.data[i]->name));
-    return NULL;
-}
-
 static HdStatus *read_module(const HeddleOptOptions *options, IrModule **out_module)
 {
-    if (!options->text) return build_model(options, out_module);
-    HD_TRY(ir_parse_module(options->input, (HdStr){options->text, options->text_len}, out_module));
-    HdStatus *status = verify_all(*out_module, options->input);
-    if (status) ir_module_free(*out_module);
-    return status;
+    return options->text ? compiler_graph_parse(options->input, (HdStr){options->text, options->text_len}, out_module) : build_model(options, out_module);
 }
 
 // "A:B"
@@ -180,7 +169,7 @@ static HdStatus *run_passes(const HeddleOptOptions *options, const Plan *plan, I
     HdStatus *status = plan->runs ? wb_run(module, &plan->run, &watch, &report) : NULL;
     if (!plan->runs) wb_look(module, &watch, &report);
     if (!status) status = wb_verified(&report);
-    if (!status) status = wb_require(&report, options->requires, options->require_count);
+    if (!status) status = wb_require(report.fired, report.missed, options->requires, options->require_count);
     if (weights) gguf_close(weights);
     if (wanted) print_report(options, &report, out_report);
     wb_report_free(&report);

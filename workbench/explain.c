@@ -63,27 +63,27 @@ HdStatus *wb_check_requires(const char *const *requires, size_t count)
 }
 
 // "; it did not for: the reader is in another group already (48), .."
-static void put_reasons(const WbReport *report, PassRule rule, HdBuf *out)
+static void put_reasons(const uint32_t missed[MISSED_COUNT], HdBuf *out)
 {
     const char *before = "; where it did not: ";
     for (int reason = 0; reason < MISSED_COUNT; reason++) {
-        if (!report->missed[rule][reason]) continue;
-        hd_buf_printf(out, "%s%s (%u)", before, pass_missed_info((PassMissed)reason)->text, report->missed[rule][reason]);
+        if (!missed[reason]) continue;
+        hd_buf_printf(out, "%s%s (%u)", before, pass_missed_info((PassMissed)reason)->text, missed[reason]);
         before = ", ";
     }
     hd_buf_str(out, before[0] == ';' ? "; nothing was near to it" : "");
 }
 
-HdStatus *wb_require(const WbReport *report, const char *const *requires, size_t count)
+HdStatus *wb_require(const uint32_t fired[RULE_COUNT], const uint32_t missed[RULE_COUNT][MISSED_COUNT], const char *const *requires, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         PassRule rule;
         int64_t least;
         HdBuf reasons = {0};
         HD_TRY(parse_require(requires[i], &rule, &least));
-        if (report->fired[rule] >= least) continue;
-        put_reasons(report, rule, &reasons);
-        HdStatus *status = hd_error(HD_MISMATCH, "--require %s: the rule fired %u times%s", requires[i], report->fired[rule], reasons.data);
+        if (fired[rule] >= least) continue;
+        put_reasons(missed[rule], &reasons);
+        HdStatus *status = hd_error(HD_MISMATCH, "--require %s: the rule fired %u times%s", requires[i], fired[rule], reasons.data);
         hd_buf_free(&reasons);
         return status;
     }

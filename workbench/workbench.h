@@ -91,9 +91,9 @@ IrWeights wb_random_weights(void);
 // USAGE when `only` names no node and no rule.
 HD_MUST_USE HdStatus *wb_check_explain(const char *only);
 bool wb_explains(const WbOptions *options, const WbEvent *event);
-// "RULE" or "RULE:N": has it fired N times (once)? FAILED, with the reasons why it did not, when it has not; USAGE when there is no such rule.
+// "RULE" or "RULE:N": has it fired N times (once)? MISMATCH, with the reasons why it did not, when it has not; USAGE when there is no such rule.
 HD_MUST_USE HdStatus *wb_check_requires(const char *const *requires, size_t count);
-HD_MUST_USE HdStatus *wb_require(const WbReport *report, const char *const *requires, size_t count);
+HD_MUST_USE HdStatus *wb_require(const uint32_t fired[RULE_COUNT], const uint32_t missed[RULE_COUNT][MISSED_COUNT], const char *const *requires, size_t count);
 
 // ---- diff.c ------------------------------------------------------------------------------------------------------
 

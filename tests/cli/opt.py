@@ -187,10 +187,65 @@ def verification():
             os.path.join(source, "tests/data/models/h1-mha-tied.gguf"))
 
 
+def by_hand():
+    """A graph written by opt compiles to the module that its model gives; one edited by hand compiles, runs and is verified."""
+    small, other = (os.path.join(source, f"tests/data/models/{name}.gguf") for name in ("h2-gqa4", "h1-mha-tied"))
+    module, ids = os.path.join(work, "hand.hdl"), os.path.join(work, "ids")
+    with open(ids, "wb") as file:
+        file.write(b"".join(id.to_bytes(4, "little") for id in range(1, 20)))
+
+    def compiled(path, *options):
+        run("compile", path, "--model", small, *TARGET, "-o", module, *options)
+        with open(module, "rb") as file:
+            return file.read()
+
+    def verified(code):
+        return run("verify", small, "--module", module, "--ids-file", ids, "--against", "interpreter", "--max-nmse", "0.001", code=code).stdout
+
+    run("compile", small, *TARGET, "-o", module)
+    with open(module, "rb") as file:
+        whole = file.read()
+    for start, stop in (("select-layout", "merge-projections"), ("plan-memory", "schedule")):
+        check(compiled(write("part.hir", opt(small, "--stop-after", stop)), "--start-from", start) == whole, f"a module from {start} on")
+    check(compiled(write("early.hir", opt(small, "--passes", "cse"))) == whole, "a module of a graph that no pass has changed")
+    done = opt(small)
+    check(compiled(write("done.hir", done)) == whole, "a module of a graph that all passes have been over")
+    turned, count = re.subn(r"= add (%\w+), (%\w+) : (f32\[T, 128\]) layer", r"= add \2, \1 : \3 layer", done)
+    check(count > 10 and compiled(write("turned.hir", turned)) != whole, f"{count} sums turned round")
+    verified(0)
+    lost, count = re.subn(r"= silu (%\w+) ", r"= sigmoid \1 ", done)
+    compiled(write("lost.hir", lost))
+    verified(1)
+    write("bad.hir", done.replace("silu", "silo"))
+    write("weight.hir", opt(small, "--passes", "cse").replace('"blk.0.attn_norm.weight"', '"blk.0.nothing"'))
+    write("type.hir", 'module "h2" { graph @model { %tokens = input tokens : i32[T] %t = weight "token_embd.weight" : f32[9, 8] %x = embed %tokens, %t : f32[T, 8] return x = %x } }')
+    write("one.hir", opt(small, "--class", "decode"))
+    write("stage.hir", opt(small, "--stop-after", "partition"))
+    out = ("-o", os.path.join(work, "none.hdl"))
+    for code, says, *arguments in (
+            (2, r"turned.hir: a graph in text form is compiled for the weights of a model; give --model", "turned.hir"),
+            (1, r"turned.hir: key \"\w+\" is .* the graph is of another model", "turned.hir", "--model", other),
+            (1, r"bad.hir:\d+:\d+: unknown operation 'silo'", "bad.hir", "--model", small),
+            (1, r"weight.hir: @model: the model has no weight \"blk.0.nothing\"", "weight.hir", "--model", small),
+            (1, r"type.hir: @model: weight \"token_embd.weight\" is f32\[9, 8\], in the model f32\[\d+, 128\]", "type.hir", "--model", small),
+            (1, r"stage.hir: @decode cannot be compiled yet: an operation \w+ in layer -?\d+ has no stage", "stage.hir", "--model", small, "--start-from", "plan-memory"),
+            (1, r"one.hir: there is no graph @small", "one.hir", "--model", small, "--start-from", "plan-memory"),
+            (2, r"--start-from is for a graph in text form", small, "--start-from", "cse"),
+            (2, r"--kv-type has no effect on a graph", "turned.hir", "--model", small, "--kv-type", "f16"),
+            (2, r"--start-from x: the pipeline has no such pass", "turned.hir", "--model", small, "--start-from", "x")):
+        got = run("compile", os.path.join(work, arguments[0]), *TARGET, *arguments[1:], *out, code=code).stderr.splitlines()
+        check(re.search(says, got[-1]) and not os.path.exists(out[1]), f"{arguments}: {got}")
+    run("compile", small, *TARGET, *out, "--require", "fuse-epilogue.matmul-epilogue:5")
+    done = run("run", small, *TARGET, "-p", "a", "-n", "1", "--require", "bf16", code=1)
+    check("--require bf16: the rule fired 0 times" in done.stderr and not done.stdout, done.stderr)
+    run("run", small, *TARGET, "--ids", "-p", "a", "-n", "1", "--require", "merge")
+    check("--require has no effect on --module" in run("run", small, "--module", module, "-p", "a", "--require", "norm", code=2).stderr, "of a compiled module")
+
+
 def requirements():
     for rule in ("norm", "fuse-norm.norm:2", "matmul-epilogue:10"):
         opt(model, "--class", "decode", "--require", rule, "-o", os.path.join(work, "x.hir"))
-    lost = os.path.join(work, "lost.hir")
+    lost = os.path.join(work, "required.hir")
     done = refuses(1, r"--require norm: the rule fired 0 times; nothing was near to it", model, "--require", "norm", "--disable-pass", "fuse-norm", "-o", lost)
     check(not done.stdout and not os.path.exists(lost), "nothing is written")
     refuses(1, r"--require pack: the rule fired 0 times; where it did not: an option turns the rule off \(\d+\)", model, "--require", "pack", "--set",
@@ -261,6 +316,7 @@ layers()
 diffs()
 reports()
 verification()
+by_hand()
 requirements()
 refusals()
 colour()
