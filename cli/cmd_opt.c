@@ -46,7 +46,8 @@ static HeddleOptOptions opt_options(const CliOptions *options, const HdBuf *text
                               .print_after_count = options->print_after.count, .requires = options->require.items,
                               .require_count = options->require.count, .explain = options->explain, .diff = options->diff,
                               .cost = options->cost, .timing = options->timing, .verify = options->verify, .bisect = options->bisect, .model = options->model, .json = options->report_ && !strcmp(options->report_, "json"),
-                              .colour = is_coloured(), .context = options->ctx_size == CLI_UNSET ? 0 : options->ctx_size};
+                              .colour = is_coloured(),
+                              .context = options->ctx_size == CLI_UNSET ? 0 : options->ctx_size, .device = options->device_file};
 }
 
 HdStatus *cmd_opt(CliOptions *options)

@@ -57,6 +57,7 @@ typedef struct HeddleOptOptions {
     bool diff, cost, timing, verify, bisect;
     bool json, colour;                   // how the report is printed
     int64_t context;                     // positions that costs are for; 0: 4096
+    const char *device;                  // a known device or a device file, to predict times; NULL: none
 } HeddleOptOptions;
 // The module after the passes, as text, and the report (empty when none was asked for; also where a requirement or the verification failed).
 HD_MUST_USE HdStatus *heddle_opt(const HeddleOptOptions *options, HdBuf *out_ir, HdBuf *out_report);

@@ -118,6 +118,7 @@ static HdStatus *check_plan(const HeddleOptOptions *options, const Plan *plan)
     } else if (options->print_after_count) {
         return hd_error(HD_USAGE, "no passes run, so --print-after has no effect: give --passes");
     }
+    if (options->device && !options->cost) return hd_error(HD_USAGE, "--device-file %s has no effect without --cost", options->device);
     return wb_check_requires(options->requires, options->require_count);
 }
 
@@ -163,7 +164,12 @@ static HdStatus *run_passes(const HeddleOptOptions *options, const Plan *plan, I
                        .explain_only = options->explain, .print_after = options->print_after, .print_after_count = options->print_after_count,
                        .verify = options->verify || options->bisect,
                        .bisect = options->bisect, .dumps = stderr, .context = options->context};
+    WbDevice device;
     bool wanted = options->diff || options->cost || options->explain || options->timing || options->json || watch.verify;
+    if (options->device) {
+        HD_TRY(wb_device(options->device, &device));
+        watch.device = &device;
+    }
     HD_TRY(open_weights(options, &weights, &watch.weights));
     report.target = &plan->target;
     HdStatus *status = plan->runs ? wb_run(module, &plan->run, &watch, &report) : NULL;

@@ -60,8 +60,11 @@ static const struct {
 } columns[] = {
     {"launches", "", 1, offsetof(WbCost, launches)},        {"read", "KB", 1e-3, offsetof(WbCost, bytes_read)},
     {"written", "KB", 1e-3, offsetof(WbCost, bytes_written)}, {"flops", "M", 1e-6, offsetof(WbCost, flops)},
-    {"arena", "KB", 1e-3, offsetof(WbCost, arena)},
+    {"arena", "KB", 1e-3, offsetof(WbCost, arena)},         {"time", "us", 1e6, offsetof(WbCost, seconds)},
 };
+
+// Without a device there is no time.
+static size_t column_count(const WbReport *report) { return HD_COUNT(columns) - !report->options->device; }
 
 static double column(const WbCost *cost, size_t c)
 {
@@ -70,13 +73,13 @@ static double column(const WbCost *cost, size_t c)
     return value;
 }
 
-static void put_cost(const char *what, const WbCost *from, const WbCost *to, HdBuf *out)
+static void put_cost(const WbReport *report, const char *what, const WbCost *from, const WbCost *to, HdBuf *out)
 {
     hd_buf_printf(out, "  %-24s", what);
-    for (size_t c = 0; c < HD_COUNT(columns); c++) {
+    for (size_t c = 0; c < column_count(report); c++) {
         double value = (column(to, c) - (from ? column(from, c) : 0)) * columns[c].factor;
         char number[40];
-        snprintf(number, sizeof number, from ? "%+.*f" : "%.*f", columns[c].factor < 1, value);
+        snprintf(number, sizeof number, from ? "%+.*f" : "%.*f", columns[c].factor != 1, value);
         hd_buf_printf(out, " %14s", from && value == 0 ? "." : number);
     }
     hd_buf_str(out, "\n");
@@ -93,20 +96,20 @@ static void put_cost_table(const WbReport *report, WbClass class, HdBuf *out)
             first = &record->before[class];
             hd_buf_printf(out, "cost of a step of @%s: T = %lld, S = 1, C = %lld, R = 1\n  %-24s", wb_class_name(class), (long long)at[IR_SYM_T],
                           (long long)at[IR_SYM_C], "");
-            for (size_t c = 0; c < HD_COUNT(columns); c++) {
+            for (size_t c = 0; c < column_count(report); c++) {
                 char head[40];
                 snprintf(head, sizeof head, "%s%s%s", columns[c].name, columns[c].unit[0] ? ", " : "", columns[c].unit);
                 hd_buf_printf(out, " %14s", head);
             }
             hd_buf_str(out, "\n");
-            put_cost("at the beginning", NULL, first, out);
+            put_cost(report, "at the beginning", NULL, first, out);
         }
         last = &record->after[class];
-        put_cost(record->step, &record->before[class], last, out);
+        put_cost(report, record->step, &record->before[class], last, out);
     }
     if (!first) return;
-    put_cost("at the end", NULL, last, out);
-    put_cost("change", first, last, out);
+    put_cost(report, "at the end", NULL, last, out);
+    put_cost(report, "change", first, last, out);
 }
 
 static void put_verdicts(const WbReport *report, const WbPrint *print, HdBuf *out)
@@ -132,6 +135,15 @@ static bool wants_class(const WbReport *report, WbClass class)
     return !report->options->graph || !strcmp(report->options->graph, wb_class_name(class)) || !strcmp(report->options->graph, "model");
 }
 
+static void put_device(const WbDevice *device, HdBuf *out)
+{
+    hd_buf_printf(out, "times are predicted for %s\n", device->name);
+    for (int f = 0; f < WB_FIGURE_COUNT; f++) {
+        if (device->source[f][0]) hd_buf_printf(out, "  %-16s %-10.6g %s\n", wb_figure_name((WbFigure)f), device->value[f], device->source[f]);
+        else hd_buf_printf(out, "  %-16s not known, and not counted\n", wb_figure_name((WbFigure)f));
+    }
+}
+
 static void put_timing(const WbReport *report, HdBuf *out)
 {
     double total = 0;
@@ -154,6 +166,7 @@ void wb_print_text(const WbReport *report, const WbPrint *print, HdBuf *out_text
     }
     for (int class = 0; class < WB_CLASS_COUNT; class++)
         if (report->options->cost && wants_class(report, (WbClass)class)) put_cost_table(report, (WbClass)class, out_text);
+    if (report->options->cost && report->options->device) put_device(report->options->device, out_text);
     if (report->options->verify) put_verdicts(report, print, out_text);
     if (print->timing) put_timing(report, out_text);
 }
@@ -191,8 +204,8 @@ static void put_cost_json(const char *key, const WbCost *cost, HdBuf *out)
     hd_buf_printf(out, "\"%s\": {\"launches\": ", key);
     hd_buf_f64(out, cost->launches);
     const struct { const char *name; double value; } more[] = {
-        {"bytes_read", cost->bytes_read}, {"bytes_written", cost->bytes_written}, {"flops", cost->flops}, {"arena", cost->arena}};
-    for (size_t i = 0; i < HD_COUNT(more); i++) {
+        {"bytes_read", cost->bytes_read}, {"bytes_written", cost->bytes_written}, {"flops", cost->flops}, {"arena", cost->arena}, {"seconds", cost->seconds}};
+    for (size_t i = 0; i < HD_COUNT(more) - !(cost->seconds > 0); i++) {
         hd_buf_printf(out, ", \"%s\": ", more[i].name);
         hd_buf_f64(out, more[i].value);
     }

@@ -53,7 +53,7 @@ static void take_costs(const WbReport *report, const IrGraph *graph, WbCost *cos
 {
     for (int class = 0; class < WB_CLASS_COUNT; class++) {
         taken[class] = !strcmp(graph->name, "model") || !strcmp(graph->name, wb_class_name((WbClass)class));
-        if (taken[class]) costs[class] = wb_graph_cost(graph, &report->at[class]);
+        if (taken[class]) costs[class] = wb_graph_cost(graph, &report->at[class], report->options->device);
     }
 }
 

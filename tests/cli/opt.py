@@ -170,6 +170,35 @@ def reports():
     check(len(re.findall(r" ms +[\d.]+%  ", timing)) == len(passes), timing[:100])
 
 
+def predictions():
+    """Times by figures: what one launch takes is the slower of its bytes and its arithmetic."""
+    figures = {"memory_gb_per_s": 2.0, "gflops": 5.0, "launch_us": 3.0, "barrier_us": 7.0}
+    path = write("d.device", "# a device\nname = somebody's\n" + "".join(f"{name} = {value} # measured: by hand\n" for name, value in figures.items()))
+    one = 'module "m" { graph @decode { %tokens = input tokens : i32[T] %t = weight "t" : f32[9, 8] %x = embed %tokens, %t : f32[T, 8] return x = %x } }'
+    cost = json.loads(opt("-", "--cost", "--device-file", path, "--report", "json", text=one))["passes"][0]["cost"]["decode"]["before"]
+    moved = cost["bytes_read"] + cost["bytes_written"]
+    check(abs(cost["seconds"] - (moved / 2e9 + 10e-6)) < 1e-12 and moved == 4 + 2 * 32, cost)
+    products = one.replace("return x = %x", '%w = weight "w" : f32[4096, 8] %y = linear %x, %w : f32[T, 4096] %z = exp %y : f32[T, 4096] return z = %z')
+    cost = json.loads(opt("-", "--cost", "--device-file", path, "--report", "json", text=products))["passes"][0]["cost"]["decode"]["before"]
+    by_hand = moved / 2e9 + (4096 * 32 + 32 + 4096 * 4) / 2e9 + max(2 * 4096 * 4 / 2e9, 10 * 4096 / 5e9) + 3 * 10e-6
+    check(abs(cost["seconds"] - by_hand) < 1e-9, f"{cost}, by hand {by_hand}")
+    text = opt(model, "--class", "decode", "--cost", "--device-file", path)
+    check("times are predicted for somebody's\n" in text and re.search(r"cache_mb +not known, and not counted", text) and "time, us" in text, text[-400:])
+    for name in ("h100-sxm", "rtx-4090", "xeon-spr-2"):
+        text = opt(model, "--class", "decode", "--cost", "--device-file", name)
+        known = re.findall(r"^  \w+ +[\d.e+]+ +(measured|data sheet): \w", text, re.MULTILINE)
+        check(len(known) >= 2, f"{name}: {text[-500:]}")
+    own = os.path.join(work, "own.device")
+    run("calibrate", "-t", "1", "-o", own)
+    check("measured: " in opt(model, "--class", "decode", "--cost", "--device-file", own) and re.search(r"^gflops += [1-9]", open(own, encoding="utf-8").read(), re.MULTILINE), "own figures")
+    refuses(2, r"--device-file nope: no such file, and no known device; these are xeon-spr-2, h100-sxm, rtx-4090", model, "--cost", "--device-file", "nope")
+    refuses(2, r"--device-file h100-sxm has no effect without --cost", model, "--device-file", "h100-sxm")
+    for text, says in (("gflops = 1 # measured: x\n", r"bad.device: memory_gb_per_s is missing"), ("\ngflops = x # measured: x", r"bad.device:2: gflops = x: expected a number"),
+                       ("gflops = 5", r"bad.device:1: gflops: its source is missing"), ("speed = 5 # measured", r"bad.device:1: there is no figure \"speed\"; there are name, "),
+                       ("gflops", r"bad.device:1: expected NAME = VALUE"), ("gflops = -1 # measured", r"expected a number from 0.1"), ("gflops = nan # measured", r"expected a number")):
+        refuses(1, says, model, "--cost", "--device-file", write("bad.device", text))
+
+
 def verification():
     """On the model's weights and on random ones; the report of a pass that is right. What is wrong is found in tests/unit/test_workbench_faults.c."""
     sliced = ("--layers", "2:4", "--class", "decode")
@@ -315,6 +344,7 @@ which_passes()
 layers()
 diffs()
 reports()
+predictions()
 verification()
 by_hand()
 requirements()
