@@ -60,7 +60,7 @@ static HdStatus *check_module_options(const CliOptions *options)
         const char *name;
         bool given;
     } compile[] = {{"--target", options->target},
-                   {"--passes", options->passes},
+                   {"--passes", options->passes || options->passes_.count > 0},
                    {"--set", options->set.count > 0},
                    {"--kv-type", options->kv_type},
                    {"--act", options->act},
