@@ -233,6 +233,7 @@ static HdStatus *create_session(const CliOptions *options, CliModel *model, uint
     uint32_t context = heddle_session_context(*out_session);
     if (context >= longest) return NULL;
     heddle_session_free(*out_session);
+    *out_session = NULL;
     return hd_error(HD_LIMIT, "the longest test takes %u tokens, the context is %u; give a larger one (-c)", longest, context);
 }
 

@@ -307,7 +307,7 @@ HdStatus *heddle_compile_key(const char *path, const HeddleCompileOptions *optio
             hd_hasher_text(hasher, options->passes ? options->passes : pass_default_pipeline(&setup.targets[i]));
         }
         for (size_t i = 0; i < setup.passes.set_count; i++) hd_hasher_text(hasher, setup.sets[i]);
-        for (size_t i = 0; i < options->require_count; i++) hd_hasher_text(hasher, options->requires[i]);
+        for (size_t i = 0; i < options->require_count; i++) hd_hasher_text(hasher, "require"), hd_hasher_text(hasher, options->requires[i]);
         hd_hasher_text(hasher, options->kv_type);
         hd_hasher_text(hasher, options->numerics); // "ordered" may be refused
         hd_hasher_text(hasher, options->probes ? "probes" : "");

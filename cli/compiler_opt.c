@@ -118,6 +118,9 @@ static HdStatus *check_plan(const HeddleOptOptions *options, const Plan *plan)
     } else if (options->print_after_count) {
         return hd_error(HD_USAGE, "no passes run, so --print-after has no effect: give --passes");
     }
+    if (options->kv_type && options->text) return hd_error(HD_USAGE, "--kv-type has no effect on a graph in text form, whose states have their types");
+    if (options->model && !options->text) return hd_error(HD_USAGE, "--model is for a graph in text form: %s has weights of its own", options->input);
+    if (options->model && !options->verify && !options->bisect) return hd_error(HD_USAGE, "--model %s has no effect without --verify", options->model);
     if (options->device && !options->cost) return hd_error(HD_USAGE, "--device-file %s has no effect without --cost", options->device);
     return wb_check_requires(options->requires, options->require_count);
 }

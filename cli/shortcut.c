@@ -39,7 +39,7 @@ static void hash_options(HdHasher *hasher, const HeddleCompileOptions *options)
                                  options->activations, options->numerics, options->probes ? "probes" : ""};
     for (size_t i = 0; i < HD_COUNT(texts); i++) hd_hasher_text(hasher, texts[i]);
     for (size_t i = 0; i < options->set_count; i++) hd_hasher_text(hasher, options->sets[i]);
-    for (size_t i = 0; i < options->require_count; i++) hd_hasher_text(hasher, options->requires[i]);
+    for (size_t i = 0; i < options->require_count; i++) hd_hasher_text(hasher, "require"), hd_hasher_text(hasher, options->requires[i]);
 }
 
 // The library, and what decides which LLVM it opens.

@@ -63,7 +63,7 @@ enum { PASS_MOST_OPTIONS = 8, PASS_STEP_NAME = 48 };
 typedef struct PassStep {
     PassId pass;
     uint32_t nth;                          // from 1
-    const char *options[PASS_MOST_OPTIONS];                // values, in the order of passes.def; NULL: the default
+    const char *options[PASS_MOST_OPTIONS];   // values, in the order of passes.def; NULL: the default
 } PassStep;
 const char *pass_step_name(const PassStep *step, char out_name[PASS_STEP_NAME]);
 
@@ -102,6 +102,9 @@ void pass_pipeline_free(PassPipeline *pipeline);
 void pass_pipeline_text(const PassPipeline *pipeline, HdBuf *out_text);
 // The step of this name; USAGE, beginning with `option`, when there is none.
 HD_MUST_USE HdStatus *pass_find_step(const PassPipeline *pipeline, const char *option, const char *name, size_t *out_index);
+// Checks the text of a pipeline and of the sets without running anything: names and options (USAGE errors that list the valid ones), the order of
+// PASS_PHASE, and that every mandatory pass is there (before the start of a pipeline that begins in its middle: it has run).
+HD_MUST_USE HdStatus *pass_check(const PassConfig *config);
 // The pass of this name; USAGE when there is none.
 HD_MUST_USE HdStatus *pass_find(HdStr name, PassId *out_pass);
 const char *pass_default_pipeline(const IrTarget *target);
@@ -116,9 +119,6 @@ struct PassCtx {
     uint32_t fired[RULE_COUNT], missed[RULE_COUNT][MISSED_COUNT];
 };
 
-// Checks the text of a pipeline and of the sets without running anything: names and options (USAGE errors that list the valid ones), the order of
-// PASS_PHASE, and that every mandatory pass is there.
-HD_MUST_USE HdStatus *pass_check(const PassConfig *config);
 // Runs the pipeline over the module: passes before specialise on @model, the rest on every graph but @model. The pipeline used, with all options, is
 // stored in the module key "pipeline" (after a start in its middle: behind what the key said). counts may be NULL. Checks what pass_check does, before
 // anything is changed, but for mandatory passes: a part of a pipeline may be run, such as one pass.

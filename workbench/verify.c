@@ -86,7 +86,7 @@ static Calls make_calls(const IrGraph *graph)
     IrBinding most = limits(graph);
     Calls calls = {.count = most.value[IR_SYM_T] == 1 ? 3 : 2};
     int64_t tokens = tokens_for(graph, most.value[IR_SYM_T]), vocab = vocabulary(graph), had[MAX_SLOTS] = {0};
-    uint32_t slots = tokens > 1 && most.value[IR_SYM_S] != 1 ? 2 : 1;
+    uint32_t slots = tokens > 2 && most.value[IR_SYM_S] != 1 ? 2 : 1;
     for (uint32_t c = 0; c < calls.count; c++) {
         Call *call = &calls.call[c];
         call->token_count = (uint32_t)HD_MIN(tokens, (int64_t)HD_COUNT(call->tokens));

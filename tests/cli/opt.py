@@ -15,7 +15,7 @@ import tempfile
 
 from checks import check, finish
 
-heddle, source = sys.argv[1:]
+heddle, source = map(os.path.abspath, sys.argv[1:])
 model = os.path.join(source, "models/tiny/tiny-dense-q8_0.gguf")
 work = tempfile.mkdtemp()
 os.environ["XDG_CACHE_HOME"] = work
@@ -306,6 +306,9 @@ def refusals():
           '%b = exp %x : f32[T, 8] layer 0 %c = add %a, %b : f32[T, 8] layer 1 return y = %c } }'
     refuses(1, r"--layers: more than one value goes into layer 1 of @model", "-", "--layers", "1:2", text=two)
     refuses(2, r"--stage cse is for a model", fused, "--stage", "cse")
+    refuses(2, r"--kv-type has no effect on a graph", fused, "--kv-type", "f16")
+    refuses(2, r"--model \S+ has no effect without --verify", fused, "--model", model)
+    refuses(2, r"--model is for a graph in text form", model, "--verify", "--model", model)
     refuses(2, r"there is no pass \"x\"", model, "--passes", "x")
     refuses(2, r"cse has no option \"x\"", model, "--passes", "cse", "--set", "cse{x=1}")
     refuses(2, r"no passes run, so --print-after has no effect", model, "--stage", "cse", "--print-after", "cse")
@@ -338,6 +341,19 @@ def all_passes():
     check("there is no pass" in run("passes", "nonsense", code=2).stderr, "no such pass")
 
 
+def documentation():
+    """Every command of docs/WORKBENCH.md, one after the other in one folder."""
+    folder = os.path.join(work, "documentation")
+    os.mkdir(folder)
+    os.symlink(model, os.path.join(folder, "MODEL.gguf"))
+    with open(os.path.join(source, "docs/WORKBENCH.md"), encoding="utf-8") as file:
+        commands = re.findall(r"^    heddle (.*)$", file.read(), re.MULTILINE)
+    check(len(commands) > 15, f"{len(commands)} commands")
+    for command in commands:
+        done = subprocess.run(f"'{heddle}' {command}", shell=True, cwd=folder, capture_output=True, text=True, timeout=300)
+        check(done.returncode == 0 and (done.stdout or " -o " in command), f"{command}: exit {done.returncode}, {done.stderr[-300:]}")
+
+
 the_goldens_of_passes()
 what_is_compiled()
 which_passes()
@@ -351,4 +367,5 @@ requirements()
 refusals()
 colour()
 all_passes()
+documentation()
 finish()
