@@ -64,7 +64,7 @@ static void prepare_verify(Watch *watch, const PassStep *step, const IrGraph *gr
 {
     if (!watch->options->verify || !strcmp(graph->name, "load")) return;
     if (watch->options->bisect) watch->copy = ir_graph_copy(graph);
-    if (step->pass != PASS_specialise) watch->trace_error = wb_trace_new(graph, NULL, &watch->options->weights, &watch->trace);
+    if (step->pass != PASS_specialise) watch->trace_error = wb_trace_new(graph, NULL, step, &watch->options->weights, &watch->trace);
 }
 
 static HdStatus *verify_classes(Watch *watch, const IrGraph *model, WbVerdict *out_verdict)
@@ -72,7 +72,7 @@ static HdStatus *verify_classes(Watch *watch, const IrGraph *model, WbVerdict *o
     for (size_t i = 0; i < watch->module->graphs.len; i++) {
         const IrGraph *graph = watch->module->graphs.data[i];
         if (graph == model || !strcmp(graph->name, "load")) continue;
-        HD_TRY(wb_trace_new(model, graph, &watch->options->weights, &watch->trace));
+        HD_TRY(wb_trace_new(model, graph, NULL, &watch->options->weights, &watch->trace));
         WbVerdict verdict = wb_trace_compare(watch->trace, graph, 0);
         wb_trace_free(watch->trace);
         watch->trace = NULL;

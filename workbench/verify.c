@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_CALLS = 3, MAX_SLOTS = 2, TOKENS = 6 };
+enum { MAX_CALLS = 3, MAX_SLOTS = 2, MAX_TOKENS = 256, TOKENS = 6 };
 
 // ---- random weights ----------------------------------------------------------------------------------------------
 
@@ -34,7 +34,7 @@ IrWeights wb_random_weights(void) { return (IrWeights){NULL, random_rows}; }
 // ---- calls -------------------------------------------------------------------------------------------------------
 
 typedef struct Call {
-    int32_t tokens[256], segments[MAX_SLOTS][8], rows[MAX_SLOTS];
+    int32_t tokens[MAX_TOKENS], segments[MAX_SLOTS][8], rows[MAX_SLOTS];
     uint32_t token_count, segment_count, row_count;
 } Call;
 typedef struct Calls {
@@ -70,26 +70,40 @@ static IrBinding limits(const IrGraph *graph)
     return most;
 }
 
-// Tokens per call: more than a chunk where the graph has chunks.
-static int64_t tokens_for(const IrGraph *graph, int64_t most)
+// The chunk that delta-net is about to make; 0: none.
+static int64_t chunk_of(const PassStep *step)
 {
-    int64_t tokens = TOKENS;
+    int64_t chunk = 0;
+    bool chunked = false;
+    const PassOptionInfo *info;
+    for (uint32_t o = 0; step && step->pass == PASS_delta_net && (info = pass_option_info(step->pass, o)); o++) {
+        const char *value = step->options[o] ? step->options[o] : info->initial;
+        if (!strcmp(info->name, "form")) chunked = !strcmp(value, "wy");
+        if (!strcmp(info->name, "chunk")) hd_parse_i64(hd_str(value), &chunk);
+    }
+    return chunked ? chunk : 0;
+}
+
+// Tokens per call. Where there are chunks, or will be, two thirds of them (the longer sequence) are more than one.
+static int64_t tokens_for(const IrGraph *graph, const PassStep *step, int64_t most)
+{
+    int64_t chunk = chunk_of(step);
     for (IrOpRef ref = 1; ref < graph->ops.len; ref++)
-        if (!ir_op(graph, ref)->dead && ir_op(graph, ref)->attr_mask >> IR_ATTR_CHUNK & 1)
-            tokens = HD_MAX(tokens, ir_op(graph, ref)->attr[IR_ATTR_CHUNK].i + 3);
+        if (!ir_op(graph, ref)->dead && ir_op(graph, ref)->attr_mask >> IR_ATTR_CHUNK & 1) chunk = HD_MAX(chunk, ir_op(graph, ref)->attr[IR_ATTR_CHUNK].i);
+    int64_t tokens = chunk ? HD_MIN((HD_MIN(chunk, MAX_TOKENS) + 3) * 3 / 2, MAX_TOKENS) : TOKENS;
     return most ? HD_MIN(tokens, most) : tokens;
 }
 
 // Three calls of one token for @decode, else two of several, of two sequences in turn; each goes on where it was.
-static Calls make_calls(const IrGraph *graph)
+static Calls make_calls(const IrGraph *graph, const PassStep *step)
 {
     IrBinding most = limits(graph);
     Calls calls = {.count = most.value[IR_SYM_T] == 1 ? 3 : 2};
-    int64_t tokens = tokens_for(graph, most.value[IR_SYM_T]), vocab = vocabulary(graph), had[MAX_SLOTS] = {0};
+    int64_t tokens = tokens_for(graph, step, most.value[IR_SYM_T]), vocab = vocabulary(graph), had[MAX_SLOTS] = {0};
     uint32_t slots = tokens > 2 && most.value[IR_SYM_S] != 1 ? 2 : 1;
     for (uint32_t c = 0; c < calls.count; c++) {
         Call *call = &calls.call[c];
-        call->token_count = (uint32_t)HD_MIN(tokens, (int64_t)HD_COUNT(call->tokens));
+        call->token_count = (uint32_t)tokens;
         call->segment_count = slots;
         call->row_count = most.value[IR_SYM_R] ? (uint32_t)HD_MIN(slots, most.value[IR_SYM_R]) : slots;
         uint32_t third = call->token_count / 3, share = slots == 1 ? call->token_count : c % 2 ? third : call->token_count - third;
@@ -162,10 +176,10 @@ static void keep_states(const IrInterp *interp, WbTrace *trace, uint32_t call)
     }
 }
 
-HdStatus *wb_trace_new(const IrGraph *graph, const IrGraph *calls_of, const IrWeights *weights, WbTrace **out_trace)
+HdStatus *wb_trace_new(const IrGraph *graph, const IrGraph *calls_of, const PassStep *step, const IrWeights *weights, WbTrace **out_trace)
 {
     WbTrace *trace = *out_trace = hd_xcalloc(1, sizeof *trace);
-    *trace = (WbTrace){.weights = *weights, .calls = make_calls(calls_of ? calls_of : graph), .values = graph->values.len};
+    *trace = (WbTrace){.weights = *weights, .calls = make_calls(calls_of ? calls_of : graph, step), .values = graph->values.len};
     IrInterp *interp = ir_interp_new(weights, MAX_SLOTS, 2, trace->calls.context);
     HdStatus *status = NULL;
     for (size_t i = 0; i < graph->results.len; i++) hd_vec_push(&trace->results, ((Result){graph->results.data[i].name, graph->results.data[i].value}));

@@ -9,8 +9,8 @@
 #include "workbench/workbench.h"
 
 typedef struct WbTrace WbTrace;
-// Runs the graph over calls that fit its step class, from zeroed state; `calls_of` (NULL: the graph itself) says whose calls.
-HD_MUST_USE HdStatus *wb_trace_new(const IrGraph *graph, const IrGraph *calls_of, const IrWeights *weights, WbTrace **out_trace);
+// Runs the graph, as it is before a step, over calls that fit its step class, from zeroed state; `calls_of` (NULL: the graph itself) says whose class.
+HD_MUST_USE HdStatus *wb_trace_new(const IrGraph *graph, const IrGraph *calls_of, const PassStep *step, const IrWeights *weights, WbTrace **out_trace);
 void wb_trace_free(WbTrace *trace);                // NULL is fine
 // Runs `graph`, of the same values or their heirs, over the same calls. tolerance: the largest NMSE allowed; 0: all bits are equal. An error is a failure too.
 WbVerdict wb_trace_compare(const WbTrace *trace, const IrGraph *graph, double tolerance);

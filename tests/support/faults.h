@@ -155,6 +155,14 @@ static inline bool swapped_chunks(IrGraph *graph, IrOpRef node)
     return swap_operands(graph, newest_op(graph, IR_OP_delta_chunk_scan), 2, 3);
 }
 
+// delta-net: the scan goes in chunks of another length than those that were prepared
+static inline bool other_chunk(IrGraph *graph, IrOpRef node)
+{
+    (void)node;
+    ir_op(graph, newest_op(graph, IR_OP_delta_chunk_scan))->attr[IR_ATTR_CHUNK].i *= 2;
+    return true;
+}
+
 // moe-dispatch: the experts of an earlier layer
 static inline bool other_experts(IrGraph *graph, IrOpRef node) { return take_other(graph, node, 2, IR_OP_topk); }
 
