@@ -45,7 +45,8 @@ static HeddleOptOptions opt_options(const CliOptions *options, const HdBuf *text
                               .stage = options->stage, .layers = options->layers, .print_after = options->print_after.items,
                               .print_after_count = options->print_after.count, .requires = options->require.items,
                               .require_count = options->require.count, .explain = options->explain, .diff = options->diff,
-                              .cost = options->cost, .timing = options->timing, .verify = options->verify, .bisect = options->bisect, .model = options->model, .json = options->report_ && !strcmp(options->report_, "json"),
+                              .cost = options->cost, .timing = options->timing, .verify = options->verify, .bisect = options->bisect,
+                              .model = options->model, .json = options->report_ && !strcmp(options->report_, "json"),
                               .colour = is_coloured(),
                               .context = options->ctx_size == CLI_UNSET ? 0 : options->ctx_size, .device = options->device_file};
 }

@@ -203,7 +203,6 @@ static void record_diff(Watch *watch, const IrGraph *graph)
     hd_buf_printf(&from, "@%s before %s", graph->name, record->step);
     hd_buf_printf(&to, "@%s after %s", graph->name, record->step);
     wb_diff(text_of(&watch->before), text_of(&after), from.data, to.data, &record->diff);
-    record->changed = record->diff.len > 0;
     hd_buf_free(&after);
     hd_buf_free(&from);
     hd_buf_free(&to);

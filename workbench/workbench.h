@@ -75,7 +75,6 @@ typedef struct WbRecord {
     const char *step, *graph;
     double seconds;
     uint32_t fired, missed;
-    bool changed;                          // only where `diff` is recorded
     HD_VEC(WbEvent) events;
     HdBuf diff;                            // a unified diff of the graph's text; empty: unchanged
     WbCost before[WB_CLASS_COUNT], after[WB_CLASS_COUNT];   // of the classes that the graph is run for: @model for all
