@@ -17,10 +17,15 @@ typedef struct BenchResult {
     double gb_per_s;                 // bytes that the launches read and write, by their records, over the time
     double launches, barriers;       // per token
     char digest[33];                 // of the last row of logits; the same in every repetition where numerics are ordered
+    BenchMean gain;                  // speed over that of the first variant in the same round
 } BenchResult;
 
+// One of several modules of a model that are measured in turn.
+typedef struct BenchVariant { char *name; const char *passes; HD_VEC(const char *) sets; } BenchVariant;   // name: "" when there is one
+typedef HD_VEC(BenchVariant) BenchVariants;
+
 typedef struct Bench {
-    const char *model;
+    const char *model, *variant;
     char type[96], cpu[96];
     const char *backend;
     uint64_t bytes, parameters;
@@ -31,11 +36,18 @@ typedef struct Bench {
     bool on_cpu;
     double read_gb_per_s;            // what plain reading of memory reaches with the same threads, on a GPU copying, in the same run; 0: not measured
     HD_VEC(BenchResult) results;
+    CliModel loaded;
+    HeddleSession *session;
 } Bench;
 
+// ---- bench_variants.c ------------------------------------------------------------------------------------------
+// Each pipeline with each combination of the values in the sets. USAGE when there are too many.
+HD_MUST_USE HdStatus *bench_variants(const CliOptions *options, BenchVariants *out_variants);
+void bench_variants_free(BenchVariants *variants);
+
 // ---- bench_print.c ---------------------------------------------------------------------------------------------
-// format: "md", "csv", "json", "jsonl"
-void bench_print(const Bench *bench, const char *format);
+// format: "md", "csv", "json", "jsonl". The rows of one variant after the other; in md those of one test stand together.
+void bench_print(const Bench *benches, size_t count, const char *format);
 
 // ---- bandwidth.c -----------------------------------------------------------------------------------------------
 // GB/s (1e9) of reading `bytes` of memory with this many threads, the best of some tries; 0 when there is not that much memory.

@@ -54,12 +54,13 @@ static void print_csv_value(const Field *field)
     putchar('"');
 }
 
-static void print_csv(const Bench *bench)
+static void print_csv(const Bench *benches, size_t count)
 {
     Field fields[FIELD_COUNT];
-    for (size_t i = 0; i < bench->results.len; i++) {
-        fill(bench, &bench->results.data[i], fields);
-        for (size_t f = 0; i == 0 && f < FIELD_COUNT; f++) printf("%s%s", fields[f].name, f + 1 < FIELD_COUNT ? "," : "\n");
+    for (size_t row = 0; row < count * benches->results.len; row++) {
+        const Bench *bench = &benches[row / benches->results.len];
+        fill(bench, &bench->results.data[row % benches->results.len], fields);
+        for (size_t f = 0; row == 0 && f < FIELD_COUNT; f++) printf("%s%s", fields[f].name, f + 1 < FIELD_COUNT ? "," : "\n");
         for (size_t f = 0; f < FIELD_COUNT; f++) {
             print_csv_value(&fields[f]);
             putchar(f + 1 < FIELD_COUNT ? ',' : '\n');
@@ -116,20 +117,22 @@ static void print_object(const Bench *bench, const BenchResult *r, bool lines)
     printf(lines ? "\n  }" : " }");
 }
 
-static void print_json(const Bench *bench)
+static void print_json(const Bench *benches, size_t count)
 {
+    size_t tests = benches->results.len;
     printf("[\n");
-    for (size_t i = 0; i < bench->results.len; i++) {
-        print_object(bench, &bench->results.data[i], true);
-        printf(i + 1 < bench->results.len ? ",\n" : "\n");
+    for (size_t row = 0; row < count * tests; row++) {
+        print_object(&benches[row / tests], &benches[row / tests].results.data[row % tests], true);
+        printf(row + 1 < count * tests ? ",\n" : "\n");
     }
     printf("]\n");
 }
 
-static void print_jsonl(const Bench *bench)
+static void print_jsonl(const Bench *benches, size_t count)
 {
-    for (size_t i = 0; i < bench->results.len; i++) {
-        print_object(bench, &bench->results.data[i], false);
+    size_t tests = benches->results.len;
+    for (size_t row = 0; row < count * tests; row++) {
+        print_object(&benches[row / tests], &benches[row / tests].results.data[row % tests], false);
         printf("\n");
     }
 }
@@ -144,7 +147,7 @@ static void test_name(const BenchTest *test, char out_text[64])
     if (test->depth) snprintf(out_text + at, 64 - (size_t)at, " @ d%u", test->depth);
 }
 
-static void print_md(const Bench *b)
+static void print_one(const Bench *b)
 {
     printf("| %-30s | %10s | %10s | %-10s | %7s | %15s | %20s | %8s | %9s |\n", "model", "size", "params", "backend", "threads", "test",
            "t/s", "GB/s", b->on_cpu ? "of read" : "of copy");
@@ -169,13 +172,42 @@ static void print_md(const Bench *b)
     printf("\n");
 }
 
+// Variants of one test below each other, each against the first in the same rounds.
+static void print_variants(const Bench *benches, size_t count)
+{
+    int width = 7;
+    for (size_t v = 0; v < count; v++) width = HD_MAX(width, (int)strlen(benches[v].variant));
+    printf("| %-15s | %-*s | %20s | %17s | %8s | %8s | %8s | %-16s |\n", "test", width, "variant", "t/s", "against the first", "launches", "barriers", "GB/s", "logits");
+    printf("| %.15s | ", "---------------");
+    for (int i = 0; i < width; i++) putchar('-');
+    printf(" | %.19s: | %.16s: | %.7s: | %.7s: | %.7s: | %.16s |\n", "-------------------", "-----------------", "-------", "-------", "-------", "----------------");
+    for (size_t i = 0; i < benches->results.len; i++)
+        for (size_t v = 0; v < count; v++) {
+            const BenchResult *r = &benches[v].results.data[i];
+            char name[64], speed[64], gain[64];
+            test_name(&r->test, name);
+            snprintf(speed, sizeof speed, "%.2f ± %.2f", r->speed.mean, r->speed.deviation);
+            snprintf(gain, sizeof gain, "%.3f ± %.3f", r->gain.mean, r->gain.deviation);
+            printf("| %-15s | %-*s | %21s | %18s | %8.1f | %8.1f | %8.2f | %.16s |\n", name, width, benches[v].variant, speed, gain, r->launches, r->barriers,
+                   r->gb_per_s, r->digest);
+        }
+    printf(benches->read_gb_per_s > 0 ? "\nread %.2f GB/s; " : "\n", benches->read_gb_per_s);
+    printf("%u rounds, in each the variants in turn; launches and barriers per token\n", benches->repetitions);
+}
+
+static void print_md(const Bench *benches, size_t count)
+{
+    if (count == 1) print_one(benches);
+    else print_variants(benches, count);
+}
+
 static const struct {
     const char *name;
-    void (*print)(const Bench *);
+    void (*print)(const Bench *, size_t);
 } formats[] = {{"md", print_md}, {"csv", print_csv}, {"json", print_json}, {"jsonl", print_jsonl}};
 
-void bench_print(const Bench *bench, const char *format)
+void bench_print(const Bench *benches, size_t count, const char *format)
 {
     for (size_t i = 0; i < HD_COUNT(formats); i++)
-        if (!strcmp(format, formats[i].name)) formats[i].print(bench);
+        if (!strcmp(format, formats[i].name)) formats[i].print(benches, count);
 }

@@ -138,23 +138,29 @@ static HdStatus *check_chat_options(const CliOptions *options)
     return NULL;
 }
 
-HdStatus *cmd_run(CliOptions *options)
+static HdStatus *run_text(CliOptions *options, HdBuf *text)
 {
-    HdBuf text = {0};
     CliModel model;
     HeddleTokenizer *tokenizer;
     HeddleCompileOptions compile = cli_compile_options(options);
-    HD_TRY(check_chat_options(options));
-    HD_TRY(read_prompt(options, &text));
-    if (options->chat) HD_TRY(chat_check_text((HdStr){text.data, text.len}));
+    if (options->chat) HD_TRY(chat_check_text((HdStr){text->data, text->len}));
     HD_TRY(cli_load(options, &compile, &model));
-    HdStatus *status = options->chat ? chat_once(options, &model, text.data ? text.data : "") : heddle_tokenizer_create(model.weights, &tokenizer);
+    HdStatus *status = options->chat ? chat_once(options, &model, text->data ? text->data : "") : heddle_tokenizer_create(model.weights, &tokenizer);
     if (!status && !options->chat) {
         hint_at_chat(options, model.weights);
-        status = run_prompt(options, &model, tokenizer, &text);
+        status = run_prompt(options, &model, tokenizer, text);
         heddle_tokenizer_free(tokenizer);
     }
     cli_unload(&model);
+    return status;
+}
+
+HdStatus *cmd_run(CliOptions *options)
+{
+    HdBuf text = {0};
+    HD_TRY(check_chat_options(options));
+    HdStatus *status = read_prompt(options, &text);
+    if (!status) status = run_text(options, &text);
     hd_buf_free(&text);
     return status;
 }

@@ -134,7 +134,7 @@ static void grow_conv(PassGrowth *growth)
     pass_grow(growth); // the activation
     IrOpRef tail;
     if (count_leaving(growth, &tail) > 1) {
-        pass_grow_miss(growth, growth->group.members.data[0], MISSED_has_uses);
+        pass_grow_miss(growth, growth->group.members.data[0], MISSED_has_uses, ir_op(graph, tail)->results[0]);
         growth->group.members.len = 1;
         return;
     }
@@ -145,7 +145,7 @@ static void grow_conv(PassGrowth *growth)
     if (found == count && !pass_is_result(graph, value) && slices_cover(graph, slices, count, growth->anchor.dims[1])) {
         for (uint32_t i = 0; i < count; i++) add_head_chain(growth, slices[i]);
     } else {
-        pass_grow_miss(growth, tail, MISSED_channels);
+        pass_grow_miss(growth, tail, MISSED_channels, value);
     }
 }
 
@@ -197,7 +197,7 @@ static void add_norm(PassGrowth *growth)
     bool one_reader = only_reader(graph, x) != 0, one_row = is_one_row(graph, &type);
     if (!one_reader || !one_row || ir_type_last(&type) > IR_GPU_MOST_NORMED) {
         PassMissed reason = !one_reader ? MISSED_has_uses : !one_row ? MISSED_many_tokens : MISSED_other_shape;
-        pass_missed(growth->ctx, RULE_fuse_epilogue_norm, graph, norm, reason);
+        pass_missed_for(growth->ctx, RULE_fuse_epilogue_norm, graph, norm, reason, x);
     } else if (pass_fire(growth->ctx, RULE_fuse_epilogue_norm, graph, norm)) {
         growth->prologue[0] = norm;
         hd_vec_push(&growth->group.members, norm);

@@ -68,7 +68,28 @@ names = [line.split("|")[6].strip() for line in out.splitlines() if line.startsw
 check(names[0] == "test" and names[2:] == ["pp4 @ d8", "tg2 @ d8", "pp3+tg1 @ d8"], f"markdown {names}")
 check(len({len(line) for line in out.splitlines() if line.startswith("|")}) == 1, "markdown columns are aligned")
 
-for options, text in ((["-p", "x"], "whole numbers"), (["-p", "0", "-n", "0"], "nothing is measured"), (["-o", "sql"], "md|csv"),
+# variants: each pipeline with each combination of the values in the sets, measured in turn
+unfused = "specialise,delta-net,quantise-activations,select-layout,partition,schedule,plan-memory"
+code, out, err = bench("--passes", "default", "--passes", unfused, "--set", "delta-net{form=wy,chunk=16,32}", "-p", "20", "-n", "2", "-r", "2", "-o", "json")
+rows = json.loads(out)
+names = [f"{pipeline} delta-net{{chunk={chunk}}}" for pipeline in ("default", unfused) for chunk in (16, 32)]
+check([(row["variant"], row["n_prompt"]) for row in rows] == [(name, prompt) for name in names for prompt in (20, 0)], f"variants {rows}")
+check(all(len(row["samples_ns"]) == 2 for row in rows), "two rounds")
+prompts, decodes = rows[::2], rows[1::2]
+check(prompts[0]["logits_digest"] != prompts[1]["logits_digest"] and len({row["logits_digest"] for row in decodes}) == 1, "chunks are of prompts only")
+check([row["logits_digest"] for row in prompts[:2]] == [row["logits_digest"] for row in prompts[2:]], "fusion changes no bit")
+check(decodes[2]["launches_per_token"] > decodes[0]["launches_per_token"] + 50, "what fusion saves")
+code, out, err = bench("--set", "delta-net{form=scan,wy}", "-p", "20", "-n", "1", "-r", "2", "-t", "1")
+table = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines() if line.startswith("|")]
+check([row[:2] for row in table[2:]] == [[test, f"delta-net{{form={form}}}"] for test in ("pp20", "tg1") for form in ("scan", "wy")], f"table {table}")
+check(all(row[3].startswith("1.000 ± 0.000") for row in table[2::2]) and len({len(line) for line in out.splitlines() if line.startswith("|")}) == 1, f"{out}")
+code, out, err = bench("--set", "delta-net{form=wy,chunk=16}", "-p", "4", "-n", "0", "-r", "1", "-o", "jsonl")
+check(json.loads(out)["variant"] == "", "one variant has no name")
+
+for options, text in ((["--set", "delta-net{chunk=16,17}"], "delta-net{chunk=17}: expected one of"), (["--set", "delta-net{16}"], "options are written name=value"),
+                      (["--set", "specialise{small=" + ",".join(str(n) for n in range(2, 40)) + "}"], "more than 24 variants"),
+                      (["--passes", "default", "--passes", "x"], "there is no pass"), (["--set", "delta-net"], "expected PASS{option=value}"),
+                      (["-p", "x"], "whole numbers"), (["-p", "0", "-n", "0"], "nothing is measured"), (["-o", "sql"], "md|csv"),
                       (["--pg", "5"], "two numbers"), (["-p", "5000"], "context"), (["-r", "0"], "from 1"), (["-d", "-1"], "whole numbers")):
     code, out, err = bench(*options)
     check(code in (1, 2) and not out and text in err and len(err.splitlines()) <= 2, f"{options}: exit {code}, {err!r}")
