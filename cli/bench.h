@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `heddle bench` measures (cmd_bench.c), prints (bench_print.c) and compares with (bandwidth.c).
+// What `heddle bench` measures (cmd_bench.c), prints (bench_print.c) ; what it compares with is in limits.h.
 #ifndef HEDDLE_CLI_BENCH_H
 #define HEDDLE_CLI_BENCH_H
 
-#include "cli/cli.h"
+#include "cli/limits.h"
 
 // A row: `prompt` tokens in calls of the step size, then `generate` single ones, behind `depth` tokens that are not timed.
 typedef struct BenchTest { uint32_t prompt, generate, depth; } BenchTest;
@@ -17,6 +17,7 @@ typedef struct BenchResult {
     double gb_per_s;                 // bytes that the launches read and write, by their records, over the time
     double launches, barriers;       // per token
     char digest[33];                 // of the last row of logits; the same in every repetition where numerics are ordered
+    Roofline roofline;               // of one more repetition, with --roofline
 } BenchResult;
 
 typedef struct Bench {
@@ -28,16 +29,13 @@ typedef struct Bench {
     bool packed;
     const char *kv;
     HeddleModuleInfo info;
-    double read_gb_per_s;            // what a plain read of memory reaches with the same threads, in the same run; 0: not measured (GPUs)
+    Limits limits;                   // of the same threads, in the same run; zeros: not measured (GPUs)
+    bool with_roofline;
     HD_VEC(BenchResult) results;
 } Bench;
 
 // ---- bench_print.c ---------------------------------------------------------------------------------------------
 // format: "md", "csv", "json", "jsonl"
 void bench_print(const Bench *bench, const char *format);
-
-// ---- bandwidth.c -----------------------------------------------------------------------------------------------
-// GB/s (1e9) of reading `bytes` of memory with this many threads, the best of some tries; 0 when there is not that much memory.
-double bench_read_bandwidth(uint64_t bytes, uint32_t threads);
 
 #endif

@@ -100,6 +100,14 @@ static void print_samples(const BenchResult *r, const char *space)
     printf(" ]");
 }
 
+static void print_roofline(const BenchResult *r, const char *space)
+{
+    HdBuf text = {0};
+    roofline_json(&text, &r->roofline);
+    printf(",%s\"roofline_ns\": %.0f,%s\"roofline\": %s", space, r->roofline.seconds * 1e9, space, text.data);
+    hd_buf_free(&text);
+}
+
 // An object on one line, or on one line per field.
 static void print_object(const Bench *bench, const BenchResult *r, bool lines)
 {
@@ -113,6 +121,7 @@ static void print_object(const Bench *bench, const BenchResult *r, bool lines)
         putchar(',');
     }
     print_samples(r, space);
+    if (bench->with_roofline) print_roofline(r, space);
     printf(lines ? "\n  }" : " }");
 }
 
@@ -160,12 +169,18 @@ static void print_md(const Bench *b)
         test_name(&r->test, name);
         snprintf(speed, sizeof speed, "%.2f ± %.2f", r->speed.mean, r->speed.deviation);
         printf("| %-30s | %10s | %10s | %-10s | %7u | %15s | %21s | %8.2f | %7.1f %% |\n", b->type, size, parameters, b->backend,
-               b->threads, name, speed, r->gb_per_s, b->read_gb_per_s > 0 ? 100 * r->gb_per_s / b->read_gb_per_s : 0.0);
+               b->threads, name, speed, r->gb_per_s, b->limits.read_gb_per_s > 0 ? 100 * r->gb_per_s / b->limits.read_gb_per_s : 0.0);
     }
-    printf(b->read_gb_per_s > 0 ? "\nread %.2f GB/s; " : "\n", b->read_gb_per_s);
+    printf(b->limits.read_gb_per_s > 0 ? "\nread %.2f GB/s; " : "\n", b->limits.read_gb_per_s);
     printf("module %.16s; numerics %s; logits", b->info.digest, b->info.numerics);
     for (size_t i = 0; i < b->results.len; i++) printf(" %.16s", b->results.data[i].digest);
     printf("\n");
+    for (size_t i = 0; i < b->results.len && b->with_roofline; i++) {
+        char name[64];
+        test_name(&b->results.data[i].test, name);
+        printf("\n%s\n\n", name);
+        roofline_print(stdout, &b->results.data[i].roofline, &b->limits);
+    }
 }
 
 static const struct {

@@ -11,7 +11,6 @@
 #include <time.h>
 
 enum { MAX_VALUES = 32, DEFAULT_REPETITIONS = 5, MAX_TYPES = 256 };   // ids of tensor types are far below
-static const uint64_t read_bytes = (uint64_t)256 << 20;   // beyond every cache
 
 // ---- which tests -------------------------------------------------------------------------------------------------
 
@@ -101,17 +100,18 @@ static HdStatus *eval(HeddleSession *session, const int32_t *tokens, uint32_t co
     return count ? heddle_eval(session, &piece, 1) : NULL;
 }
 
-// One repetition; the time is that of the prompt and the generation alone.
-static HdStatus *repeat(HeddleSession *session, const int32_t *tokens, const BenchTest *test, double *out_ns)
+// One repetition; the time is that of the prompt and the generation alone. by_kernel: kernels are timed too.
+static HdStatus *repeat(HeddleSession *session, const int32_t *tokens, const BenchTest *test, bool by_kernel, double *out_ns)
 {
     HD_TRY(heddle_slot_reset(session, 0));
     HD_TRY(eval(session, tokens, test->depth, HEDDLE_LOGITS_NONE));
+    if (by_kernel) HD_TRY(heddle_time_kernels(session, true));
     double start = hd_seconds();
     HD_TRY(eval(session, tokens + test->depth, test->prompt, HEDDLE_LOGITS_LAST));
     for (uint32_t i = 0; i < test->generate; i++)
         HD_TRY(eval(session, tokens + test->depth + test->prompt + i, 1, HEDDLE_LOGITS_LAST));
     *out_ns = (hd_seconds() - start) * 1e9;
-    return NULL;
+    return by_kernel ? heddle_time_kernels(session, false) : NULL;
 }
 
 static BenchMean mean_of(const double *values, size_t count)
@@ -155,12 +155,16 @@ static HdStatus *run_test(Bench *bench, const HeddleModule *module, HeddleSessio
     time_t now = time(NULL);
     struct tm utc;
     strftime(r->time, sizeof r->time, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    HD_TRY(repeat(session, tokens, &warm_up, &ns));
+    HD_TRY(repeat(session, tokens, &warm_up, false, &ns));
     for (uint32_t i = 0; i < bench->repetitions; i++) {
         progress_show("bench", i, bench->repetitions);
-        HD_TRY(repeat(session, tokens, &r->test, &ns));
+        HD_TRY(repeat(session, tokens, &r->test, false, &ns));
         HD_TRY(take_digest(bench, session, r));
         hd_vec_push(&r->samples_ns, ns);
+    }
+    if (bench->with_roofline) {
+        HD_TRY(repeat(session, tokens, &r->test, true, &ns));
+        roofline_take(session, &bench->limits, &r->roofline);
     }
     progress_end();
     summarise(bench, module, r);
@@ -220,7 +224,7 @@ static HdStatus *run_tests(const CliOptions *options, CliModel *model, const Tes
     fill_tokens(tokens, longest, bench->info.vocab);
     bench->threads = heddle_session_threads(session);
     bench->tokens_per_call = HD_MIN(options->batch_size != CLI_UNSET ? (uint32_t)options->batch_size : UINT32_MAX, bench->info.tokens_per_step);
-    if (on_cpu(&bench->info)) bench->read_gb_per_s = bench_read_bandwidth(read_bytes, bench->threads);
+    if (on_cpu(&bench->info)) limits_measure(bench->bytes, bench->threads, &bench->limits);
     HdStatus *status = NULL;
     for (size_t i = 0; i < tests->len && !status; i++) {
         hd_vec_push(&bench->results, ((BenchResult){.test = tests->data[i]}));
@@ -238,7 +242,10 @@ HdStatus *cmd_bench(CliOptions *options)
     Bench bench = {.model = options->operand};
     HeddleCompileOptions compile = cli_compile_options(options);
     bench.repetitions = options->repetitions == CLI_UNSET ? DEFAULT_REPETITIONS : (uint32_t)options->repetitions;
+    bench.with_roofline = options->roofline;
     HdStatus *status = list_tests(options, &tests);
+    if (!status && options->roofline && options->report && !strcmp(options->report, "csv"))
+        status = hd_error(HD_USAGE, "--roofline: a csv row has no room for a table; take -o md, json or jsonl");
     if (!status) status = cli_load(options, &compile, &model);
     if (!status) {
         heddle_module_info(model.module, &bench.info);
@@ -250,7 +257,10 @@ HdStatus *cmd_bench(CliOptions *options)
         if (!status) bench_print(&bench, options->report ? options->report : "md");
         cli_unload(&model);
     }
-    for (size_t i = 0; i < bench.results.len; i++) hd_vec_free(&bench.results.data[i].samples_ns);
+    for (size_t i = 0; i < bench.results.len; i++) {
+        hd_vec_free(&bench.results.data[i].samples_ns);
+        roofline_free(&bench.results.data[i].roofline);
+    }
     hd_vec_free(&bench.results);
     hd_vec_free(&tests);
     return status;

@@ -329,6 +329,7 @@ static HdStatus *run_step(Eval *eval)
     const RtClass *class = rt_class_for(session->module, step->token_count, step->segment_count, step->row_count);
     RtBinding binding = {{step->token_count, step->segment_count, context_bound(session, step), step->row_count}};
     HeddleStepStatus result = {0, 0};
+    session->queue->reach = step->reach;
     HdStatus *status = session->device->type->step(session->queue, class, &binding, &result);
     if (status) {
         break_slots(eval);
@@ -358,9 +359,11 @@ HeddleStatus *heddle_eval_rows(HeddleSession *session, const HeddlePiece *pieces
     Eval eval = {.session = session, .piece_count = piece_count, .sink = sink, .user = user};
     eval.pieces = hd_xcalloc(piece_count, sizeof *eval.pieces);
     eval.step.segments = hd_xcalloc((size_t)session->module->largest->bound.value[RT_S], sizeof *eval.step.segments);
+    double start = session->queue->trace ? hd_seconds() : 0;
     HdStatus *status = evaluate(&eval, pieces);
     free(eval.pieces);
     free(eval.step.segments);
+    if (session->queue->trace) rt_trace_evaluation(session->queue->trace, start);
     return status;
 }
 

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+// What this machine can do at most, with so many threads: how fast memory can be read, by the best of four ways to read it, and how many
+// products a second the instructions that kernels use can make, on registers alone. The best of some tries counts: a busy neighbour can
+// only make them slower.
+#include "cli/limits.h"
+#include "runtime/cpu_features.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define TARGET(features) __attribute__((target(features)))
+#endif
+
+enum { READ_TRIES = 4, PEAK_TRIES = 16, LANES = 64, AHEAD = 4096 / sizeof(uint64_t), CHAINS = 16, ROUNDS = 1 << 18 };
+static const uint64_t least_bytes = (uint64_t)128 << 20, most_bytes = (uint64_t)1 << 30;
+
+// A thread's work in a try. sum: so that the compiler leaves nothing out.
+typedef struct Part {
+    void (*work)(struct Part *part);
+    const uint64_t *data;            // NULL: no memory is read
+    size_t count;
+    int tries;
+    uint64_t sum;
+    pthread_barrier_t *barrier;
+} Part;
+
+static void *run_part(void *user)
+{
+    Part *part = user;
+    for (int i = 0; i < part->tries; i++) {
+        pthread_barrier_wait(part->barrier);
+        part->work(part);
+        pthread_barrier_wait(part->barrier);
+    }
+    return NULL;
+}
+
+// Seconds of the best try. The calling thread does the first part and holds the watch.
+static double best_time(void (*work)(Part *), const uint64_t *data, size_t count, uint32_t threads)
+{
+    static volatile uint64_t keep;
+    pthread_t ids[HEDDLE_MAX_THREADS];
+    Part parts[HEDDLE_MAX_THREADS];
+    pthread_barrier_t barrier;
+    double best = 1e30;
+    int tries = data ? READ_TRIES : PEAK_TRIES;
+    pthread_barrier_init(&barrier, NULL, threads);
+    for (uint32_t t = 0; t < threads; t++)
+        parts[t] = (Part){work, data ? data + t * (count / threads) : NULL, count / threads, tries, 0, &barrier};
+    for (uint32_t t = 1; t < threads; t++)
+        if (pthread_create(&ids[t], NULL, run_part, &parts[t])) abort();
+    for (int i = 0; i < tries; i++) {
+        pthread_barrier_wait(&barrier);
+        double start = hd_seconds();
+        work(&parts[0]);
+        pthread_barrier_wait(&barrier);
+        best = HD_MIN(best, hd_seconds() - start);
+    }
+    for (uint32_t t = 1; t < threads; t++) pthread_join(ids[t], NULL);
+    pthread_barrier_destroy(&barrier);
+    keep = parts[0].sum;
+    (void)keep;
+    return best;
+}
+
+// ---- reading -----------------------------------------------------------------------------------------------------
+
+// LANES independent sums: the loop becomes wide loads, several in flight.
+static void read_plain(Part *part)
+{
+    uint64_t sums[LANES] = {0};
+    for (size_t i = 0; i + LANES <= part->count; i += LANES)
+        for (size_t k = 0; k < LANES; k++) sums[k] += part->data[i + k];
+    for (size_t k = 0; k < LANES; k++) part->sum += sums[k];
+}
+
+static void read_prefetched(Part *part)
+{
+    uint64_t sums[LANES] = {0};
+    for (size_t i = 0; i + LANES <= part->count; i += LANES) {
+        for (size_t k = 0; k < LANES; k += 8) __builtin_prefetch(part->data + i + k + AHEAD);   // beyond the end it does nothing
+        for (size_t k = 0; k < LANES; k++) sums[k] += part->data[i + k];
+    }
+    for (size_t k = 0; k < LANES; k++) part->sum += sums[k];
+}
+
+#if defined(__x86_64__)
+TARGET("avx512f") static void read_wide(Part *part)
+{
+    __m512i sums[8] = {0};
+    for (size_t i = 0; i + LANES <= part->count; i += LANES)
+        for (size_t k = 0; k < 8; k++) sums[k] = _mm512_xor_si512(sums[k], _mm512_loadu_si512(part->data + i + 8 * k));
+    for (size_t k = 0; k < 8; k++) part->sum += (uint64_t)_mm512_reduce_add_epi64(sums[k]);
+}
+#endif
+
+static const struct ReadKernel {
+    const char *name, *feature;      // feature: NULL: none
+    bool huge_pages;
+    void (*work)(Part *);
+} read_kernels[] = {
+    {"plain", NULL, false, read_plain},
+    {"huge pages", NULL, true, read_plain},
+    {"prefetch", NULL, true, read_prefetched},
+#if defined(__x86_64__)
+    {"512 bits", "avx512f", true, read_wide},
+#endif
+};
+
+static void measure_reading(uint64_t bytes, uint32_t threads, Limits *out)
+{
+    for (int huge = 0; huge < 2; huge++) {
+        uint64_t *data = bytes < heddle_memory_available() / 2
+            ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) : MAP_FAILED;
+        if (data == MAP_FAILED) return;
+        madvise(data, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+        memset(data, 1, bytes);
+        for (size_t i = 0; i < HD_COUNT(read_kernels); i++) {
+            const struct ReadKernel *k = &read_kernels[i];
+            if (k->huge_pages != huge || (k->feature && !hd_cpu_has(k->feature))) continue;
+            double speed = (double)bytes / best_time(k->work, data, bytes / sizeof *data, threads) * 1e-9;
+            if (speed > out->read_gb_per_s) out->read_gb_per_s = speed, out->read_kernel = k->name;
+        }
+        munmap(data, bytes);
+    }
+}
+
+// ---- products on registers -----------------------------------------------------------------------------------------
+// CHAINS sums, each waiting only for itself. The instructions are spelled out: left to itself a compiler moves sums about between them.
+
+#if defined(__x86_64__)
+#define CHAINS_OF(name, features, Vector, instructions)                                                                                    \
+    features static void name(Part *part)                                                                                                  \
+    {                                                                                                                                      \
+        Vector sums[CHAINS] = {0}, a = {1}, b = {1}, t;                                                                                    \
+        for (int i = 0; i < ROUNDS; i++)                                                                                                   \
+            for (int c = 0; c < CHAINS; c++) __asm__(instructions : "+x"(sums[c]), "=&x"(t) : "x"(a), "x"(b));                             \
+        memcpy(&part->sum, sums, sizeof part->sum);                                                                                        \
+        for (int c = 0; c < CHAINS; c++) __asm__ volatile("" : : "x"(sums[c]));                                                            \
+    }
+CHAINS_OF(int8_512, TARGET("avx512f,avx512vl"), __m512i, "vpdpbusd %3, %2, %0")
+CHAINS_OF(int8_256, TARGET("avx2"), __m256i, "%{vex%} vpdpbusd %3, %2, %0")
+CHAINS_OF(int8_avx2, TARGET("avx2"), __m256i, "vpmaddubsw %3, %2, %1; vpmaddwd %3, %1, %1; vpaddd %1, %0, %0")
+CHAINS_OF(bf16_512, TARGET("avx512f,avx512vl"), __m512, "vdpbf16ps %3, %2, %0")
+CHAINS_OF(f32_512, TARGET("avx512f,avx512vl"), __m512, "vfmadd231ps %3, %2, %0")
+CHAINS_OF(f32_256, TARGET("avx2,fma"), __m256, "vfmadd231ps %3, %2, %0")
+CHAINS_OF(f32_128, , __m128, "movaps %2, %1; mulps %3, %1; addps %1, %0")
+#else
+static void f32_1(Part *part)
+{
+    float sums[CHAINS] = {0};
+    for (int i = 0; i < ROUNDS; i++)
+        for (int c = 0; c < CHAINS; c++) sums[c] = sums[c] * 0.5f + 1;
+    for (int c = 0; c < CHAINS; c++) part->sum += (uint64_t)sums[c];
+}
+#endif
+
+// Per kind best first. features: all that are needed; operations: multiplications and additions of a chain in a round.
+static const struct PeakKernel {
+    Peak peak;
+    const char *features[2];
+    uint32_t operations;
+    void (*work)(Part *);
+} peak_kernels[] = {
+#if defined(__x86_64__)
+    {PEAK_INT8, {"avx512f", "avx512vnni"}, 128, int8_512},
+    {PEAK_INT8, {"avx2", "avxvnni"}, 64, int8_256},
+    {PEAK_INT8, {"avx2"}, 64, int8_avx2},
+    {PEAK_BF16, {"avx512f", "avx512bf16"}, 64, bf16_512},
+    {PEAK_F32, {"avx512f"}, 32, f32_512},
+    {PEAK_F32, {"avx2", "fma"}, 16, f32_256},
+    {PEAK_F32, {NULL}, 8, f32_128},
+#else
+    {PEAK_F32, {NULL}, 2, f32_1},
+#endif
+};
+
+static bool runs_here(const struct PeakKernel *kernel)
+{
+    for (size_t i = 0; i < HD_COUNT(kernel->features); i++)
+        if (kernel->features[i] && !hd_cpu_has(kernel->features[i])) return false;
+    return true;
+}
+
+static double measure_peak(Peak peak, uint32_t threads)
+{
+    for (size_t i = 0; i < HD_COUNT(peak_kernels); i++) {
+        const struct PeakKernel *k = &peak_kernels[i];
+        if (k->peak == peak && runs_here(k)) return (double)k->operations * CHAINS * ROUNDS * threads / best_time(k->work, NULL, 0, threads) * 1e-9;
+    }
+    return peak == PEAK_F32 ? 0 : measure_peak(PEAK_F32, threads);       // without such instructions float32 does the work
+}
+
+void limits_measure(uint64_t model_bytes, uint32_t threads, Limits *out_limits)
+{
+    *out_limits = (Limits){.read_kernel = ""};
+    measure_reading(hd_align_up(HD_MIN(HD_MAX(model_bytes, least_bytes), most_bytes), 4096), threads, out_limits);
+    for (int peak = 0; peak < PEAK_COUNT; peak++) out_limits->gops[peak] = measure_peak((Peak)peak, threads);
+}
