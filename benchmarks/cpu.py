@@ -31,7 +31,7 @@ SHAPES = {   # size, type, layers (None: all), measurements
     "4b-q4_k_m": ("4b", "q4_k_m", None, SHORT), "35b-a3b-q4_k_m": ("35b-a3b", "q4_k_m", 4, LIKE_BENCH), "tiny-dense-q8_0": ("tiny-dense", "q8_0", None, SHORT),
 }
 QUICK_SHAPES = ["tiny-dense-q8_0", "0.8b-q8_0", "0.8b-q4_k_m", "0.8b-bf16"]
-BATCHES, LOGITS, PAUSE = range(1, 17), 16, 0.1
+BATCHES, LOGITS, PAUSE, WARM_UP = range(1, 17), 16, 0.1, ("prompt 64 0", "generate 1 0")
 NEEDED_MEMORY = {"4b": 24e9, "35b-a3b": 22e9}
 
 
@@ -116,18 +116,17 @@ def compile_module(heddle, model, path):
 def measure_in_turns(programs, limits, threads, model_bytes, asked, rounds):
     """{(measurement, program): [seconds]}, [limits], [load averages]; a round asks everything of both, then measures the limits."""
     times, found, loads = {}, [], []
-    for number in range(rounds + 1):                     # the first warms up
+    for program in programs.values():
+        for warm_up in WARM_UP:
+            program.ask(warm_up)
+    for number in range(rounds):
         for what in asked:
             for name, program in programs.items():
                 time.sleep(PAUSE)
-                load = os.getloadavg()[0]
-                seconds = float(program.ask(" ".join(map(str, what))))
-                if number:
-                    times.setdefault((what, name), []).append(seconds)
-                    loads.append(load)
-        if number:
-            found.append(json.loads(limits.ask(f"{model_bytes} {threads}")))
-        print(f"  threads {threads}, round {number} of {rounds}", file=sys.stderr, flush=True)
+                loads.append(os.getloadavg()[0])
+                times.setdefault((what, name), []).append(float(program.ask(" ".join(map(str, what)))))
+        found.append(json.loads(limits.ask(f"{model_bytes} {threads}")))
+        print(f"  threads {threads}, round {number + 1} of {rounds}", file=sys.stderr, flush=True)
     return times, found, loads
 
 
