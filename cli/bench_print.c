@@ -101,6 +101,14 @@ static void print_samples(const BenchResult *r, const char *space)
     printf(" ]");
 }
 
+static void print_roofline(const BenchResult *r, const char *space)
+{
+    HdBuf text = {0};
+    roofline_json(&text, &r->roofline);
+    printf(",%s\"roofline_ns\": %.0f,%s\"roofline\": %s", space, r->roofline.seconds * 1e9, space, text.data);
+    hd_buf_free(&text);
+}
+
 // An object on one line, or on one line per field.
 static void print_object(const Bench *bench, const BenchResult *r, bool lines)
 {
@@ -114,6 +122,7 @@ static void print_object(const Bench *bench, const BenchResult *r, bool lines)
         putchar(',');
     }
     print_samples(r, space);
+    if (bench->with_roofline) print_roofline(r, space);
     printf(lines ? "\n  }" : " }");
 }
 
@@ -147,6 +156,12 @@ static void test_name(const BenchTest *test, char out_text[64])
     if (test->depth) snprintf(out_text + at, 64 - (size_t)at, " @ d%u", test->depth);
 }
 
+static void print_limit(const Bench *b)
+{
+    printf("\n");
+    if (b->limits.read_gb_per_s > 0) printf("%s %.2f GB/s; ", b->on_cpu ? "read" : "copy (reads and writes)", b->limits.read_gb_per_s);
+}
+
 static void print_one(const Bench *b)
 {
     printf("| %-30s | %10s | %10s | %-10s | %7s | %15s | %20s | %8s | %9s |\n", "model", "size", "params", "backend", "threads", "test",
@@ -163,10 +178,9 @@ static void print_one(const Bench *b)
         test_name(&r->test, name);
         snprintf(speed, sizeof speed, "%.2f ± %.2f", r->speed.mean, r->speed.deviation);
         printf("| %-30s | %10s | %10s | %-10s | %7u | %15s | %21s | %8.2f | %7.1f %% |\n", b->type, size, parameters, b->backend,
-               b->threads, name, speed, r->gb_per_s, b->read_gb_per_s > 0 ? 100 * r->gb_per_s / b->read_gb_per_s : 0.0);
+               b->threads, name, speed, r->gb_per_s, b->limits.read_gb_per_s > 0 ? 100 * r->gb_per_s / b->limits.read_gb_per_s : 0.0);
     }
-    printf("\n");
-    if (b->read_gb_per_s > 0) printf("%s %.2f GB/s; ", b->on_cpu ? "read" : "copy (reads and writes)", b->read_gb_per_s);
+    print_limit(b);
     printf("module %.16s; numerics %s; logits", b->info.digest, b->info.numerics);
     for (size_t i = 0; i < b->results.len; i++) printf(" %.16s", b->results.data[i].digest);
     printf("\n");
@@ -191,14 +205,25 @@ static void print_variants(const Bench *benches, size_t count)
             printf("| %-15s | %-*s | %21s | %18s | %8.1f | %8.1f | %8.2f | %.16s |\n", name, width, benches[v].variant, speed, gain, r->launches, r->barriers,
                    r->gb_per_s, r->digest);
         }
-    printf(benches->read_gb_per_s > 0 ? "\nread %.2f GB/s; " : "\n", benches->read_gb_per_s);
+    print_limit(benches);
     printf("%u rounds, in each the variants in turn; launches and barriers per token\n", benches->repetitions);
+}
+
+static void print_rooflines(const Bench *b)
+{
+    for (size_t i = 0; i < b->results.len; i++) {
+        char name[64];
+        test_name(&b->results.data[i].test, name);
+        printf("\n%s%s%s\n\n", name, b->variant[0] ? ", " : "", b->variant);
+        roofline_print(stdout, &b->results.data[i].roofline, &b->limits);
+    }
 }
 
 static void print_md(const Bench *benches, size_t count)
 {
     if (count == 1) print_one(benches);
     else print_variants(benches, count);
+    for (size_t v = 0; v < count && benches->with_roofline; v++) print_rooflines(&benches[v]);
 }
 
 static const struct {

@@ -11,7 +11,6 @@
 #include <time.h>
 
 enum { MAX_VALUES = 32, DEFAULT_REPETITIONS = 5, MAX_TYPES = 256 };   // ids of tensor types are far below
-static const uint64_t read_bytes = (uint64_t)256 << 20;   // beyond every cache
 
 // ---- which tests -------------------------------------------------------------------------------------------------
 
@@ -101,17 +100,18 @@ static HdStatus *eval(HeddleSession *session, const int32_t *tokens, uint32_t co
     return count ? heddle_eval(session, &piece, 1) : NULL;
 }
 
-// One repetition; the time is that of the prompt and the generation alone.
-static HdStatus *repeat(HeddleSession *session, const int32_t *tokens, const BenchTest *test, double *out_ns)
+// One repetition; the time is that of the prompt and the generation alone. by_kernel: kernels are timed too.
+static HdStatus *repeat(HeddleSession *session, const int32_t *tokens, const BenchTest *test, bool by_kernel, double *out_ns)
 {
     HD_TRY(heddle_slot_reset(session, 0));
     HD_TRY(eval(session, tokens, test->depth, HEDDLE_LOGITS_NONE));
+    if (by_kernel) HD_TRY(heddle_time_kernels(session, true));
     double start = hd_seconds();
     HD_TRY(eval(session, tokens + test->depth, test->prompt, HEDDLE_LOGITS_LAST));
     for (uint32_t i = 0; i < test->generate; i++)
         HD_TRY(eval(session, tokens + test->depth + test->prompt + i, 1, HEDDLE_LOGITS_LAST));
     *out_ns = (hd_seconds() - start) * 1e9;
-    return NULL;
+    return by_kernel ? heddle_time_kernels(session, false) : NULL;
 }
 
 static BenchMean mean_of(const double *values, size_t count)
@@ -157,7 +157,7 @@ static HdStatus *warm_up(Bench *bench, const int32_t *tokens, const BenchTest *t
     hd_vec_push(&bench->results, ((BenchResult){.test = *test}));
     BenchResult *r = &bench->results.data[bench->results.len - 1];
     strftime(r->time, sizeof r->time, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    return repeat(bench->session, tokens, &part, &ns);
+    return repeat(bench->session, tokens, &part, false, &ns);
 }
 
 // The speed against the first variant's, round by round: what the machine does meanwhile is about the same for both.
@@ -168,6 +168,16 @@ static BenchMean gain_of(const BenchResult *first, const BenchResult *r)
     BenchMean mean = mean_of(gains, r->samples_ns.len);
     free(gains);
     return mean;
+}
+
+// One repetition more, whose kernels are timed.
+static HdStatus *take_roofline(const Bench *bench, const int32_t *tokens, BenchResult *r)
+{
+    double ns;
+    if (!bench->with_roofline) return NULL;
+    HD_TRY(repeat(bench->session, tokens, &r->test, true, &ns));
+    roofline_take(bench->session, &bench->limits, &r->roofline);
+    return NULL;
 }
 
 // In each round all variants have their turn, and another one begins.
@@ -181,10 +191,11 @@ static HdStatus *run_test(Bench *benches, size_t count, const int32_t *tokens, c
             BenchResult *r = &bench->results.data[bench->results.len - 1];
             double ns;
             progress_show("bench", i * count + turn, rounds * count);
-            HD_TRY(repeat(bench->session, tokens, test, &ns));
+            HD_TRY(repeat(bench->session, tokens, test, false, &ns));
             HD_TRY(take_digest(bench, bench->session, r));
             hd_vec_push(&r->samples_ns, ns);
         }
+    for (size_t v = 0; v < count; v++) HD_TRY(take_roofline(&benches[v], tokens, &benches[v].results.data[benches[v].results.len - 1]));
     progress_end();
     for (size_t v = 0; v < count; v++) {
         BenchResult *r = &benches[v].results.data[benches[v].results.len - 1];
@@ -267,6 +278,7 @@ static HdStatus *open_bench(const CliOptions *options, const BenchVariant *varia
     HeddleCompileOptions compile = compile_options(options, variant);
     bench->model = options->operand, bench->variant = variant->name;
     bench->repetitions = options->repetitions == CLI_UNSET ? DEFAULT_REPETITIONS : (uint32_t)options->repetitions;
+    bench->with_roofline = options->roofline;
     HD_TRY(cli_load(options, &compile, &bench->loaded));
     heddle_module_info(bench->loaded.module, &bench->info);
     bench->packed = bench->info.packed_bytes > 0, bench->kv = bench->info.kv_type;
@@ -284,7 +296,10 @@ static void close_bench(Bench *bench)
 {
     heddle_session_free(bench->session);
     cli_unload(&bench->loaded);
-    for (size_t i = 0; i < bench->results.len; i++) hd_vec_free(&bench->results.data[i].samples_ns);
+    for (size_t i = 0; i < bench->results.len; i++) {
+        hd_vec_free(&bench->results.data[i].samples_ns);
+        roofline_free(&bench->results.data[i].roofline);
+    }
     hd_vec_free(&bench->results);
 }
 
@@ -293,9 +308,11 @@ static HdStatus *run_tests(Bench *benches, size_t count, const Tests *tests)
     uint32_t longest = longest_of(tests);
     int32_t *tokens = hd_xmalloc(longest * sizeof *tokens);
     fill_tokens(tokens, longest, benches->info.vocab);
-    double read = benches->on_cpu ? bench_read_bandwidth(read_bytes, benches->threads) : bench_copy_bandwidth(benches->loaded.model, read_bytes);
+    Limits limits;
+    if (benches->on_cpu) limits_measure(benches->bytes, benches->threads, &limits);
+    else limits_measure_gpu(benches->loaded.model, &limits);
     HdStatus *status = NULL;
-    for (size_t v = 0; v < count; v++) benches[v].read_gb_per_s = read;
+    for (size_t v = 0; v < count; v++) benches[v].limits = limits;
     for (size_t i = 0; i < tests->len && !status; i++) status = run_test(benches, count, tokens, &tests->data[i]);
     free(tokens);
     return status;
@@ -306,6 +323,8 @@ HdStatus *cmd_bench(CliOptions *options)
     Tests tests = {0};
     BenchVariants variants = {0};
     HdStatus *status = list_tests(options, &tests);
+    if (!status && options->roofline && options->report && !strcmp(options->report, "csv"))
+        status = hd_error(HD_USAGE, "--roofline: a csv row has no room for a table; take -o md, json or jsonl");
     if (!status) status = bench_variants(options, &variants);
     if (!status) status = check_variants(options, &variants);
     Bench *benches = hd_xcalloc(variants.len + 1, sizeof *benches);
