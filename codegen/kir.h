@@ -6,7 +6,7 @@
 // units begin..end-1. The unit index is a parameter, never a built-in block index. There are two profiles. SIMD (CPU): a thread runs
 // the kernel, on logical vectors as wide as the schedule likes (usually 16 x f32 or 64 x i8); a target with narrower registers splits
 // them. SIMT (GPU): the lanes of a work group run it together, on single numbers; they share arrays and meet at barriers, which stand
-// where control flow is the same for all lanes.
+// where control flow is the same for all lanes. On CUDA the 32 lanes of a warp also see each other's registers and multiply small matrices.
 #ifndef HEDDLE_KIR_H
 #define HEDDLE_KIR_H
 
@@ -58,6 +58,9 @@ KirType kir_type(const KirFn *fn, KirRef value);
 // SIMT: how many lanes a work group has, 1 to 1024; 0 (the default): a SIMD kernel.
 void kir_set_lanes(KirFn *fn, uint32_t lanes);
 uint32_t kir_lanes(const KirFn *fn);
+// CUDA: how many work groups shall fit on a multiprocessor at once, which bounds the registers of a lane; 0 (the default): the compiler
+// decides.
+void kir_set_resident(KirFn *fn, uint32_t groups);
 // SIMT: the i64 parameter that says how many bytes of scratch a work group has; needed by kernels that use kir_scratch.
 void kir_set_scratch_bytes(KirFn *fn, KirRef param);
 

@@ -84,6 +84,7 @@ void kir_free(KirFn *fn) {
 
 void kir_set_lanes(KirFn *fn, uint32_t lanes) { fn->lanes = lanes; }
 uint32_t kir_lanes(const KirFn *fn) { return fn->lanes; }
+void kir_set_resident(KirFn *fn, uint32_t groups) { fn->resident = groups; }
 void kir_set_scratch_bytes(KirFn *fn, KirRef param) { fn->scratch_param = (uint32_t)kir_value(fn, param)->op->number; }
 const char *kir_name(const KirFn *fn) { return fn->name; }
 void kir_set_name(KirFn *fn, const char *name) { fn->name = hd_arena_strndup(&fn->arena, name, strlen(name)); }

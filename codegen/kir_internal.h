@@ -52,6 +52,7 @@ struct KirFn {
     KirBlock *entry, *cursor;
     KirRef scratch, lane, group, groups; // 0: not asked for
     uint32_t lanes;                      // of a work group; 0: SIMD
+    uint32_t resident;                   // SIMT: work groups on a multiprocessor; 0: as it comes
     uint32_t scratch_param;              // SIMT: the slot that holds the bytes of scratch of a work group
     bool kinds[KIR_OP_COUNT];            // holds such an operation
     KirConst *consts[KIR_CONST_BUCKETS];
@@ -64,6 +65,8 @@ const char *kir_op_name(KirOpKind kind);                 // "add"
 const char *kir_scalar_name(KirScalar scalar);           // "f32"
 uint32_t kir_scalar_bits(KirScalar scalar);
 int kir_op_arity(KirOpKind kind);                        // -1: as the builder says
+// Do the lanes of a warp do it together? (These stand together in kops.def.)
+static inline bool kir_is_of_warp(KirOpKind kind) { return kind >= KIR_OP_shuffle_xor && kind <= KIR_OP_mma_bf16; }
 void kir_type_text(KirType type, HdBuf *out_text);       // "f32x16"
 const char *kir_pred_name(KirPred pred);
 

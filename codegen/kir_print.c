@@ -125,6 +125,7 @@ void kir_print(const KirFn *fn, HdBuf *out_text) {
     print_typed_def(&p, fn->entry->first_arg + 1);
     hd_buf_str(out_text, " end)");
     if (fn->lanes) hd_buf_printf(out_text, " lanes %u", fn->lanes);
+    if (fn->resident) hd_buf_printf(out_text, " resident %u", fn->resident);
     hd_buf_str(out_text, " {\n");
     print_block(&p, fn->prelude, 1);
     print_block(&p, fn->entry, 1);

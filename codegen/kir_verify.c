@@ -431,13 +431,11 @@ static const char *check_uses(const Check *check, const KirBlock *block, uint32_
 
 static HdStatus *check_block(const Check *check, const KirBlock *block);
 
-static bool is_of_warp(KirOpKind kind) { return kind >= KIR_OP_shuffle_xor && kind <= KIR_OP_mma_bf16; }
-
 static HdStatus *check_one(const Check *check, const KirBlock *block, const KirOp *op) {
     if ((unsigned)op->kind >= KIR_OP_COUNT)
         return hd_error(HD_INTERNAL, "kernel %s: unknown operation %u", check->fn->name, (unsigned)op->kind);
     if (!(profiles_of[op->kind] & check->profile)) return bad(check, op, "not in this profile");
-    if (is_of_warp(op->kind) && check->fn->lanes % KIR_WARP) return bad(check, op, "the work group is no number of whole warps");
+    if (kir_is_of_warp(op->kind) && check->fn->lanes % KIR_WARP) return bad(check, op, "the work group is no number of whole warps");
     const char *wrong = op->block == block ? check_uses(check, block, op->operand_count, op->operands)
                                            : "the operation is in another block";
     if (wrong) return bad(check, op, wrong);

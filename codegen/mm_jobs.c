@@ -7,8 +7,7 @@
 
 // ---- components ----------------------------------------------------------------------------------------------------
 
-// The operation inside the group that makes `value`; NULL for what comes from outside.
-static const IrOp *maker(const IrGraph *graph, IrValue value) {
+const IrOp *mm_maker(const IrGraph *graph, IrValue value) {
     const IrValueData *data = ir_value(graph, value);
     return data->kind == IR_VALUE_RESULT && data->block != 0 ? ir_op(graph, data->op) : NULL;
 }
@@ -31,13 +30,13 @@ static void set_add(Set *set, IrValue value) {
 
 // Products that `value` is computed from.
 static void find_products(const IrGraph *graph, IrValue value, Set *out_set) {
-    const IrOp *op = maker(graph, value);
+    const IrOp *op = mm_maker(graph, value);
     if (is_product(op)) set_add(out_set, value);
     for (uint32_t i = 0; op && !is_product(op) && i < op->operand_count; i++) find_products(graph, op->operands[i], out_set);
 }
 
 static IrValue below_reshapes(const IrGraph *graph, IrValue value) {
-    for (const IrOp *op; (op = maker(graph, value)) && op->kind == IR_OP_reshape;) value = op->operands[0];
+    for (const IrOp *op; (op = mm_maker(graph, value)) && op->kind == IR_OP_reshape;) value = op->operands[0];
     return value;
 }
 
@@ -74,7 +73,7 @@ static IrValue weight_of(const IrOp *op, IrValue result) {
 }
 
 static HdStatus *add_factor(const IrTarget *target, IrOpRef group, MmJob *job, IrValue result) {
-    const IrOp *op = maker(job->graph, result);
+    const IrOp *op = mm_maker(job->graph, result);
     IrValue weight = weight_of(op, result);
     const IrType *w = cg_type(job->graph, weight), *x = cg_type(job->graph, op->operands[0]);
     int64_t rows = w->dims[w->rank - 2], columns = w->dims[w->rank - 1];
@@ -147,7 +146,7 @@ int64_t mm_job_most(const MmJob *job, IrDim dim) {
 
 // What the epilogue reads from outside: operands of element-wise operations, each once.
 static void account_operands(const MmJob *job, IrValue value, Set *seen) {
-    const IrOp *op = maker(job->graph, value);
+    const IrOp *op = mm_maker(job->graph, value);
     if (is_product(op) || set_has(seen, value)) return;
     set_add(seen, value);
     const IrType *type = cg_type(job->graph, value);

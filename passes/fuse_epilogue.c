@@ -171,13 +171,6 @@ static void add_twin(PassGrowth *growth)
     }
 }
 
-static bool is_one_row(const IrGraph *graph, const IrType *type)
-{
-    IrBinding bound;
-    if (!ir_dim_is_sym(type->dims[0])) return type->dims[0] == 1;
-    return ir_graph_bound(graph, &bound) && ir_dim_eval(graph, type->dims[0], &bound) == 1;
-}
-
 static bool only_members_read(const PassGrowth *growth, IrValue value)
 {
     const IrOpRefs *users = ir_users(growth->graph, value);
@@ -194,7 +187,7 @@ static void add_norm(PassGrowth *growth)
     IrOpRef norm = pass_producer(graph, x);
     if (!ir_target_is_gpu(growth->ctx->target) || !norm || ir_op(graph, norm)->kind != IR_OP_rms_norm) return;
     IrType type = pass_type(graph, norm);
-    bool one_reader = only_reader(graph, x) != 0, one_row = is_one_row(graph, &type);
+    bool one_reader = only_reader(graph, x) != 0, one_row = pass_is_one_row(graph, &type);
     if (!one_reader || !one_row || ir_type_last(&type) > IR_GPU_MOST_NORMED) {
         PassMissed reason = !one_reader ? MISSED_has_uses : !one_row ? MISSED_many_tokens : MISSED_other_shape;
         pass_missed_for(growth->ctx, RULE_fuse_epilogue_norm, graph, norm, reason, x);
@@ -240,7 +233,7 @@ static void add_quantisation(PassGrowth *growth)
     IrType type = pass_type(graph, quantise);
     IrValue from = ir_op(graph, quantise)->operands[0];
     IrOpRef norm = pass_producer(graph, from);
-    bool normed = norm && ir_op(graph, norm)->kind == IR_OP_rms_norm, one_row = is_one_row(graph, &type);
+    bool normed = norm && ir_op(graph, norm)->kind == IR_OP_rms_norm, one_row = pass_is_one_row(graph, &type);
     bool alone = only_members_read(growth, x) && (!normed || only_reader(graph, from));
     if (!alone || !one_row || ir_type_last(&type) > IR_CUDA_MOST_QUANTISED) {
         PassMissed reason = !alone ? MISSED_has_uses : !one_row ? MISSED_many_tokens : MISSED_other_shape;

@@ -31,6 +31,23 @@ static bool activation_for(const IrTarget *target, IrDtype weight, IrDtype *out_
     return false;
 }
 
+static bool is_read_by_experts(const IrGraph *graph, IrValue x)
+{
+    const IrOpRefs *users = ir_users(graph, x);
+    for (size_t i = 0; i < users->len; i++) {
+        const IrOp *op = ir_op(graph, users->data[i]);
+        if (op->kind == IR_OP_grouped_linear || (op->kind == IR_OP_quant_act && is_read_by_experts(graph, op->results[0]))) return true;
+    }
+    return false;
+}
+
+// A linear of the one row that experts multiply too, on a GPU: with the router, whose matrix is float32, it stays one launch.
+static bool stays_with_router(const IrGraph *graph, const IrTarget *target, const IrOp *op)
+{
+    IrType type = ir_value(graph, op->operands[0])->type;
+    return ir_target_is_gpu(target) && op->kind == IR_OP_linear && pass_is_one_row(graph, &type) && is_read_by_experts(graph, op->operands[0]);
+}
+
 // The converted value, made before `ref`. Any x has the shape for it: the blocks of the weight's type fill its rows.
 static IrValue convert(IrGraph *graph, IrOpRef ref, IrValue x, IrDtype to)
 {
@@ -58,6 +75,10 @@ HdStatus *pass_quantise_activations(IrGraph *graph, PassCtx *ctx)
         if (off || !has) {
             if (off) pass_missed(ctx, rule, graph, ref, MISSED_option_off);
             else pass_missed_for(ctx, rule, graph, ref, MISSED_target_lacks, op->operands[1]);
+            continue;
+        }
+        if (stays_with_router(graph, ctx->target, op)) {
+            pass_missed(ctx, rule, graph, ref, MISSED_with_router);
             continue;
         }
         if (!pass_fire(ctx, rule, graph, ref)) continue;

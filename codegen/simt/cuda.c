@@ -179,9 +179,9 @@ HdStatus *simt_print_cuda(const KirFn *fn, HdBuf *out_text) {
         simt_print_words(&fn->tables.data[i], out_text);
         hd_buf_printf(out_text, ";   // %s\n", fn->tables.data[i].text);
     }
-    hd_buf_printf(out_text, "\nextern \"C\" __global__ void __launch_bounds__(%u) %s(const ulong64 *args, long64 begin, long64 end, "
-                            "unsigned char *scratch) {\n",
-                  HD_MAX(fn->lanes, 1), fn->name);
+    hd_buf_printf(out_text, "\nextern \"C\" __global__ void __launch_bounds__(%u", HD_MAX(fn->lanes, 1));
+    if (fn->resident) hd_buf_printf(out_text, ", %u", fn->resident);
+    hd_buf_printf(out_text, ") %s(const ulong64 *args, long64 begin, long64 end, unsigned char *scratch) {\n", fn->name);
     for (const KirOp *op = fn->prelude->first; op; op = op->next) {
         if (op->kind != KIR_OP_shared) continue;
         hd_buf_printf(out_text, "    __shared__ __align__(16) %s ", cuda.types[kir_value(fn, op->result)->type.scalar].name);

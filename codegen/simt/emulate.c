@@ -22,7 +22,7 @@ static const char prologue[] =
     "#include <ucontext.h>\n"
     "#define __device__\n"
     "#define __global__\n"
-    "#define __launch_bounds__(n)\n"
+    "#define __launch_bounds__(...)\n"
     "#define __shared__ static thread_local\n"
     "#define __align__(n) __attribute__((aligned(n)))\n"
     "struct Index { unsigned x; };\n"

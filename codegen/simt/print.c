@@ -187,7 +187,7 @@ static const char *pattern_of(const Print *p, const KirOp *op) {
 
 static void print_expression(Print *p, const KirOp *op) {
     const char *pattern = pattern_of(p, op);
-    bool wide = op->result_count && type_of(p, op->result).lanes > 1 && op->kind < KIR_OP_fragment_a;
+    bool wide = op->result_count && type_of(p, op->result).lanes > 1 && !kir_is_of_warp(op->kind);
     if (special[op->kind]) special[op->kind](p, op);
     else if (pattern && !wide) print_pattern(p, op, pattern);
     else refuse(p, op, "has no words");
@@ -228,7 +228,7 @@ static bool goes_in_place(const Print *p, const KirOp *op) {
     for (uint32_t i = 0; i < op->operand_count; i++)
         if (type_of(p, op->operands[i]).scalar == KIR_F32) return false;
     bool pure = op->kind != KIR_OP_load && op->kind != KIR_OP_shared_load && op->kind != KIR_OP_for && op->kind != KIR_OP_if &&
-                op->kind < KIR_OP_shuffle_xor;
+                !kir_is_of_warp(op->kind);
     return pure && scalar != KIR_F32 && op->kind != KIR_OP_min && op->kind != KIR_OP_max;
 }
 

@@ -49,6 +49,7 @@ enum { SIMT_TILE_SUMS = 32, SIMT_TILE_FACTORS = 2, SIMT_TILE_ROUNDS = 2 };
 typedef struct SimtTileForm {
     const char *name;            // of the launch
     uint32_t tokens, lanes, step, parts, input;   // step: columns staged at a time, in so many parts; input: words of shared memory that they take
+    uint32_t resident;           // kir_set_resident
     bool (*fits)(const IrTarget *target, const MmJob *job);
     // The lane's sums of a factor; x: rows of activations (ptr), of the token that the lane stages in each round.
     void (*multiply)(const SimtProduct *p, const MmFactor *f, const KirRef *x, KirRef out_sums[SIMT_TILE_SUMS]);

@@ -198,6 +198,7 @@ static int64_t begin(Launch *l, CgGroupBuilder *builder, const char *name) {
         blocks += row_blocks(l, &l->jobs[i]);
         if (l->form) shared = HD_MAX(shared, simt_tile_shared(l->form, &l->jobs[i]));
     }
+    if (l->form) kir_set_resident(l->fn, l->form->resident);
     KirRef tile = l->form ? kir_shared(l->fn, KIR_I32, shared) : 0, row = 0;
     if (l->made) row = kir_shared(l->fn, simt_is_int8(&l->jobs[0]) ? KIR_I32 : KIR_F32, shared_row(&l->jobs[0]));
     for (uint32_t i = 0; i < l->count; i++) l->products[i].tile = tile, l->products[i].row = row;
@@ -250,24 +251,23 @@ static void norm_row(const Launch *l, CgRegion *region, const KirRef *coord) {
     simt_deal_end(l->build, &loop);
 }
 
-static const IrOp *maker(const IrGraph *graph, IrValue value) {
-    const IrValueData *data = ir_value(graph, value);
-    return data->kind == IR_VALUE_RESULT && data->block ? ir_op(graph, data->op) : NULL;
+static void quantise_row(const Launch *l, CgRegion *region, const CgIndex *row) {
+    CgQ8Row to = simt_int8_shared(l->fn, l->products[0].row, l->jobs[0].columns);
+    cg_region_quantise_group(region, l->made, row, &to);
 }
 
 // Norms or quantises the unit's row of activations, or both. Every work group does so for itself: a launch and a barrier for all would
-// take longer.
+// take longer. Where there is but one token, it does so once.
 static void make_row(const Launch *l, const KirRef *coord) {
     const IrGraph *graph = l->jobs[0].graph;
     CgRegion *region = cg_region_new(l->build);
     CgIndex row[2];
     bool int8 = simt_is_int8(&l->jobs[0]);
     for (uint32_t i = 0; i + 1 < l->jobs[0].x.rank; i++) row[i] = cg_index(coord[i], 0);
-    IrValue norm = int8 ? maker(graph, l->made)->operands[0] : l->made;
-    const IrOp *op = maker(graph, norm);
+    IrValue norm = int8 ? mm_maker(graph, l->made)->operands[0] : l->made;
+    const IrOp *op = mm_maker(graph, norm);
     if (op && op->kind == IR_OP_rms_norm) cg_region_reduce(region, norm, row);
-    CgQ8Row to = simt_int8_shared(l->fn, l->products[0].row, l->jobs[0].columns);
-    if (int8) cg_region_quantise_group(region, l->made, row, &to);
+    if (int8) quantise_row(l, region, row);
     else norm_row(l, region, coord);
     cg_barrier(l->build);
     cg_region_free(region);
@@ -309,10 +309,13 @@ static void launch_matmul(CgGroupBuilder *builder, const IrTarget *target, MmJob
     cg_expr_scale(&units, blocks);
     l.build->units = units;
     l.total = cg_dim(l.build, rows);
+    bool one = made && mm_job_most(&jobs[0], rows) == 1;
     KirLoop loop;
+    l.first = kir_i64(fn, 0);
+    if (one) make_row(&l, &l.first);
     KirRef unit = cg_units_begin(l.build, &loop), all = cg_const(l.build, blocks, "blocks of all");
-    l.first = kir_mul(fn, kir_sdiv(fn, unit, all), kir_i64(fn, l.tokens));
-    if (made) make_row(&l, &l.first);
+    if (!one) l.first = kir_mul(fn, kir_sdiv(fn, unit, all), kir_i64(fn, l.tokens));
+    if (made && !one) make_row(&l, &l.first);
     choose(&l, 0, kir_srem(fn, unit, all), emit_tokens);
     cg_units_end(l.build, &loop);
     cg_launch_end(builder);
@@ -424,7 +427,7 @@ static void launch_grouped(CgGroupBuilder *builder, const IrTarget *target, MmJo
 
 // The rms_norm or quant_act inside the group whose rows are multiplied; 0: they come from outside.
 static HdStatus *find_made(const IrGraph *graph, const MmJob *job, IrValue *out_made) {
-    const IrOp *product = ir_op(graph, job->op), *op = maker(graph, product->operands[0]);
+    const IrOp *product = ir_op(graph, job->op), *op = mm_maker(graph, product->operands[0]);
     bool norm = op && op->kind == IR_OP_rms_norm, quantised = op && op->kind == IR_OP_quant_act;
     *out_made = norm || quantised ? product->operands[0] : 0;
     if (!*out_made) return cg_check_operands(graph, product);

@@ -4,8 +4,9 @@
 // (mma_bf16) into one float32 sum.
 #include "codegen/simt/product.h"
 
-enum { TOKENS = 64, LANES = 128, STEP = 32, PIECES = STEP / 8, TASKS = 64 * PIECES, STRIDE = STEP / 2 + 4, WORDS = 8 };
-enum { HIGH_AT = SIMT_TILE_ROWS * STRIDE, LOW_AT = HIGH_AT + TOKENS * STRIDE, BUFFER = LOW_AT + TOKENS * STRIDE, FRAGMENTS = SIMT_WARP_M * SIMT_WARP_N };
+enum { RESIDENT = 3, TOKENS = 64, LANES = 128, STEP = 32, PIECES = STEP / 8, TASKS = 64 * PIECES, STRIDE = STEP / 2 + 4, WORDS = 8 };
+enum { HIGH_AT = SIMT_TILE_ROWS * STRIDE, LOW_AT = HIGH_AT + TOKENS * STRIDE, BUFFER = LOW_AT + TOKENS * STRIDE };
+enum { FRAGMENTS = SIMT_WARP_M * SIMT_WARP_N };
 
 static KirRef plus(KirFn *fn, KirRef a, int64_t b) { return kir_add(fn, a, kir_i64(fn, b)); }
 
@@ -76,4 +77,4 @@ static bool fits(const IrTarget *target, const MmJob *job) {
     return bf16;
 }
 
-const SimtTileForm simt_tile_bf16 = {"matmul_tiles_mma_bf16", TOKENS, LANES, STEP, PIECES, 2 * BUFFER, fits, multiply, simt_warp_place};
+const SimtTileForm simt_tile_bf16 = {"matmul_tiles_mma_bf16", TOKENS, LANES, STEP, PIECES, 2 * BUFFER, RESIDENT, fits, multiply, simt_warp_place};

@@ -5,7 +5,7 @@
 // the sum of the activations. Tensor cores multiply (mma_i8), or before sm_80 the lanes by dot products of four bytes.
 #include "codegen/simt/product.h"
 
-enum { TOKENS = 64, LANES = 128, STEP = 64, GROUP = 32, GROUPS = STEP / GROUP, QUARTERS = STEP / 16, TASKS = 64 * QUARTERS };
+enum { RESIDENT = 3, TOKENS = 64, LANES = 128, STEP = 64, GROUP = 32, GROUPS = STEP / GROUP, QUARTERS = STEP / 16, TASKS = 64 * QUARTERS };
 // Places in a buffer: words of weights and activations, by row; scales and what is added, by quarter of 16 columns, or by group; scales
 // of activations by group, and their sums times these, by quarter or group.
 enum {
@@ -178,7 +178,7 @@ static void multiply_mma(const SimtProduct *p, const MmFactor *f, const KirRef *
 
 static bool fits_mma(const IrTarget *target, const MmJob *job) { return simt_is_int8(job) && target->arch >= 80; }
 
-const SimtTileForm simt_tile_int8_mma = {"matmul_tiles_mma_i8", TOKENS, LANES, STEP, QUARTERS, 2 * BUFFER, fits_mma, multiply_mma, simt_warp_place};
+const SimtTileForm simt_tile_int8_mma = {"matmul_tiles_mma_i8", TOKENS, LANES, STEP, QUARTERS, 2 * BUFFER, RESIDENT, fits_mma, multiply_mma, simt_warp_place};
 
 // ---- dot products ------------------------------------------------------------------------------------------------
 
@@ -222,4 +222,4 @@ static bool fits_dot(const IrTarget *target, const MmJob *job) {
     return simt_is_int8(job);
 }
 
-const SimtTileForm simt_tile_int8_dot = {"matmul_tiles_dot_i8", TOKENS, LANES, STEP, QUARTERS, 2 * BUFFER, fits_dot, multiply_dot, place_dot};
+const SimtTileForm simt_tile_int8_dot = {"matmul_tiles_dot_i8", TOKENS, LANES, STEP, QUARTERS, 2 * BUFFER, RESIDENT, fits_dot, multiply_dot, place_dot};

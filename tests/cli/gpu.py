@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kernels for GPUs where there is none: the CUDA C of all kernels runs as C++ on this machine (cpu:emulated-cuda) and gives the logits of
-float64; SPIR-V of all kernels is valid; NVRTC compiles all for old and new architectures, and no kernel has too few registers; a decode step
-has few launches, and no step changes unseen.
+float64, or with int8 activations those of the CPU's kernels and, of trained models, what llama.cpp is no nearer to; SPIR-V of all kernels is
+valid; NVRTC compiles all for old and new architectures, and no kernel has too few registers; a decode step has few launches, and no step changes
+unseen.
 
 usage: gpu.py kernels|nvrtc HEDDLE SOURCE_FOLDER FOLDER_OF_RANDOM_MODELS FOLDER_OF_THEIR_GOLDENS
 Needs: pip install gguf numpy nvidia-cuda-nvrtc (tests/tools/requirements.txt), spirv-val, c++
@@ -26,11 +27,13 @@ import make_published  # noqa: E402
 import reference64  # noqa: E402
 
 EMULATED, CAP = "cpu:emulated-cuda", 1e-9
+SAME_INTEGERS = 0.01     # of what int8 costs, between kernels that multiply the same numbers: a norm's last bit may turn one of thousands over
+# What llama.cpp makes of these on a CPU, float32 cache.
+TRAINED = {"tiny-dense-bf16": 1.38e-6, "tiny-dense-q8_0": 2.21e-5, "tiny-dense-q4_k_m": 5.82e-5, "tiny-moe-q8_0": 1.50e-4, "tiny-moe-q4_k_m": 1.56e-4}
 MOST_LAUNCHES = {"delta": 6, "attention": 7}        # of a dense layer, decoding
 MOST_LAUNCHES_MOE = {"delta": 10, "attention": 11}
-MOST_SHARED = 16384                                 # bytes that every Vulkan device has
-ARCHITECTURES = ("sm_75", "sm_80", "sm_120", "compute_80")   # sm_90: the models of TINY
-TINY = {"tiny-dense-bf16": 1e-9, "tiny-dense-q8_0": 1e-9, "tiny-dense-q4_k_m": 1e-9, "tiny-moe-q4_k_m": 5e-9}   # of float64, in one call
+MOST_SHARED = {"comp": 16384, "cu": 49152}          # bytes that every Vulkan device has, and every one of CUDA's
+ARCHITECTURES = ("sm_75", "sm_80", "sm_120", "compute_80")   # sm_90: trained models
 MOST_LOCAL = {"norm_matmul_q4_k": 8, "matmul_f32": 40}   # bytes on the stack of a thread, by NVRTC 13.5 for sm_90; others have none
 TOKENS = np.array([1, 40, 7, 299, 7, 7, 40, 111, 2, 90, 33, 64, 5], np.int32)
 os.environ["CUDA_PATH"] = sys.prefix                # where NVRTC is looked for first
@@ -65,10 +68,14 @@ def check_spirv(model, work):
     for file in files:
         done = subprocess.run(["spirv-val", "--target-env", "vulkan1.2", "--scalar-block-layout", file], capture_output=True, text=True)
         check(done.returncode == 0, f"{os.path.basename(file)}: {done.stdout}{done.stderr}")
-    for file in glob.glob(f"{dump}/*.comp"):        # every number in shared memory has four bytes
-        shared = sum(4 * int(count) for count in re.findall(r"^\s*shared \w+ \w+\[(\d+)\];", open(file).read(), re.M))
-        check(shared <= MOST_SHARED, f"{os.path.basename(file)}: {shared} bytes of shared memory")
+    check_shared(dump)
     return module
+
+
+def check_shared(dump):
+    for file in glob.glob(f"{dump}/*.comp") + glob.glob(f"{dump}/*.cu"):   # every number in shared memory has four bytes
+        shared = sum(4 * int(count) for count in re.findall(r"^\s*(?:__)?shared(?:__ __align__\(16\))? \w+ \w+\[(\d+)\];", open(file).read(), re.M))
+        check(shared <= MOST_SHARED[file.rsplit(".")[-1]], f"{os.path.basename(file)}: {shared} bytes of shared memory")
 
 
 # ---- what kernels need ------------------------------------------------------------------------------------------
@@ -144,6 +151,28 @@ def check_steps(model, module):
             check(len(names) <= most[kind], f"{model}: layer {layer} has {len(names)} launches: {names}")
 
 
+def check_int8(model, work, *options):
+    """Every type with int8 activations: the logits of the CPU's kernels, which multiply the same integers."""
+    golden = f"{work}/int8.gguf"
+    code, out, err = run("verify", model, "--target", "cpu:x86-64-v3", "--golden", f"{work}/golden.gguf", "--write-golden", golden, "--max-nmse", "1", *options)
+    check(code == 0, f"{model}: {err}")
+    cap = SAME_INTEGERS * float(re.search(r"NMSE (\S+)", out)[1])
+    one = [] if "experts" in model else [["--decode"]]                # beside experts one token has float32 activations
+    few = verify(model, golden, cap, *options)
+    for how in (["--set", "specialise{small=2}"], *one):              # tiles; one
+        verify(model, golden, cap, *how, *options)
+    return few
+
+
+def check_trained(name, work):
+    model, golden = f"{source}/models/tiny/{name}.gguf", f"{goldens}/{name}.golden.gguf"
+    for options in ([], ["--split", "1,3,64"]):
+        verify(model, golden, TRAINED[name], *options)
+    check_steps(model, compile_for(model, "cuda:compute_90", work)[0])
+    for target in ("compute_75", "compute_80"):
+        check_shared(compile_for(model, f"cuda:{target}", work)[1])
+
+
 def check_golden_steps():
     path = f"{source}/tests/data/gpu-steps.txt"
     text = "\n".join(steps) + "\n"
@@ -173,15 +202,16 @@ def check_kernels(work):
             for options, digest in ((["--split", "64"], many), (["--slots", "3"], many), (["--split", "16"], few)):
                 check(verify(model, golden, CAP, *options) == digest, f"{name}: {options} changes bits")
         check_steps(model, check_spirv(model, work))
+    for name in TRAINED:
+        check_trained(name, work)
     check_golden_steps()
-    for name, cap in TINY.items():                  # trained ones
-        verify(f"{source}/models/tiny/{name}.gguf", f"{goldens}/{name}.golden.gguf", cap)
     for name in MIXES:
         model, golden = f"{work}/{name}.gguf", f"{work}/golden.gguf"
         make_published.make(name, model)
         reference64.write_golden(model, TOKENS, golden)
-        digest = verify(model, golden, CAP, "--kv-type", "f32")
-        check(verify(model, golden, CAP, "--kv-type", "f32", "--layout", "packed") == digest, f"{name}: packed weights give other bits")
+        verify(model, golden, CAP, "--kv-type", "f32", "--act", "f32")
+        digest = check_int8(model, work, "--kv-type", "f32")
+        check(verify(model, golden, 1, "--kv-type", "f32", "--layout", "packed") == digest, f"{name}: packed weights give other bits")
         check_spirv(model, work)
     for width, dtype in ((1032, "F32"), (3072, "Q8_0")):   # a row with a rest, for 256 lanes; the longest that is normed in shared memory
         model, golden, dtype = f"{work}/wide-{width}.gguf", f"{work}/golden.gguf", gguf.GGMLQuantizationType[dtype]
@@ -189,7 +219,7 @@ def check_kernels(work):
         make_published.Model(model, "wide", make_published.Cycle([dtype], None, None, dtype), vocab=make_published.VOCABULARY, mtp=False).write()
         reference64.write_golden(model, TOKENS, golden)
         for options in (["--split", "3"], ["--decode"]):
-            verify(model, golden, CAP, "--kv-type", "f32", *options)
+            verify(model, golden, CAP, "--kv-type", "f32", "--act", "f32", *options)
         check_steps(model, check_spirv(model, work))
 
 
@@ -200,7 +230,7 @@ def check_nvrtc(work):
         compile_for(f"{models}/h1-mha-tied.gguf", f"cuda:{target}", work)
     for name in MIXES:
         make_published.make(name, f"{work}/{name}.gguf")
-        compile_for(f"{work}/{name}.gguf", "cuda:compute_80", work)
+        check_shared(compile_for(f"{work}/{name}.gguf", "cuda:compute_80", work)[1])
     code, out, err = run("compile", f"{models}/h1-mha-tied.gguf", "--target", "cuda:sm_999", "-o", f"{work}/x.hdl")
     check(code == 1 and re.search(r"sm_999.*NVRTC [\d.]+ compiles for 75, ", err.splitlines()[-1]), f"unknown architecture: {err}")
     os.environ["VIRTUAL_ENV"] = os.environ["CUDA_PATH"] = "/nowhere"

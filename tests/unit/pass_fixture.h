@@ -82,9 +82,11 @@ static inline void outcome_free(Outcome *outcome) {
     (hd_vec_reserve((list), (list)->len + (count)),                                              \
      memcpy((list)->data + (list)->len, (from), (count) * sizeof *(list)->data), (list)->len += (count))
 
+// All but what the pass arg-max adds, which says nothing that the logits do not.
 static inline void keep_results(const IrInterp *interp, Outcome *outcome) {
     for (size_t i = 0; i < interp->outcomes.len; i++)
-        APPEND(&outcome->results, interp->outcomes.data[i].values, interp->outcomes.data[i].count);
+        if (strcmp(interp->outcomes.data[i].name, "argmax"))
+            APPEND(&outcome->results, interp->outcomes.data[i].values, interp->outcomes.data[i].count);
 }
 
 static inline int by_name(const void *a, const void *b) {

@@ -673,7 +673,7 @@ static void test_limits(void **state) {
         {"%1, %2, %3, %4, %5, %6, %7, %8, %9 = silu %x : f32[T]", "more than 8 results"},
         {"%w = weight \"w\" : f32[T] %s = scale %w {value = 1, value = 1, value = 1, value = 1, value = 1, value = 1, value = 1, "
          "value = 1, "
-         "value = 1, value = 1, value = 1, value = 1, value = 1, value = 1, value = 1, value = 1} : f32[T] return",
+         "value = 1, value = 1, value = 1, value = 1, value = 1, value = 1, value = 1, value = 1, value = 1} : f32[T] return",
          "too many attributes"},
         {"%w = weight \"w\" : f32[T] %f = fused %w (%a: f32[T]) { %g = fused %a (%b: f32[T]) {", "fused operations do not nest"},
         {"%w = weight \"w\" : f32[T] %s = scale %w {value = 1e99x} : f32[T] return", "expected value, found '1e99x'"},

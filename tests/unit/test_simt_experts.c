@@ -130,7 +130,7 @@ static void test_units_are_tiles_of_the_plan(void **state) {
         const char *kernel = all.run.program->kernels.data[launch->kernel].name;
         IrBinding call = {{TOKENS, 1, 1, 1}};
         int64_t bound = ir_moe_plan_tile_bound((IrMoePlan){.experts = c->experts, .tile = c->tile, .ranks = c->ranks, .tokens = TOKENS});
-        assert_int_equal(!strncmp(kernel, "grouped_tiles", 13), c->tiles);
+        assert_int_equal(!strncmp(kernel, "grouped_matmul_tiles", 20), c->tiles);
         assert_int_equal(ir_expr_eval(&all.run.program->exprs.data[launch->units], &call), bound * hd_ceil_div(MIDDLE, c->tiles ? 64 : 8));
     }
 }
