@@ -86,7 +86,7 @@ def what_is_compiled():
 def which_passes():
     key = r'key "pipeline" = "(.*)"'
     used = re.search(key, opt(model, "--disable-pass", "cse#2", "--disable-pass", "fuse-norm", "--set", "delta-net{form=wy,chunk=16}"))[1]
-    check(used.count("cse") == 1 and "fuse-norm" not in used and "delta-net{form=wy,chunk=16}" in used, used)
+    check(used.count("cse") == 1 and "fuse-norm" not in used and "delta-net{form=wy,chunk=16," in used, used)
     used = re.search(key, opt(model, "--passes", "default", "--start-from", "cse", "--stop-after", "delta-net"))[1]
     check(re.sub(r"\{.*?\}", "", used) == "cse,dce,specialise,delta-net", used)
     check('key "pipeline"' not in opt(model, "--passes", "cse", "--stop-after", "cse", "--stage", "canonicalize").split("key")[0], "")
@@ -99,6 +99,15 @@ def which_passes():
     dumps = run("opt", *TARGET, model, "--class", "small", "--print-after", "cse", "--print-after", "fuse-norm").stderr
     check(re.findall(r"// -----// (@\w+ after [\w-]+)", dumps) == ["@model after cse", "@small after fuse-norm"], dumps[:200])
     check(dumps.count("graph @") == 2, "two graphs")
+
+
+def which_target():
+    device = os.path.join(work, "cpu.json")
+    run("devices", "--device", "cpu", "--save", device)
+    described, native = (run("opt", "--target", target, model, "--class", "decode").stdout for target in ("@" + device, "cpu:native"))
+    check("stage" in described and described == native, "a device by its file")
+    done = run("opt", "--target", "vulkan,cpu:native", model, code=2)
+    check(done.stderr == "heddle: --target vulkan,cpu:native: passes run for one target\n", done.stderr)
 
 
 def layers():
@@ -208,6 +217,10 @@ def verification():
     errors = {row[2]: float(row[1]) for row in rows}
     check(0 < errors.pop("quantise-activations") < 1e-3 and not any(errors.values()), "only one pass changes values")
     hir = write("sliced.hir", opt(model, *sliced, "--stage", "delta-net"))
+    for target in ("vulkan", "cuda:sm_90"):
+        text = run("opt", "--target", target, os.path.join(source, "tests/data/models/moe-e16-k4.gguf"), "--verify").stdout
+        names = re.findall(r"^  right +\d+  \S+ +(\S+) on", text, re.MULTILINE)
+        check(len(names) == len(text.splitlines()) - 1 and {"arg-max", "split-attention", "delta-net", "moe-dispatch"} < set(names), f"{target}: {text}")
     real, other = (opt(hir, "--passes", "quantise-activations,fuse-norm", "--verify", *more) for more in (("--model", model), ()))
     check("right" in real and "right" in other and real != other, "other weights, other errors")
     out = json.loads(opt(hir, "--passes", "fuse-norm", "--bisect", "--report", "json"))
@@ -357,6 +370,7 @@ def documentation():
 the_goldens_of_passes()
 what_is_compiled()
 which_passes()
+which_target()
 layers()
 diffs()
 reports()
