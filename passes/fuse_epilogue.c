@@ -179,7 +179,36 @@ static bool only_members_read(const PassGrowth *growth, IrValue value)
     return only;
 }
 
-// The norm of the row that a product multiplies, where nobody else reads it.
+// Is it a product whose kernel can norm the row that it multiplies?
+static bool can_norm(const IrGraph *graph, IrOpRef ref)
+{
+    const IrOp *op = ir_op(graph, ref);
+    return op->kind == IR_OP_linear || op->kind == IR_OP_multi_linear || (op->kind == IR_OP_grouped_linear && op->operand_count == 3);
+}
+
+static bool only_products_read(const IrGraph *graph, IrValue value)
+{
+    const IrOpRefs *users = ir_users(graph, value);
+    bool only = !pass_is_result(graph, value);
+    for (size_t i = 0; i < users->len && only; i++) only = can_norm(graph, users->data[i]);
+    return only;
+}
+
+// The group's own copy of a norm that others read, too: to norm a row again costs less than a launch for all.
+static IrOpRef own_norm(PassGrowth *growth, IrOpRef norm)
+{
+    IrGraph *graph = growth->graph;
+    const IrOp *op = ir_op(graph, norm);
+    if (only_members_read(growth, op->results[0])) return norm;
+    IrValue operands[2] = {op->operands[0], op->operands[1]};
+    IrAttr eps = {IR_ATTR_EPS, {.f = op->attr[IR_ATTR_EPS].f}};
+    IrBuild build = {.kind = IR_OP_rms_norm, .operands = operands, .operand_count = 2, .attrs = &eps, .attr_count = 1, .before = norm};
+    IrOpRef copy = pass_build(graph, &build, norm);
+    for (size_t i = 0; i < growth->group.members.len; i++) ir_set_operand(graph, growth->group.members.data[i], 0, ir_op(graph, copy)->results[0]);
+    return copy;
+}
+
+// The norm of the row that the group's products multiply, where none but products reads it.
 static void add_norm(PassGrowth *growth)
 {
     IrGraph *graph = growth->graph;
@@ -187,13 +216,13 @@ static void add_norm(PassGrowth *growth)
     IrOpRef norm = pass_producer(graph, x);
     if (!ir_target_is_gpu(growth->ctx->target) || !norm || ir_op(graph, norm)->kind != IR_OP_rms_norm) return;
     IrType type = pass_type(graph, norm);
-    bool one_reader = only_reader(graph, x) != 0, one_row = pass_is_one_row(graph, &type);
-    if (!one_reader || !one_row || ir_type_last(&type) > IR_GPU_MOST_NORMED) {
-        PassMissed reason = !one_reader ? MISSED_has_uses : !one_row ? MISSED_many_tokens : MISSED_other_shape;
+    bool only_products = only_products_read(graph, x), one_row = pass_is_one_row(graph, &type);
+    if (!only_products || !one_row || ir_type_last(&type) > IR_GPU_MOST_NORMED) {
+        PassMissed reason = !only_products ? MISSED_has_uses : !one_row ? MISSED_many_tokens : MISSED_other_shape;
         pass_missed_for(growth->ctx, RULE_fuse_epilogue_norm, graph, norm, reason, x);
     } else if (pass_fire(growth->ctx, RULE_fuse_epilogue_norm, graph, norm)) {
-        growth->prologue[0] = norm;
-        hd_vec_push(&growth->group.members, norm);
+        growth->prologue[0] = own_norm(growth, norm);
+        hd_vec_push(&growth->group.members, growth->prologue[0]);
     }
 }
 
@@ -237,7 +266,7 @@ static void add_quantisation(PassGrowth *growth)
     bool alone = only_members_read(growth, x) && (!normed || only_reader(graph, from));
     if (!alone || !one_row || ir_type_last(&type) > IR_CUDA_MOST_QUANTISED) {
         PassMissed reason = !alone ? MISSED_has_uses : !one_row ? MISSED_many_tokens : MISSED_other_shape;
-        pass_missed(growth->ctx, RULE_fuse_epilogue_quantise, graph, quantise, reason);
+        pass_missed_for(growth->ctx, RULE_fuse_epilogue_quantise, graph, quantise, reason, x);
     } else if (pass_fire(growth->ctx, RULE_fuse_epilogue_quantise, graph, quantise)) {
         growth->prologue[0] = quantise;
         hd_vec_push(&growth->group.members, quantise);
@@ -257,8 +286,10 @@ static void fuse_at(IrGraph *graph, PassCtx *ctx, const Anchor *anchor, IrOpRef 
                          .anchor = pass_type(graph, ref)};
     hd_vec_push(&growth.group.members, ref);
     if (anchor->kind == IR_OP_grouped_linear) add_twin(&growth);
-    if (anchor->group == IR_GROUP_MATMUL) add_norm(&growth);
-    if (anchor->group == IR_GROUP_MATMUL || anchor->group == IR_GROUP_GROUPED) add_quantisation(&growth);
+    if (anchor->group == IR_GROUP_MATMUL || anchor->group == IR_GROUP_GROUPED) {
+        add_norm(&growth);
+        add_quantisation(&growth);
+    }
     if (anchor->kind == IR_OP_conv1d) grow_conv(&growth);
     else pass_grow(&growth);
     pass_grow_finish(&growth);

@@ -401,7 +401,7 @@ static void launch_chosen(CgGroupBuilder *builder, Launch *l, const IrOp *op) {
     KirFn *fn;
     if (l->made) l->lanes = simt_row_lanes(l->jobs[0].columns);
     l->rows = l->lanes / LANES_PER_ROW, l->tokens = 1;
-    int64_t blocks = begin(l, builder, l->made ? "quantise_grouped" : simt_is_int8(&l->jobs[0]) ? "grouped_int8" : "grouped");
+    int64_t blocks = begin(l, builder, !l->made ? simt_is_int8(&l->jobs[0]) ? "grouped_int8" : "grouped" : simt_is_int8(&l->jobs[0]) ? "quantise_grouped" : "norm_grouped");
     KirRef ids = cg_pointer(l->build, op->operands[2]);
     account_chosen(l, chosen);
     cg_units(l->build, &chosen->dims[0], 1, l->ranks * blocks);
@@ -431,7 +431,7 @@ static HdStatus *find_made(const IrGraph *graph, const MmJob *job, IrValue *out_
     bool norm = op && op->kind == IR_OP_rms_norm, quantised = op && op->kind == IR_OP_quant_act;
     *out_made = norm || quantised ? product->operands[0] : 0;
     if (!*out_made) return cg_check_operands(graph, product);
-    int64_t most = quantised ? IR_CUDA_MOST_QUANTISED : product->kind == IR_OP_grouped_linear ? 0 : IR_GPU_MOST_NORMED;
+    int64_t most = product->operand_count == 4 && product->kind == IR_OP_grouped_linear ? 0 : quantised ? IR_CUDA_MOST_QUANTISED : IR_GPU_MOST_NORMED;
     if (job->columns > most)
         return hd_error(HD_UNSUPPORTED, "@%s: %s of %lld columns that its group makes; of at most %lld", graph->name,
                         ir_op_info(product->kind)->name, (long long)job->columns, (long long)most);
