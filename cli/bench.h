@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `heddle bench` measures (cmd_bench.c), prints (bench_print.c) and compares with (bandwidth.c).
+// What `heddle bench` measures (cmd_bench.c), and prints (bench_print.c); what it compares with is in limits.h.
 #ifndef HEDDLE_CLI_BENCH_H
 #define HEDDLE_CLI_BENCH_H
 
-#include "cli/cli.h"
+#include "cli/limits.h"
 
 // A row: `prompt` tokens in calls of the step size, then `generate` single ones, behind `depth` tokens that are not timed.
 typedef struct BenchTest { uint32_t prompt, generate, depth; } BenchTest;
@@ -17,10 +17,16 @@ typedef struct BenchResult {
     double gb_per_s;                 // bytes that the launches read and write, by their records, over the time
     double launches, barriers;       // per token
     char digest[33];                 // of the last row of logits; the same in every repetition where numerics are ordered
+    BenchMean gain;                  // speed over that of the first variant in the same round
+    Roofline roofline;               // of one more repetition, with --roofline
 } BenchResult;
 
+// One of several modules of a model that are measured in turn.
+typedef struct BenchVariant { char *name; const char *passes; HD_VEC(const char *) sets; } BenchVariant;   // name: "" when there is one
+typedef HD_VEC(BenchVariant) BenchVariants;
+
 typedef struct Bench {
-    const char *model;
+    const char *model, *variant;
     char type[96], cpu[96];
     const char *backend;
     uint64_t bytes, parameters;
@@ -28,20 +34,20 @@ typedef struct Bench {
     bool packed;
     const char *kv;
     HeddleModuleInfo info;
-    bool on_cpu;
-    double read_gb_per_s;            // what plain reading of memory reaches with the same threads, on a GPU copying, in the same run; 0: not measured
+    bool on_cpu, with_roofline;
+    Limits limits;                   // of the same threads, or of the GPU, in the same run
     HD_VEC(BenchResult) results;
+    CliModel loaded;
+    HeddleSession *session;
 } Bench;
 
-// ---- bench_print.c ---------------------------------------------------------------------------------------------
-// format: "md", "csv", "json", "jsonl"
-void bench_print(const Bench *bench, const char *format);
+// ---- bench_variants.c ------------------------------------------------------------------------------------------
+// Each pipeline with each combination of the values in the sets. USAGE when there are too many.
+HD_MUST_USE HdStatus *bench_variants(const CliOptions *options, BenchVariants *out_variants);
+void bench_variants_free(BenchVariants *variants);
 
-// ---- bandwidth.c -----------------------------------------------------------------------------------------------
-// GB/s (1e9) of reading `bytes` of memory with this many threads, the best of some tries; 0 when there is not that much memory.
-double bench_read_bandwidth(uint64_t bytes, uint32_t threads);
-// The same of copying as many bytes (or half as many, and so on) of the memory of a model's GPU, which reads and writes them; 0 too where the
-// device is no GPU.
-double bench_copy_bandwidth(HeddleModel *model, uint64_t bytes);
+// ---- bench_print.c ---------------------------------------------------------------------------------------------
+// format: "md", "csv", "json", "jsonl". The rows of one variant after the other; in md those of one test stand together.
+void bench_print(const Bench *benches, size_t count, const char *format);
 
 #endif

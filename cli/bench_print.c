@@ -54,12 +54,13 @@ static void print_csv_value(const Field *field)
     putchar('"');
 }
 
-static void print_csv(const Bench *bench)
+static void print_csv(const Bench *benches, size_t count)
 {
     Field fields[FIELD_COUNT];
-    for (size_t i = 0; i < bench->results.len; i++) {
-        fill(bench, &bench->results.data[i], fields);
-        for (size_t f = 0; i == 0 && f < FIELD_COUNT; f++) printf("%s%s", fields[f].name, f + 1 < FIELD_COUNT ? "," : "\n");
+    for (size_t row = 0; row < count * benches->results.len; row++) {
+        const Bench *bench = &benches[row / benches->results.len];
+        fill(bench, &bench->results.data[row % benches->results.len], fields);
+        for (size_t f = 0; row == 0 && f < FIELD_COUNT; f++) printf("%s%s", fields[f].name, f + 1 < FIELD_COUNT ? "," : "\n");
         for (size_t f = 0; f < FIELD_COUNT; f++) {
             print_csv_value(&fields[f]);
             putchar(f + 1 < FIELD_COUNT ? ',' : '\n');
@@ -100,6 +101,14 @@ static void print_samples(const BenchResult *r, const char *space)
     printf(" ]");
 }
 
+static void print_roofline(const BenchResult *r, const char *space)
+{
+    HdBuf text = {0};
+    roofline_json(&text, &r->roofline);
+    printf(",%s\"roofline_ns\": %.0f,%s\"roofline\": %s", space, r->roofline.seconds * 1e9, space, text.data);
+    hd_buf_free(&text);
+}
+
 // An object on one line, or on one line per field.
 static void print_object(const Bench *bench, const BenchResult *r, bool lines)
 {
@@ -113,23 +122,26 @@ static void print_object(const Bench *bench, const BenchResult *r, bool lines)
         putchar(',');
     }
     print_samples(r, space);
+    if (bench->with_roofline) print_roofline(r, space);
     printf(lines ? "\n  }" : " }");
 }
 
-static void print_json(const Bench *bench)
+static void print_json(const Bench *benches, size_t count)
 {
+    size_t tests = benches->results.len;
     printf("[\n");
-    for (size_t i = 0; i < bench->results.len; i++) {
-        print_object(bench, &bench->results.data[i], true);
-        printf(i + 1 < bench->results.len ? ",\n" : "\n");
+    for (size_t row = 0; row < count * tests; row++) {
+        print_object(&benches[row / tests], &benches[row / tests].results.data[row % tests], true);
+        printf(row + 1 < count * tests ? ",\n" : "\n");
     }
     printf("]\n");
 }
 
-static void print_jsonl(const Bench *bench)
+static void print_jsonl(const Bench *benches, size_t count)
 {
-    for (size_t i = 0; i < bench->results.len; i++) {
-        print_object(bench, &bench->results.data[i], false);
+    size_t tests = benches->results.len;
+    for (size_t row = 0; row < count * tests; row++) {
+        print_object(&benches[row / tests], &benches[row / tests].results.data[row % tests], false);
         printf("\n");
     }
 }
@@ -144,7 +156,13 @@ static void test_name(const BenchTest *test, char out_text[64])
     if (test->depth) snprintf(out_text + at, 64 - (size_t)at, " @ d%u", test->depth);
 }
 
-static void print_md(const Bench *b)
+static void print_limit(const Bench *b)
+{
+    printf("\n");
+    if (b->limits.read_gb_per_s > 0) printf("%s %.2f GB/s; ", b->on_cpu ? "read" : "copy (reads and writes)", b->limits.read_gb_per_s);
+}
+
+static void print_one(const Bench *b)
 {
     printf("| %-30s | %10s | %10s | %-10s | %7s | %15s | %20s | %8s | %9s |\n", "model", "size", "params", "backend", "threads", "test",
            "t/s", "GB/s", b->on_cpu ? "of read" : "of copy");
@@ -160,22 +178,61 @@ static void print_md(const Bench *b)
         test_name(&r->test, name);
         snprintf(speed, sizeof speed, "%.2f ± %.2f", r->speed.mean, r->speed.deviation);
         printf("| %-30s | %10s | %10s | %-10s | %7u | %15s | %21s | %8.2f | %7.1f %% |\n", b->type, size, parameters, b->backend,
-               b->threads, name, speed, r->gb_per_s, b->read_gb_per_s > 0 ? 100 * r->gb_per_s / b->read_gb_per_s : 0.0);
+               b->threads, name, speed, r->gb_per_s, b->limits.read_gb_per_s > 0 ? 100 * r->gb_per_s / b->limits.read_gb_per_s : 0.0);
     }
-    printf("\n");
-    if (b->read_gb_per_s > 0) printf("%s %.2f GB/s; ", b->on_cpu ? "read" : "copy (reads and writes)", b->read_gb_per_s);
+    print_limit(b);
     printf("module %.16s; numerics %s; logits", b->info.digest, b->info.numerics);
     for (size_t i = 0; i < b->results.len; i++) printf(" %.16s", b->results.data[i].digest);
     printf("\n");
 }
 
+// Variants of one test below each other, each against the first in the same rounds.
+static void print_variants(const Bench *benches, size_t count)
+{
+    int width = 7;
+    for (size_t v = 0; v < count; v++) width = HD_MAX(width, (int)strlen(benches[v].variant));
+    printf("| %-15s | %-*s | %20s | %17s | %8s | %8s | %8s | %-16s |\n", "test", width, "variant", "t/s", "against the first", "launches", "barriers", "GB/s", "logits");
+    printf("| %.15s | ", "---------------");
+    for (int i = 0; i < width; i++) putchar('-');
+    printf(" | %.19s: | %.16s: | %.7s: | %.7s: | %.7s: | %.16s |\n", "-------------------", "-----------------", "-------", "-------", "-------", "----------------");
+    for (size_t i = 0; i < benches->results.len; i++)
+        for (size_t v = 0; v < count; v++) {
+            const BenchResult *r = &benches[v].results.data[i];
+            char name[64], speed[64], gain[64];
+            test_name(&r->test, name);
+            snprintf(speed, sizeof speed, "%.2f ± %.2f", r->speed.mean, r->speed.deviation);
+            snprintf(gain, sizeof gain, "%.3f ± %.3f", r->gain.mean, r->gain.deviation);
+            printf("| %-15s | %-*s | %21s | %18s | %8.1f | %8.1f | %8.2f | %.16s |\n", name, width, benches[v].variant, speed, gain, r->launches, r->barriers,
+                   r->gb_per_s, r->digest);
+        }
+    print_limit(benches);
+    printf("%u rounds, in each the variants in turn; launches and barriers per token\n", benches->repetitions);
+}
+
+static void print_rooflines(const Bench *b)
+{
+    for (size_t i = 0; i < b->results.len; i++) {
+        char name[64];
+        test_name(&b->results.data[i].test, name);
+        printf("\n%s%s%s\n\n", name, b->variant[0] ? ", " : "", b->variant);
+        roofline_print(stdout, &b->results.data[i].roofline, &b->limits);
+    }
+}
+
+static void print_md(const Bench *benches, size_t count)
+{
+    if (count == 1) print_one(benches);
+    else print_variants(benches, count);
+    for (size_t v = 0; v < count && benches->with_roofline; v++) print_rooflines(&benches[v]);
+}
+
 static const struct {
     const char *name;
-    void (*print)(const Bench *);
+    void (*print)(const Bench *, size_t);
 } formats[] = {{"md", print_md}, {"csv", print_csv}, {"json", print_json}, {"jsonl", print_jsonl}};
 
-void bench_print(const Bench *bench, const char *format)
+void bench_print(const Bench *benches, size_t count, const char *format)
 {
     for (size_t i = 0; i < HD_COUNT(formats); i++)
-        if (!strcmp(format, formats[i].name)) formats[i].print(bench);
+        if (!strcmp(format, formats[i].name)) formats[i].print(benches, count);
 }

@@ -17,7 +17,7 @@ typedef enum CliCommand {
 } CliCommand;
 
 typedef struct CliList { const char **items; size_t count; } CliList;
-typedef const char *CliText;         // NULL: not given
+typedef const char *CliText;         // NULL: not given; "" of a MAYBE: given without a value
 typedef bool CliFlag;
 typedef int64_t CliNumber;           // CLI_UNSET: not given
 typedef double CliReal;              // NAN: not given
@@ -28,6 +28,7 @@ typedef struct CliOptions {
     const char *operand;             // MODEL.gguf, FILE, list or clear
 #define TEXT CliText
 #define WORD CliText
+#define MAYBE CliText
 #define FLAG CliFlag
 #define NUMBER CliNumber
 #define REAL CliReal
@@ -37,6 +38,7 @@ typedef struct CliOptions {
 #undef OPTION
 #undef TEXT
 #undef WORD
+#undef MAYBE
 #undef FLAG
 #undef NUMBER
 #undef REAL
@@ -48,9 +50,9 @@ typedef struct CliOptions {
 
 // ---- options.c -----------------------------------------------------------------------------------------------
 // The tables of options.def.
-typedef enum CliKind { CLI_TEXT, CLI_WORD, CLI_FLAG, CLI_NUMBER, CLI_REAL, CLI_LIST } CliKind;
+typedef enum CliKind { CLI_TEXT, CLI_WORD, CLI_MAYBE, CLI_FLAG, CLI_NUMBER, CLI_REAL, CLI_LIST } CliKind;
 typedef struct CliOptionInfo {
-    const char *name;                // as in the table: no_cache
+    const char *name;                // as in the table: no_cache; a last _ keeps options of one name for different commands apart
     char letter;                     // 0: none
     CliKind kind;
     const char *argument;            // "" for a flag; alternatives stand as "f32|f16"
@@ -63,7 +65,7 @@ typedef struct CliCommandInfo { const char *name, *operands, *help; } CliCommand
 size_t cli_option_count(void);
 const CliOptionInfo *cli_option_info(size_t index);
 const CliCommandInfo *cli_command_info(CliCommand command);
-void cli_long_name(const char *name, char out_text[32]);             // "no_cache" is written --no-cache
+void cli_long_name(const char *name, char out_text[32]);             // "no_cache" is written --no-cache, "report_" --report
 // Parses argv after the command's name. USAGE errors name the option and what would be right. Help was asked for: *out_help is set.
 HD_MUST_USE HdStatus *cli_parse(CliCommand command, int argc, char **argv, CliOptions *out_options, bool *out_help);
 void cli_options_free(CliOptions *options);
@@ -109,6 +111,8 @@ HD_MUST_USE HdStatus *compiler_compile(const char *path, const HeddleCompileOpti
 HD_MUST_USE HdStatus *compiler_key(const char *path, const HeddleCompileOptions *options, HdDigest *out_key);
 HD_MUST_USE HdStatus *compiler_interpret(const char *path, const HeddleCompileOptions *options, const int32_t *tokens, uint32_t count,
                                          float **out_logits, uint32_t *out_vocab);
+HD_MUST_USE HdStatus *compiler_opt(const HeddleOptOptions *options, HdBuf *out_ir, HdBuf *out_report);
+HD_MUST_USE HdStatus *compiler_passes(const char *pass, bool colour, HdBuf *out_text);
 HD_MUST_USE HdStatus *compiler_list_targets(const struct RtFacts *list, uint32_t count, HdBuf *out_text);
 // Where the library lies; false when only the loader's cache may know it.
 bool compiler_path(HdBuf *out_path);

@@ -11,7 +11,6 @@
 #include <time.h>
 
 enum { MAX_VALUES = 32, DEFAULT_REPETITIONS = 5, MAX_TYPES = 256 };   // ids of tensor types are far below
-static const uint64_t read_bytes = (uint64_t)256 << 20;   // beyond every cache
 
 // ---- which tests -------------------------------------------------------------------------------------------------
 
@@ -101,17 +100,18 @@ static HdStatus *eval(HeddleSession *session, const int32_t *tokens, uint32_t co
     return count ? heddle_eval(session, &piece, 1) : NULL;
 }
 
-// One repetition; the time is that of the prompt and the generation alone.
-static HdStatus *repeat(HeddleSession *session, const int32_t *tokens, const BenchTest *test, double *out_ns)
+// One repetition; the time is that of the prompt and the generation alone. by_kernel: kernels are timed too.
+static HdStatus *repeat(HeddleSession *session, const int32_t *tokens, const BenchTest *test, bool by_kernel, double *out_ns)
 {
     HD_TRY(heddle_slot_reset(session, 0));
     HD_TRY(eval(session, tokens, test->depth, HEDDLE_LOGITS_NONE));
+    if (by_kernel) HD_TRY(heddle_time_kernels(session, true));
     double start = hd_seconds();
     HD_TRY(eval(session, tokens + test->depth, test->prompt, HEDDLE_LOGITS_LAST));
     for (uint32_t i = 0; i < test->generate; i++)
         HD_TRY(eval(session, tokens + test->depth + test->prompt + i, 1, HEDDLE_LOGITS_LAST));
     *out_ns = (hd_seconds() - start) * 1e9;
-    return NULL;
+    return by_kernel ? heddle_time_kernels(session, false) : NULL;
 }
 
 static BenchMean mean_of(const double *values, size_t count)
@@ -148,22 +148,60 @@ static HdStatus *take_digest(const Bench *bench, const HeddleSession *session, B
     return NULL;
 }
 
-static HdStatus *run_test(Bench *bench, const HeddleModule *module, HeddleSession *session, const int32_t *tokens, BenchResult *r)
+static HdStatus *warm_up(Bench *bench, const int32_t *tokens, const BenchTest *test)
 {
-    BenchTest warm_up = {HD_MIN(r->test.prompt, bench->tokens_per_call), HD_MIN(r->test.generate, 1), 0};
-    double ns;
+    BenchTest part = {HD_MIN(test->prompt, bench->tokens_per_call), HD_MIN(test->generate, 1), 0};
     time_t now = time(NULL);
     struct tm utc;
+    double ns;
+    hd_vec_push(&bench->results, ((BenchResult){.test = *test}));
+    BenchResult *r = &bench->results.data[bench->results.len - 1];
     strftime(r->time, sizeof r->time, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    HD_TRY(repeat(session, tokens, &warm_up, &ns));
-    for (uint32_t i = 0; i < bench->repetitions; i++) {
-        progress_show("bench", i, bench->repetitions);
-        HD_TRY(repeat(session, tokens, &r->test, &ns));
-        HD_TRY(take_digest(bench, session, r));
-        hd_vec_push(&r->samples_ns, ns);
-    }
+    return repeat(bench->session, tokens, &part, false, &ns);
+}
+
+// The speed against the first variant's, round by round: what the machine does meanwhile is about the same for both.
+static BenchMean gain_of(const BenchResult *first, const BenchResult *r)
+{
+    double *gains = hd_xcalloc(r->samples_ns.len, sizeof *gains);
+    for (size_t i = 0; i < r->samples_ns.len; i++) gains[i] = first->samples_ns.data[i] / r->samples_ns.data[i];
+    BenchMean mean = mean_of(gains, r->samples_ns.len);
+    free(gains);
+    return mean;
+}
+
+// One repetition more, whose kernels are timed.
+static HdStatus *take_roofline(const Bench *bench, const int32_t *tokens, BenchResult *r)
+{
+    double ns;
+    if (!bench->with_roofline) return NULL;
+    HD_TRY(repeat(bench->session, tokens, &r->test, true, &ns));
+    roofline_take(bench->session, &bench->limits, &r->roofline);
+    return NULL;
+}
+
+// In each round all variants have their turn, and another one begins.
+static HdStatus *run_test(Bench *benches, size_t count, const int32_t *tokens, const BenchTest *test)
+{
+    uint32_t rounds = benches->repetitions;
+    for (size_t v = 0; v < count; v++) HD_TRY(warm_up(&benches[v], tokens, test));
+    for (uint32_t i = 0; i < rounds; i++)
+        for (size_t turn = 0; turn < count; turn++) {
+            Bench *bench = &benches[(i + turn) % count];
+            BenchResult *r = &bench->results.data[bench->results.len - 1];
+            double ns;
+            progress_show("bench", i * count + turn, rounds * count);
+            HD_TRY(repeat(bench->session, tokens, test, false, &ns));
+            HD_TRY(take_digest(bench, bench->session, r));
+            hd_vec_push(&r->samples_ns, ns);
+        }
+    for (size_t v = 0; v < count; v++) HD_TRY(take_roofline(&benches[v], tokens, &benches[v].results.data[benches[v].results.len - 1]));
     progress_end();
-    summarise(bench, module, r);
+    for (size_t v = 0; v < count; v++) {
+        BenchResult *r = &benches[v].results.data[benches[v].results.len - 1];
+        summarise(&benches[v], benches[v].loaded.module, r);
+        r->gain = gain_of(&benches->results.data[benches->results.len - 1], r);
+    }
     return NULL;
 }
 
@@ -206,53 +244,96 @@ static HdStatus *create_session(const CliOptions *options, CliModel *model, uint
     uint32_t context = heddle_session_context(*out_session);
     if (context >= longest) return NULL;
     heddle_session_free(*out_session);
+    *out_session = NULL;
     return hd_error(HD_LIMIT, "the longest test takes %u tokens, the context is %u; give a larger one (-c)", longest, context);
 }
 
-static HdStatus *run_tests(const CliOptions *options, CliModel *model, const Tests *tests, Bench *bench)
+static uint32_t longest_of(const Tests *tests)
 {
-    HeddleSession *session;
     uint32_t longest = 0;
     for (size_t i = 0; i < tests->len; i++)
         longest = HD_MAX(longest, tests->data[i].depth + tests->data[i].prompt + tests->data[i].generate);
-    HD_TRY(create_session(options, model, longest, &session));
-    int32_t *tokens = hd_xmalloc(longest * sizeof *tokens);
-    fill_tokens(tokens, longest, bench->info.vocab);
-    bench->threads = heddle_session_threads(session);
-    bench->tokens_per_call = HD_MIN(options->batch_size != CLI_UNSET ? (uint32_t)options->batch_size : UINT32_MAX, bench->info.tokens_per_step);
-    bench->on_cpu = on_cpu(&bench->info);
-    bench->read_gb_per_s = bench->on_cpu ? bench_read_bandwidth(read_bytes, bench->threads) : bench_copy_bandwidth(model->model, read_bytes);
-    HdStatus *status = NULL;
-    for (size_t i = 0; i < tests->len && !status; i++) {
-        hd_vec_push(&bench->results, ((BenchResult){.test = tests->data[i]}));
-        status = run_test(bench, model->module, session, tokens, &bench->results.data[i]);
+    return longest;
+}
+
+static HeddleCompileOptions compile_options(const CliOptions *options, const BenchVariant *variant)
+{
+    HeddleCompileOptions compile = cli_compile_options(options);
+    compile.passes = variant->passes, compile.sets = variant->sets.data, compile.set_count = variant->sets.len;
+    return compile;
+}
+
+// What is wrong with the third of four variants is said before the first is compiled.
+static HdStatus *check_variants(const CliOptions *options, const BenchVariants *variants)
+{
+    for (size_t v = 0; v < variants->len && variants->len > 1; v++) {
+        HeddleCompileOptions compile = compile_options(options, &variants->data[v]);
+        HD_TRY(compiler_check(&compile));
     }
+    return NULL;
+}
+
+static HdStatus *open_bench(const CliOptions *options, const BenchVariant *variant, uint32_t longest, Bench *bench)
+{
+    HeddleCompileOptions compile = compile_options(options, variant);
+    bench->model = options->operand, bench->variant = variant->name;
+    bench->repetitions = options->repetitions == CLI_UNSET ? DEFAULT_REPETITIONS : (uint32_t)options->repetitions;
+    bench->with_roofline = options->roofline;
+    HD_TRY(cli_load(options, &compile, &bench->loaded));
+    heddle_module_info(bench->loaded.module, &bench->info);
+    bench->packed = bench->info.packed_bytes > 0, bench->kv = bench->info.kv_type;
+    bench->on_cpu = on_cpu(&bench->info);
+    bench->backend = backend_of(&bench->info);
+    hd_cpu_name(bench->cpu, sizeof bench->cpu);
+    describe_model(bench, heddle_weights_gguf(bench->loaded.weights));
+    HD_TRY(create_session(options, &bench->loaded, longest, &bench->session));
+    bench->threads = heddle_session_threads(bench->session);
+    bench->tokens_per_call = HD_MIN(options->batch_size != CLI_UNSET ? (uint32_t)options->batch_size : UINT32_MAX, bench->info.tokens_per_step);
+    return NULL;
+}
+
+static void close_bench(Bench *bench)
+{
+    heddle_session_free(bench->session);
+    cli_unload(&bench->loaded);
+    for (size_t i = 0; i < bench->results.len; i++) {
+        hd_vec_free(&bench->results.data[i].samples_ns);
+        roofline_free(&bench->results.data[i].roofline);
+    }
+    hd_vec_free(&bench->results);
+}
+
+static HdStatus *run_tests(Bench *benches, size_t count, const Tests *tests)
+{
+    uint32_t longest = longest_of(tests);
+    int32_t *tokens = hd_xmalloc(longest * sizeof *tokens);
+    fill_tokens(tokens, longest, benches->info.vocab);
+    Limits limits;
+    if (benches->on_cpu) limits_measure(benches->bytes, benches->threads, &limits);
+    else limits_measure_gpu(benches->loaded.model, &limits);
+    HdStatus *status = NULL;
+    for (size_t v = 0; v < count; v++) benches[v].limits = limits;
+    for (size_t i = 0; i < tests->len && !status; i++) status = run_test(benches, count, tokens, &tests->data[i]);
     free(tokens);
-    heddle_session_free(session);
     return status;
 }
 
 HdStatus *cmd_bench(CliOptions *options)
 {
-    CliModel model;
     Tests tests = {0};
-    Bench bench = {.model = options->operand};
-    HeddleCompileOptions compile = cli_compile_options(options);
-    bench.repetitions = options->repetitions == CLI_UNSET ? DEFAULT_REPETITIONS : (uint32_t)options->repetitions;
+    BenchVariants variants = {0};
     HdStatus *status = list_tests(options, &tests);
-    if (!status) status = cli_load(options, &compile, &model);
-    if (!status) {
-        heddle_module_info(model.module, &bench.info);
-        bench.packed = bench.info.packed_bytes > 0, bench.kv = bench.info.kv_type;
-        bench.backend = backend_of(&bench.info);
-        hd_cpu_name(bench.cpu, sizeof bench.cpu);
-        describe_model(&bench, heddle_weights_gguf(model.weights));
-        status = run_tests(options, &model, &tests, &bench);
-        if (!status) bench_print(&bench, options->report ? options->report : "md");
-        cli_unload(&model);
-    }
-    for (size_t i = 0; i < bench.results.len; i++) hd_vec_free(&bench.results.data[i].samples_ns);
-    hd_vec_free(&bench.results);
+    if (!status && options->roofline && options->report && !strcmp(options->report, "csv"))
+        status = hd_error(HD_USAGE, "--roofline: a csv row has no room for a table; take -o md, json or jsonl");
+    if (!status) status = bench_variants(options, &variants);
+    if (!status) status = check_variants(options, &variants);
+    Bench *benches = hd_xcalloc(variants.len + 1, sizeof *benches);
+    for (size_t v = 0; v < variants.len && !status; v++) status = open_bench(options, &variants.data[v], longest_of(&tests), &benches[v]);
+    if (!status) status = run_tests(benches, variants.len, &tests);
+    if (!status) bench_print(benches, variants.len, options->report ? options->report : "md");
+    for (size_t v = 0; v < variants.len; v++) close_bench(&benches[v]);
+    free(benches);
+    bench_variants_free(&variants);
     hd_vec_free(&tests);
     return status;
 }

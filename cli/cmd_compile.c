@@ -15,7 +15,7 @@ static HdStatus *write_pack(const CliOptions *options)
     size_t len = strlen(options->output);
     if (len > 4 && !strcmp(options->output + len - 4, ".hdl")) len -= 4;
     hd_buf_printf(&path, "%.*s.pack.gguf", (int)len, options->output);
-    HdStatus *status = heddle_weights_open(options->operand, options->strict, &model.weights);
+    HdStatus *status = heddle_weights_open(options->model ? options->model : options->operand, options->strict, &model.weights);
     if (!status) status = heddle_module_open(options->output, &model.module);
     if (!status) status = heddle_model_create(model.module, model.weights, &(HeddleModelOptions){.progress = progress_packing}, &model.model);
     progress_end();
@@ -26,13 +26,26 @@ static HdStatus *write_pack(const CliOptions *options)
     return status;
 }
 
+// What is for a graph in text form, or not.
+static HdStatus *check_graph(const CliOptions *options)
+{
+    size_t len = strlen(options->operand);
+    bool named = len > 4 && !strcmp(options->operand + len - 4, ".hir");
+    if (named && !options->model) return hd_error(HD_USAGE, "%s: a graph in text form is compiled for the weights of a model; give --model MODEL.gguf", options->operand);
+    if (options->start_from && !options->model) return hd_error(HD_USAGE, "--start-from is for a graph in text form, compiled with --model MODEL.gguf");
+    if (options->kv_type && options->model) return hd_error(HD_USAGE, "--kv-type has no effect on a graph in text form, whose states have their types");
+    return NULL;
+}
+
 HdStatus *cmd_compile(CliOptions *options)
 {
     HeddleCompileOptions compile = cli_compile_options(options);
     HdBuf module = {0};
     if (!options->output || !options->output[0]) return hd_error(HD_USAGE, "the module's name is missing; give -o MODULE.hdl");
+    HD_TRY(check_graph(options));
     HD_TRY(compiler_check(&compile));
-    HdStatus *status = compiler_compile(options->operand, &compile, &module);
+    HdStatus *status = options->model ? compiler_compile_apart(options->operand, &compile, &module)   // who knows what was written by hand
+                                      : compiler_compile(options->operand, &compile, &module);
     progress_end();
     HD_TRY(status);
     status = hd_write_file(options->output, module.data, module.len);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // heddle run: prompt in, continuation out. Stdout carries the text (or the ids) and nothing else.
 #include "cli/conversation.h"
+#include "cli/limits.h"
 #include "cli/progress.h"
 
 #include <stdlib.h>
@@ -90,6 +91,22 @@ static HdStatus *run_tokens(const CliOptions *options, Generator *generator, con
     return NULL;
 }
 
+// run_tokens with the time of its kernels as a table behind it.
+static HdStatus *run_timed(const CliOptions *options, Generator *generator, const HdBuf *text, const int32_t *ids, uint32_t count)
+{
+    Limits limits;
+    Roofline roofline = {0};
+    HeddleMemory memory;
+    heddle_session_memory(generator->session, &memory);
+    HD_TRY(heddle_time_kernels(generator->session, true));
+    limits_measure(memory.weights_mapped + memory.weights_packed, heddle_session_threads(generator->session), &limits);
+    HD_TRY(run_tokens(options, generator, text, ids, count));
+    roofline_take(generator->session, &limits, &roofline);
+    roofline_print(stderr, &roofline, &limits);
+    roofline_free(&roofline);
+    return NULL;
+}
+
 static HdStatus *run_prompt(const CliOptions *options, CliModel *model, const HeddleTokenizer *tokenizer, const HdBuf *text)
 {
     int32_t *ids = NULL;
@@ -106,7 +123,7 @@ static HdStatus *run_prompt(const CliOptions *options, CliModel *model, const He
     if (!status) status = heddle_sampler_create(&sampling, info.vocab, &generator.sampler);
     if (!status) {
         cli_log_sampling(options, &sampling);
-        status = run_tokens(options, &generator, text, ids, count);
+        status = (options->roofline ? run_timed : run_tokens)(options, &generator, text, ids, count);
     }
     heddle_sampler_free(generator.sampler);
     heddle_session_free(generator.session);
@@ -134,27 +151,34 @@ static HdStatus *check_chat_options(const CliOptions *options)
                 {"--chat-template", options->chat_template}};
     for (size_t i = 0; i < HD_COUNT(chat) && !options->chat; i++)
         if (chat[i].given) return hd_error(HD_USAGE, "%s has no effect without --chat: give that too", chat[i].name);
+    if (options->chat && options->roofline) return hd_error(HD_USAGE, "--roofline is for a plain prompt: leave out --chat");
     if (options->chat && options->ids) return hd_error(HD_USAGE, "--ids prints what follows a plain prompt: leave out --chat");
     return NULL;
+}
+
+static HdStatus *run_text(CliOptions *options, HdBuf *text)
+{
+    CliModel model;
+    HeddleTokenizer *tokenizer;
+    HeddleCompileOptions compile = cli_compile_options(options);
+    if (options->chat) HD_TRY(chat_check_text((HdStr){text->data, text->len}));
+    HD_TRY(cli_load(options, &compile, &model));
+    HdStatus *status = options->chat ? chat_once(options, &model, text->data ? text->data : "") : heddle_tokenizer_create(model.weights, &tokenizer);
+    if (!status && !options->chat) {
+        hint_at_chat(options, model.weights);
+        status = run_prompt(options, &model, tokenizer, text);
+        heddle_tokenizer_free(tokenizer);
+    }
+    cli_unload(&model);
+    return status;
 }
 
 HdStatus *cmd_run(CliOptions *options)
 {
     HdBuf text = {0};
-    CliModel model;
-    HeddleTokenizer *tokenizer;
-    HeddleCompileOptions compile = cli_compile_options(options);
     HD_TRY(check_chat_options(options));
-    HD_TRY(read_prompt(options, &text));
-    if (options->chat) HD_TRY(chat_check_text((HdStr){text.data, text.len}));
-    HD_TRY(cli_load(options, &compile, &model));
-    HdStatus *status = options->chat ? chat_once(options, &model, text.data ? text.data : "") : heddle_tokenizer_create(model.weights, &tokenizer);
-    if (!status && !options->chat) {
-        hint_at_chat(options, model.weights);
-        status = run_prompt(options, &model, tokenizer, &text);
-        heddle_tokenizer_free(tokenizer);
-    }
-    cli_unload(&model);
+    HdStatus *status = read_prompt(options, &text);
+    if (!status) status = run_text(options, &text);
     hd_buf_free(&text);
     return status;
 }

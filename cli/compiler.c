@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The compiler from end to end: header of a GGUF file -> model graph -> passes -> kernels -> module.
-#include "cli/compiler.h"
+#include "cli/compiler_internal.h"
 #include "cli/device_target.h"
 
 #include "codegen/codegen.h"
@@ -9,6 +9,7 @@
 #include "runtime/cpu_features.h"
 #include "runtime/device/facts.h"
 #include "runtime/module.h"
+#include "workbench/workbench.h"
 
 #include <dlfcn.h>
 #include <link.h>
@@ -50,12 +51,11 @@ static void add_set(Setup *setup, const char *pass, const char *option, const ch
     if (value) setup->sets[setup->passes.set_count++] = hd_arena_printf(&setup->arena, "%s{%s=%s}", pass, option, value);
 }
 
-// "@FILE" is the next of the devices.
-static HdStatus *read_target(const HeddleCompileOptions *options, const char *name, size_t *used, IrTarget *out_target)
+HdStatus *compiler_target(const char *name, const struct RtFacts *devices, size_t device_count, size_t *used, IrTarget *out_target)
 {
     if (*name != '@') return ir_target_parse(name, out_target);
-    if (*used == options->device_count) return hd_error(HD_INTERNAL, "target %s: the file has not been read", name);
-    return device_target(&options->devices[(*used)++], name + 1, out_target);
+    if (*used == device_count) return hd_error(HD_INTERNAL, "target %s: the file has not been read", name);
+    return device_target(&devices[(*used)++], name + 1, out_target);
 }
 
 static HdStatus *add_target(Setup *setup, const HeddleCompileOptions *options, const char *name, size_t *used)
@@ -63,7 +63,7 @@ static HdStatus *add_target(Setup *setup, const HeddleCompileOptions *options, c
     IrTarget *target = &setup->targets[setup->target_count];
     if (setup->target_count == RT_MAX_VARIANTS)
         return hd_error(HD_USAGE, "more than %d targets; a module takes no more", RT_MAX_VARIANTS);
-    HD_TRY(read_target(options, name, used, target));
+    HD_TRY(compiler_target(name, options->devices, options->device_count, used, target));
     for (uint32_t i = 0; i < setup->target_count; i++)
         if (setup->targets[i].backend == target->backend && !(setup->targets[i].features & ~target->features)
             && (!ir_target_is_gpu(target) || !strcmp(setup->targets[i].name, target->name)))
@@ -95,7 +95,8 @@ static HdStatus *read_options(const HeddleCompileOptions *options, Setup *out_se
     if (options->set_count > MAX_SETS)
         return hd_error(HD_USAGE, "--set is given %zu times, at most %d", options->set_count, MAX_SETS);
     HD_TRY(parse_targets(out_setup, options));
-    out_setup->passes = (PassConfig){.passes = options->passes, .sets = out_setup->sets};
+    HD_TRY(wb_check_requires(options->requires, options->require_count));
+    out_setup->passes = (PassConfig){.passes = options->passes, .sets = out_setup->sets, .start_from = options->start_from};
     // What the general options say comes first, so that an explicit --set wins.
     add_set(out_setup, "select-layout", "layout", options->layout);
     add_set(out_setup, "quantise-activations", "act", options->activations);
@@ -166,15 +167,16 @@ typedef struct Dump {
 } Dump;
 
 // Writes a graph after a pass to "<folder>/pass-012-fuse-norm-decode.hir".
-static void dump_graph(void *user, const char *pass, const IrGraph *graph)
+static HdStatus *dump_graph(void *user, const PassStep *step, const IrGraph *graph)
 {
     Dump *dump = user;
     char path[4096];
     HdBuf text = {0};
     ir_print_graph(graph, &text);
-    snprintf(path, sizeof path, "%s/pass-%03u-%s-%s.hir", dump->folder, dump->number++, pass, graph->name);
-    hd_status_free(hd_write_file(path, text.data, text.len));
+    snprintf(path, sizeof path, "%s/pass-%03u-%s-%s.hir", dump->folder, dump->number++, pass_name(step->pass), graph->name);
+    HdStatus *status = hd_write_file(path, text.data, text.len);
     hd_buf_free(&text);
+    return status;
 }
 
 // Exact activations are exact in the cache too, unless its type is given.
@@ -188,10 +190,22 @@ static HdStatus *build_model(const char *path, const HeddleCompileOptions *optio
 {
     GgufOptions header_only = {.header_only = true};
     ModelOptions model = {.kv = kv_of(options), .probes = options->probes};
-    HD_TRY(gguf_open(path, &header_only, out_file));
+    HD_TRY(gguf_open(options->model ? options->model : path, &header_only, out_file));
     HdStatus *status = model_build(*out_file, &model, out_module);
+    if (!status && options->model) status = compiler_graph_read(path, *out_module, out_module);
     if (status) gguf_close(*out_file);
     return status;
+}
+
+// The passes over the module. A graph in text form may have them behind it.
+static HdStatus *run_passes(const HeddleCompileOptions *options, PassConfig *passes, IrModule *module)
+{
+    PassCtx counts = {0};
+    Dump dump = {options->dump_dir, 0};
+    if (options->dump_dir) passes->after = dump_graph, passes->user = &dump;
+    if (!options->model || !compiler_graph_is_done(module)) HD_TRY(pass_run(module, passes, &counts));
+    HD_TRY(wb_require(counts.fired, counts.missed, options->requires, options->require_count));
+    return options->model ? compiler_graph_check(module) : NULL;
 }
 
 // BOUNDED when an operation of some step graph is, and on GPUs, where one token's products are summed in another order than many's.
@@ -246,12 +260,11 @@ static HdStatus *compile_for(const char *path, const HeddleCompileOptions *optio
 {
     GgufFile *file;
     IrModule *module;
-    Dump dump = {options->dump_dir, 0};
     HD_TRY(make_dump_dir(options->dump_dir));
     HD_TRY(build_model(path, options, &file, &module));
     hd_log(options->log, HD_LOG_INFO, "compiling %s for %s", path, passes->target->name);
-    if (options->dump_dir) passes->after = dump_graph, passes->user = &dump;
-    HdStatus *status = pass_run(module, passes, NULL);
+    HdStatus *status = run_passes(options, passes, module);
+    if (options->model) status = hd_annotate(status, "%s", path);
     if (!status) status = generate(file, module, passes->target, options, out_module);
     ir_module_free(module);
     gguf_close(file);
@@ -307,6 +320,7 @@ HdStatus *heddle_compile_key(const char *path, const HeddleCompileOptions *optio
             hd_hasher_text(hasher, options->passes ? options->passes : pass_default_pipeline(&setup.targets[i]));
         }
         for (size_t i = 0; i < setup.passes.set_count; i++) hd_hasher_text(hasher, setup.sets[i]);
+        for (size_t i = 0; i < options->require_count; i++) hd_hasher_text(hasher, "require"), hd_hasher_text(hasher, options->requires[i]);
         hd_hasher_text(hasher, options->kv_type);
         hd_hasher_text(hasher, options->numerics); // "ordered" may be refused
         hd_hasher_text(hasher, options->probes ? "probes" : "");

@@ -15,6 +15,8 @@ typedef struct Library {
     __typeof__(heddle_compile) *compile;
     __typeof__(heddle_compile_key) *key;
     __typeof__(heddle_interpret) *interpret;
+    __typeof__(heddle_opt) *opt;
+    __typeof__(heddle_passes) *passes;
     __typeof__(heddle_list_targets) *list_targets;
     __typeof__(heddle_compiler_version) *version;
 } Library;
@@ -72,6 +74,8 @@ static HdStatus *open_library(Library *out_library)
     HD_TRY(find(handle, "heddle_compile", &out_library->compile));
     HD_TRY(find(handle, "heddle_compile_key", &out_library->key));
     HD_TRY(find(handle, "heddle_interpret", &out_library->interpret));
+    HD_TRY(find(handle, "heddle_opt", &out_library->opt));
+    HD_TRY(find(handle, "heddle_passes", &out_library->passes));
     HD_TRY(find(handle, "heddle_compiler_version", &out_library->version));
     return find(handle, "heddle_list_targets", &out_library->list_targets);
 }
@@ -103,6 +107,20 @@ HdStatus *compiler_interpret(const char *path, const HeddleCompileOptions *optio
     Library library;
     HD_TRY(open_library(&library));
     return library.interpret(path, options, tokens, count, out_logits, out_vocab);
+}
+
+HdStatus *compiler_opt(const HeddleOptOptions *options, HdBuf *out_ir, HdBuf *out_report)
+{
+    Library library;
+    HD_TRY(open_library(&library));
+    return library.opt(options, out_ir, out_report);
+}
+
+HdStatus *compiler_passes(const char *pass, bool colour, HdBuf *out_text)
+{
+    Library library;
+    HD_TRY(open_library(&library));
+    return library.passes(pass, colour, out_text);
 }
 
 HdStatus *compiler_version(HdBuf *out_text)

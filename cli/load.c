@@ -36,6 +36,10 @@ HeddleCompileOptions cli_compile_options(const CliOptions *options)
                                   .layout = options->layout,
                                   .activations = options->act,
                                   .numerics = options->numerics,
+                                  .requires = options->require.items,
+                                  .require_count = options->require.count,
+                                  .model = options->model,
+                                  .start_from = options->start_from,
                                   .dump_dir = options->dump,
                                   .jobs = options->jobs == CLI_UNSET ? 0 : (uint32_t)options->jobs,
                                   .progress = progress_compiling,
@@ -58,10 +62,11 @@ static HdStatus *check_module_options(const CliOptions *options)
         const char *name;
         bool given;
     } compile[] = {{"--target", options->target},
-                   {"--passes", options->passes},
+                   {"--passes", options->passes || options->passes_.count > 0},
                    {"--set", options->set.count > 0},
                    {"--kv-type", options->kv_type},
-                   {"--act", options->act}};
+                   {"--act", options->act},
+                   {"--require", options->require.count > 0}};
     for (size_t i = 0; i < HD_COUNT(compile); i++)
         if (compile[i].given)
             return hd_error(HD_USAGE, "%s has no effect on --module %s, which is compiled already: leave out one of the two",

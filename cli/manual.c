@@ -27,7 +27,7 @@ static void print_man_option(const CliOptionInfo *option)
     printf("\\-\\-");
     print_roff(name);
     if (option->argument[0]) {
-        printf(" \\fI");
+        printf(option->kind == CLI_MAYBE ? "\\fI" : " \\fI");
         print_roff(option->argument);
         printf("\\fR");
     }
@@ -76,6 +76,17 @@ static void print_words(CliCommand command)
     }
 }
 
+// "run --kv-type|bench --kv-type": an option means what it means to its command.
+static void print_owners(const CliOptionInfo *option, const char *name)
+{
+    const char *before = "    ";
+    for (int i = 0; i < CLI_COMMAND_COUNT; i++) {
+        if (!(option->commands >> i & 1)) continue;
+        printf("%s'%s --%s'", before, cli_command_info((CliCommand)i)->name, name);
+        before = "|";
+    }
+}
+
 // An option whose argument is written as alternatives ("f32|f16") completes to these; what is in capitals stands for something else.
 static void print_choices(void)
 {
@@ -84,7 +95,8 @@ static void print_choices(void)
         char name[32];
         if (!strchr(option->argument, '|')) continue;
         cli_long_name(option->name, name);
-        printf("    --%s) words='", name);
+        print_owners(option, name);
+        printf(") words='");
         for (const char *c = option->argument; *c; c++)
             if (!isupper((unsigned char)*c)) putchar(*c == '|' ? ' ' : *c);
         printf("' ;;\n");
@@ -102,7 +114,7 @@ void cli_print_completion(void)
         print_words((CliCommand)i);
         printf("' ;;\n");
     }
-    printf("    esac\n  else\n    case $previous in\n");
+    printf("    esac\n  else\n    case \"${COMP_WORDS[1]} $previous\" in\n");
     print_choices();
     printf("    esac\n  fi\n  mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$current\")\n}\ncomplete -o default -F _heddle heddle\n");
 }

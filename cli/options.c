@@ -68,6 +68,7 @@ void cli_long_name(const char *name, char out_text[32])
 {
     size_t i = 0;
     for (; name[i] && i < 31; i++) out_text[i] = name[i] == '_' ? '-' : name[i];
+    if (i && name[i - 1] == '_') i--;
     out_text[i] = 0;
 }
 
@@ -89,7 +90,7 @@ void cli_print_help(CliCommand command)
         if (!(table[i].commands >> command & 1)) continue;
         cli_long_name(table[i].name, name);
         if (table[i].letter) snprintf(letter, sizeof letter, "-%c, ", table[i].letter);
-        snprintf(left, sizeof left, "%s--%s %s", letter, name, table[i].argument);
+        snprintf(left, sizeof left, "%s--%s%s%s", letter, name, table[i].kind == CLI_MAYBE ? "" : " ", table[i].argument);
         printf("  %-36s %s\n", left, table[i].help);
     }
 }
@@ -135,6 +136,7 @@ static HdStatus *take(const Option *option, const char *text, CliOptions *option
     void *place = (char *)options + option->offset;
     switch (option->kind) {
     case CLI_TEXT: *(CliText *)place = text; break;
+    case CLI_MAYBE: *(CliText *)place = text ? text : ""; break;
     case CLI_WORD: return take_word(option, text, place);
     case CLI_FLAG: *(CliFlag *)place = true; break;
     case CLI_NUMBER:
@@ -160,7 +162,8 @@ static void fill_getopt(CliCommand command, char (*names)[32], struct option *lo
     for (size_t i = 0; i < HD_COUNT(table); i++) {
         if (!(table[i].commands >> command & 1)) continue;
         cli_long_name(table[i].name, names[i]);
-        longs[count++] = (struct option){names[i], table[i].kind == CLI_FLAG ? no_argument : required_argument, NULL, (int)i + 1000};
+        int takes = table[i].kind == CLI_FLAG ? no_argument : table[i].kind == CLI_MAYBE ? optional_argument : required_argument;
+        longs[count++] = (struct option){names[i], takes, NULL, (int)i + 1000};
         if (!table[i].letter) continue;
         shorts[letters++] = table[i].letter;
         if (table[i].kind != CLI_FLAG) shorts[letters++] = ':';
@@ -184,14 +187,15 @@ static HdStatus *unknown_option(CliCommand command, char **argv, int index)
 
 static HdStatus *take_operand(CliCommand command, int argc, char **argv, CliOptions *options)
 {
-    bool wants = commands[command].operands[0] != 0;
+    const char *operands = commands[command].operands;
+    bool takes = operands[0] != 0, wants = takes && operands[0] != '[';
     if (optind < argc) options->operand = argv[optind++];
     if (optind < argc)
         return hd_error(HD_USAGE, "%s: one operand is enough; usage: heddle %s %s", argv[optind], commands[command].name,
                         commands[command].operands);
     if (wants && !options->operand)
         return hd_error(HD_USAGE, "usage: heddle %s %s", commands[command].name, commands[command].operands);
-    if (!wants && options->operand)
+    if (!takes && options->operand)
         return hd_error(HD_USAGE, "%s: `heddle %s` takes no operand", options->operand, commands[command].name);
     return NULL;
 }
@@ -224,6 +228,10 @@ HdStatus *cli_parse(CliCommand command, int argc, char **argv, CliOptions *out_o
 void cli_options_free(CliOptions *options)
 {
     free(options->set.items);
+    free(options->passes_.items);
+    free(options->disable_pass.items);
+    free(options->print_after.items);
+    free(options->require.items);
     free(options->stop.items);
     free(options->pg.items);
     free(options->devices);

@@ -35,6 +35,7 @@ static void hash_options(HdHasher *hasher, const HeddleCompileOptions *options)
     for (size_t i = 0; i < HD_COUNT(texts); i++) hd_hasher_text(hasher, texts[i]);
     for (size_t i = 0; i < options->set_count; i++) hd_hasher_text(hasher, options->sets[i]);
     if (options->device_count) hd_hasher_add(hasher, options->devices, options->device_count * sizeof *options->devices);
+    for (size_t i = 0; i < options->require_count; i++) hd_hasher_text(hasher, "require"), hd_hasher_text(hasher, options->requires[i]);
 }
 
 // The library, and what decides which LLVM it opens.

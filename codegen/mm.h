@@ -16,8 +16,10 @@ typedef struct MmFactor {
     bool native;                 // rows as in the file
     KirRef base;                 // ptr: the matrix
     // of the CPU's kernels:
+    bool expanded;               // packed, and decoded to thread scratch first
     KirRef panel[MM_MAX_PANELS]; // ptr: the panels of this work unit
-    uint32_t scratch, stage;     // native: where the panels are made first, and what mm_decode needs
+    KirRef packed[MM_MAX_PANELS];   // ptr, expanded: what they are made from
+    uint32_t scratch, stage;     // native or expanded: where the panels are made; native: what mm_decode needs
 } MmFactor;
 
 typedef struct MmOut { IrValue value, yield; KirRef to; int64_t element_bytes; } MmOut;   // value: yield below its reshapes

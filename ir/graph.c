@@ -14,7 +14,8 @@ IrModule *ir_module_new(const char *name) {
     return module;
 }
 
-static void graph_free(IrGraph *graph) {
+void ir_graph_free(IrGraph *graph) {
+    if (!graph) return;
     for (size_t i = 0; i < graph->blocks.len; i++) {
         hd_vec_free(&graph->blocks.data[i].args);
         hd_vec_free(&graph->blocks.data[i].yields);
@@ -31,7 +32,7 @@ static void graph_free(IrGraph *graph) {
 
 void ir_module_free(IrModule *module) {
     if (!module) return;
-    for (size_t i = 0; i < module->graphs.len; i++) graph_free(module->graphs.data[i]);
+    for (size_t i = 0; i < module->graphs.len; i++) ir_graph_free(module->graphs.data[i]);
     hd_vec_free(&module->graphs);
     hd_vec_free(&module->keys);
     hd_vec_free(&module->texts);
@@ -147,9 +148,15 @@ void ir_graph_remove(IrModule *module, IrGraph *graph) {
         if (module->graphs.data[i] != graph) continue;
         module->graphs.len--;
         memmove(&module->graphs.data[i], &module->graphs.data[i + 1], (module->graphs.len - i) * sizeof module->graphs.data[0]);
-        graph_free(graph);
+        ir_graph_free(graph);
         return;
     }
+}
+
+IrGraph *ir_graph_copy(const IrGraph *graph) {
+    IrGraph *copy = ir_graph_clone(graph, graph->name);
+    graph->module->graphs.len--;   // it is the last
+    return copy;
 }
 
 // ---- values without an operation -----------------------------------------------------------------------------

@@ -53,6 +53,14 @@ void ir_interp_trace(IrInterp *interp, IrTrace trace, void *user) {
     interp->trace_user = user;
 }
 
+double *ir_interp_state(const IrInterp *interp, size_t index, const char **out_name, uint64_t *out_count) {
+    if (index >= interp->states.len) return NULL;
+    const IrStateStore *state = interp->states.data[index];
+    *out_name = state->name;
+    *out_count = (uint64_t)state->elements * state->planes * interp->slots;
+    return state->data;
+}
+
 // ---- inputs --------------------------------------------------------------------------------------------------
 
 static HdStatus *copy_input(const char *what, const int32_t *words, uint64_t count, IrTensor *tensor) {
@@ -206,7 +214,7 @@ HdStatus *ir_run_pack(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTen
 // ---- results -------------------------------------------------------------------------------------------------
 
 // The elements as f32: `tensor`'s own, or converted into *scratch, which the caller frees.
-static HdStatus *as_floats(const IrFrame *frame, IrTensor *tensor, float **scratch, const float **out_values) {
+static HdStatus *as_floats(const IrFrame *frame, IrTensor *tensor, float **scratch, float **out_values) {
     *scratch = NULL;
     if (tensor->state) return hd_error(HD_UNSUPPORTED, "state %s cannot be a result", tensor->state->name);
     HD_TRY(ir_tensor_materialise(frame, tensor));
@@ -221,8 +229,7 @@ static HdStatus *as_floats(const IrFrame *frame, IrTensor *tensor, float **scrat
 
 static HdStatus *trace_result(IrFrame *frame, IrOpRef ref, uint32_t result, IrTensor *tensor) {
     const IrInterp *interp = frame->interp;
-    const float *values;
-    float *scratch;
+    float *values, *scratch;
     if (!interp->trace) return NULL;
     HD_TRY(as_floats(frame, tensor, &scratch, &values));
     interp->trace(interp->trace_user, frame->graph, ref, result, values, (uint64_t)tensor->count);
@@ -232,8 +239,7 @@ static HdStatus *trace_result(IrFrame *frame, IrOpRef ref, uint32_t result, IrTe
 
 static HdStatus *keep_result(IrFrame *frame, const IrResult *result) {
     IrTensor *tensor;
-    const float *values;
-    float *scratch;
+    float *values, *scratch;
     HD_TRY(find_cell(frame, result->value, &tensor));
     HD_TRY(as_floats(frame, tensor, &scratch, &values));
     IrOutcome outcome = {.name = hd_xstrdup(result->name), .values = scratch, .count = (uint64_t)tensor->count};

@@ -141,6 +141,7 @@ typedef struct IrValueData {
     const char *name;        // WEIGHT, STATE: the name in the file or module; else NULL
     float theta;             // INPUT rope: base frequency; 0 elsewhere
     int64_t offset;          // byte offset in the arena after plan-memory; -1: not placed
+    IrValue heir;            // what took its place when a pass replaced it, or its copy in a region; 0: none. Who compares graphs follows these
 } IrValueData;
 
 typedef union IrAttrValue { int64_t i; float f; IrDtype dtype; IrLayout layout; const char *name; } IrAttrValue;
@@ -195,6 +196,8 @@ IrGraph *ir_graph_new(IrModule *module, const char *name);
 IrGraph *ir_graph_find(const IrModule *module, const char *name);   // NULL when absent
 IrGraph *ir_graph_clone(const IrGraph *graph, const char *name);    // into the same module
 void ir_graph_remove(IrModule *module, IrGraph *graph);
+IrGraph *ir_graph_copy(const IrGraph *graph);                // with the same name, in no module's list
+void ir_graph_free(IrGraph *graph);                          // a copy; NULL is fine
 
 // The dimension with this expression: a number or T, S, C, R where it is one; else the symbol called `name` (added when new; a name
 // that exists with another expression gets a numeric suffix).
@@ -234,7 +237,8 @@ IrValue ir_block_arg(IrGraph *graph, IrBlock block, IrType type);
 
 // Changing. Operands are changed by these functions only, for they keep the lists of readers.
 void ir_set_operand(IrGraph *graph, IrOpRef op, uint32_t index, IrValue value);   // index operand_count: one operand more
-void ir_replace_uses(IrGraph *graph, IrValue from, IrValue to);   // in operands, yields and results
+void ir_replace_uses(IrGraph *graph, IrValue from, IrValue to);   // in operands, yields and results; `to` becomes the heir
+void ir_set_heir(IrGraph *graph, IrValue value, IrValue heir);    // behind the heirs that it has
 void ir_erase(IrGraph *graph, IrOpRef op);                   // its results must be unused
 void ir_move_before(IrGraph *graph, IrOpRef op, IrOpRef before);   // same block; before 0: to the end
 void ir_move_to_block(IrGraph *graph, IrOpRef op, IrBlock block);  // appended there
@@ -253,6 +257,16 @@ HD_MUST_USE HdStatus *ir_infer(const IrGraph *graph, const IrBuild *build, IrTyp
 void ir_print_module(const IrModule *module, HdBuf *out_text);
 void ir_print_graph(const IrGraph *graph, HdBuf *out_text);
 void ir_print_type(const IrGraph *graph, const IrType *type, HdBuf *out_text);
+// The names that a graph's values have in print. They stay while the graph changes, and ir_names_update numbers what is new behind them: two prints by
+// the same names differ only where the graph does.
+typedef struct IrNames IrNames;
+IrNames *ir_names_new(const IrGraph *graph);
+void ir_names_free(IrNames *names);                          // NULL is fine
+void ir_names_update(IrNames *names);                        // after the graph has changed
+void ir_names_follow(IrNames *names, const IrGraph *graph);  // goes on with what a copy of the graph has become
+void ir_names_graph(const IrNames *names, HdBuf *out_text);
+void ir_names_value(const IrNames *names, IrValue value, HdBuf *out_text);   // "%none" for one that is newer than the names
+void ir_names_op(const IrNames *names, IrOpRef op, HdBuf *out_text);         // "%7 = rms_norm"; without results "kv_append %6, %s0, %segments"
 // Errors begin with "name:line:column: ".
 HD_MUST_USE HdStatus *ir_parse_module(const char *name, HdStr text, IrModule **out_module);
 // SSA dominance, types by the rules, attributes, regions, single definition, states used by the right operations, placements and stages
@@ -294,9 +308,12 @@ typedef struct IrCall {
 // Runs graph; result `name` (f32) is read with ir_interp_result afterwards. States are kept in `interp` by name, across graphs.
 HD_MUST_USE HdStatus *ir_interp_run(IrInterp *interp, const IrGraph *graph, const IrCall *call);
 const float *ir_interp_result(const IrInterp *interp, const char *name, uint64_t *out_count);   // NULL when the graph has no such result
-// Called after each operation with its result (as f32; i32 converted), for per-operation comparison; may be NULL.
-typedef void (*IrTrace)(void *user, const IrGraph *graph, IrOpRef op, uint32_t result, const float *values, uint64_t count);
+// Called after each operation with its result (as f32; i32 converted), for per-operation comparison; may be NULL. The run goes on with what it leaves in `values`
+// where the result is of type f32, f16 or bf16.
+typedef void (*IrTrace)(void *user, const IrGraph *graph, IrOpRef op, uint32_t result, float *values, uint64_t count);
 void ir_interp_trace(IrInterp *interp, IrTrace trace, void *user);
+// The states that runs have made: their elements, of all slots and planes; NULL behind the last.
+double *ir_interp_state(const IrInterp *interp, size_t index, const char **out_name, uint64_t *out_count);
 
 // ---- cost.c --------------------------------------------------------------------------------------------------
 typedef struct IrCost { double flops, bytes_read, bytes_written; } IrCost;

@@ -12,11 +12,13 @@ const char *const ir_state_names[IR_STATE_COUNT] = {"kv", "conv", "delta"};
 
 // ---- names ---------------------------------------------------------------------------------------------------
 
-typedef struct Names {
+typedef struct IrNames {
     const IrGraph *graph;
-    bool *used;              // by value: printed at all
+    bool *used, *named;      // by value: printed at all; has its number
     uint32_t *number;        // by value: within its kind
     bool *sym_used;
+    size_t values;           // length of the arrays of values
+    uint32_t next[5];        // by IrValueKind: the next number
 } Names;
 
 static void use_value(Names *n, IrValue value) {
@@ -29,42 +31,66 @@ static void use_type(Names *n, const IrType *type) {
             n->sym_used[ir_dim_sym(type->dims[i])] = true;
 }
 
-static void number_block(Names *n, IrBlock block, uint32_t *results, uint32_t *args) {
+static void name_value(Names *n, IrValue value) {
+    if (!n->named[value]) n->number[value] = n->next[ir_value(n->graph, value)->kind]++;
+    n->named[value] = true;
+    use_value(n, value);
+}
+
+static void name_block(Names *n, IrBlock block) {
     const IrBlockData *data = &n->graph->blocks.data[block];
-    for (size_t i = 0; i < data->args.len; i++) n->number[data->args.data[i]] = (*args)++, use_value(n, data->args.data[i]);
+    for (size_t i = 0; i < data->args.len; i++) name_value(n, data->args.data[i]);
     IR_FOR_OPS(n->graph, block, ref) {
         const IrOp *op = ir_op(n->graph, ref);
         for (uint32_t i = 0; i < op->operand_count; i++) use_value(n, op->operands[i]);
-        for (uint32_t i = 0; i < op->result_count; i++) n->number[op->results[i]] = (*results)++, use_value(n, op->results[i]);
-        if (op->region && block == 0) number_block(n, op->region, results, args);
+        for (uint32_t i = 0; i < op->result_count; i++) name_value(n, op->results[i]);
+        if (op->region && block == 0) name_block(n, op->region);
     }
     for (size_t i = 0; i < data->yields.len; i++) use_value(n, data->yields.data[i]);
 }
 
-static Names names_of(const IrGraph *graph) {
-    Names n = {graph, hd_xcalloc(graph->values.len, sizeof(bool)), hd_xcalloc(graph->values.len, sizeof(uint32_t)),
-               hd_xcalloc(graph->syms.len, sizeof(bool))};
-    uint32_t results = 0, args = 0, weights = 0, states = 0;
-    number_block(&n, 0, &results, &args);
-    for (size_t i = 0; i < graph->results.len; i++) use_value(&n, graph->results.data[i].value);
+static void grow(void *array, size_t have, size_t need, size_t bytes) {
+    void **data = array;
+    *data = hd_xrealloc(*data, need * bytes);
+    memset((char *)*data + have * bytes, 0, (need - have) * bytes);
+}
+
+// Names what has none yet.
+static void update_names(Names *n) {
+    const IrGraph *graph = n->graph;
+    grow(&n->used, n->values, graph->values.len, sizeof *n->used);
+    grow(&n->named, n->values, graph->values.len, sizeof *n->named);
+    grow(&n->number, n->values, graph->values.len, sizeof *n->number);
+    n->values = graph->values.len;
+    memset(n->used, 0, n->values * sizeof *n->used);
+    free(n->sym_used);
+    n->sym_used = hd_xcalloc(graph->syms.len, sizeof *n->sym_used);
+    name_block(n, 0);
+    for (size_t i = 0; i < graph->results.len; i++) use_value(n, graph->results.data[i].value);
     for (IrValue v = 1; v < graph->values.len; v++) {
-        if (!n.used[v]) continue;
-        if (ir_value(graph, v)->kind == IR_VALUE_WEIGHT) n.number[v] = weights++;
-        if (ir_value(graph, v)->kind == IR_VALUE_STATE) n.number[v] = states++;
-        use_type(&n, &ir_value(graph, v)->type);
+        if (!n->used[v]) continue;
+        IrValueKind kind = ir_value(graph, v)->kind;
+        if (kind == IR_VALUE_WEIGHT || kind == IR_VALUE_STATE) name_value(n, v);
+        use_type(n, &ir_value(graph, v)->type);
     }
+}
+
+static Names names_of(const IrGraph *graph) {
+    Names n = {.graph = graph};
+    update_names(&n);
     return n;
 }
 
 static void names_free(Names *n) {
     free(n->used);
+    free(n->named);
     free(n->number);
     free(n->sym_used);
 }
 
 // Values and types stand in the verifier's messages too, so nothing out of range may stop them.
 static void put_value(const Names *n, IrValue value, HdBuf *out) {
-    if (value == 0 || value >= n->graph->values.len) {
+    if (value == 0 || value >= n->values) {
         hd_buf_str(out, "%none");
         return;
     }
@@ -273,17 +299,22 @@ static void put_results(const Names *n, HdBuf *out) {
     hd_buf_str(out, "\n");
 }
 
+static void put_graph(const Names *n, HdBuf *out) {
+    const IrGraph *graph = n->graph;
+    hd_buf_printf(out, "  graph @%s {\n", graph->name);
+    put_dims(n, out);
+    if (graph->arena_bytes >= 0) hd_buf_printf(out, "    arena %lld\n", (long long)graph->arena_bytes);
+    put_sources(n, IR_VALUE_INPUT, out);
+    put_sources(n, IR_VALUE_WEIGHT, out);
+    put_sources(n, IR_VALUE_STATE, out);
+    IR_FOR_OPS(graph, 0, ref) put_op(n, ir_op(graph, ref), 1, out);
+    put_results(n, out);
+    hd_buf_str(out, "  }\n");
+}
+
 void ir_print_graph(const IrGraph *graph, HdBuf *out_text) {
     Names n = names_of(graph);
-    hd_buf_printf(out_text, "  graph @%s {\n", graph->name);
-    put_dims(&n, out_text);
-    if (graph->arena_bytes >= 0) hd_buf_printf(out_text, "    arena %lld\n", (long long)graph->arena_bytes);
-    put_sources(&n, IR_VALUE_INPUT, out_text);
-    put_sources(&n, IR_VALUE_WEIGHT, out_text);
-    put_sources(&n, IR_VALUE_STATE, out_text);
-    IR_FOR_OPS(graph, 0, ref) put_op(&n, ir_op(graph, ref), 1, out_text);
-    put_results(&n, out_text);
-    hd_buf_str(out_text, "  }\n");
+    put_graph(&n, out_text);
     names_free(&n);
 }
 
@@ -308,13 +339,41 @@ void ir_print_value(const IrGraph *graph, IrValue value, HdBuf *out_text) {
     names_free(&n);
 }
 
+static void put_label(const Names *n, IrOpRef ref, HdBuf *out) {
+    const IrOp *op = ir_op(n->graph, ref);
+    put_op_head(n, op, out);
+    if (op->result_count == 0) {
+        hd_buf_str(out, " ");
+        put_values(n, op->operands, op->operand_count, out);
+    }
+}
+
 void ir_print_op_label(const IrGraph *graph, IrOpRef ref, HdBuf *out_text) {
     Names n = names_of(graph);
-    const IrOp *op = ir_op(graph, ref);
-    put_op_head(&n, op, out_text);
-    if (op->result_count == 0) {
-        hd_buf_str(out_text, " ");
-        put_values(&n, op->operands, op->operand_count, out_text);
-    }
+    put_label(&n, ref, out_text);
     names_free(&n);
 }
+
+// ---- names that stay -------------------------------------------------------------------------------------------
+
+IrNames *ir_names_new(const IrGraph *graph) {
+    IrNames *names = hd_xmalloc(sizeof *names);
+    *names = names_of(graph);
+    return names;
+}
+
+void ir_names_free(IrNames *names) {
+    if (names) names_free(names);
+    free(names);
+}
+
+void ir_names_update(IrNames *names) { update_names(names); }
+
+void ir_names_follow(IrNames *names, const IrGraph *graph) {
+    names->graph = graph;
+    update_names(names);
+}
+
+void ir_names_graph(const IrNames *names, HdBuf *out_text) { put_graph(names, out_text); }
+void ir_names_value(const IrNames *names, IrValue value, HdBuf *out_text) { put_value(names, value, out_text); }
+void ir_names_op(const IrNames *names, IrOpRef op, HdBuf *out_text) { put_label(names, op, out_text); }

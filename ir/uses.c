@@ -43,6 +43,17 @@ void ir_replace_uses(IrGraph *graph, IrValue from, IrValue to) {
         if (home->yields.data[i] == from) home->yields.data[i] = to;
     for (size_t i = 0; i < graph->results.len; i++)
         if (graph->results.data[i].value == from) graph->results.data[i].value = to;
+    ir_set_heir(graph, from, to);
+}
+
+static IrValue last_heir(const IrGraph *graph, IrValue value) {
+    while (ir_value(graph, value)->heir) value = ir_value(graph, value)->heir;
+    return value;
+}
+
+void ir_set_heir(IrGraph *graph, IrValue value, IrValue heir) {
+    IrValue last = last_heir(graph, value);
+    if (last_heir(graph, heir) != last) ir_value(graph, last)->heir = heir;   // never in a circle
 }
 
 uint32_t ir_use_count(const IrGraph *graph, IrValue value) {

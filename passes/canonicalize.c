@@ -27,7 +27,7 @@ static bool identity(IrGraph *graph, PassCtx *ctx, IrOpRef ref)
     default: return false;
     }
     if (!same) {
-        pass_missed(ctx, RULE_canonicalize_identity, graph, ref, MISSED_not_identity);
+        pass_missed_for(ctx, RULE_canonicalize_identity, graph, ref, MISSED_not_identity, op->operands[0]);
         return false;
     }
     if (!pass_fire(ctx, RULE_canonicalize_identity, graph, ref)) return false;
@@ -43,7 +43,7 @@ static bool view_chain(IrGraph *graph, PassCtx *ctx, IrOpRef ref)
     if (!inner_ref || ir_op(graph, inner_ref)->kind != op.kind) return false;
     const IrOp inner = *ir_op(graph, inner_ref);
     if (op.kind == IR_OP_slice && op.attr[IR_ATTR_AXIS].i != inner.attr[IR_ATTR_AXIS].i) {
-        pass_missed(ctx, RULE_canonicalize_view_chain, graph, ref, MISSED_not_equal);
+        pass_missed_for(ctx, RULE_canonicalize_view_chain, graph, ref, MISSED_not_equal, op.operands[0]);
         return false;
     }
     if (!pass_fire(ctx, RULE_canonicalize_view_chain, graph, ref)) return false;
@@ -63,7 +63,7 @@ static bool fold_scale(IrGraph *graph, PassCtx *ctx, IrOpRef ref)
     IrOpRef norm = op->kind == IR_OP_scale ? pass_producer(graph, op->operands[0]) : 0;
     if (!norm || ir_op(graph, norm)->kind != IR_OP_l2_norm) return false;
     if (ir_use_count(graph, op->operands[0]) > 1) {
-        pass_missed(ctx, RULE_canonicalize_fold_scale, graph, ref, MISSED_has_uses);
+        pass_missed_for(ctx, RULE_canonicalize_fold_scale, graph, ref, MISSED_has_uses, op->operands[0]);
         return false;
     }
     if (!pass_fire(ctx, RULE_canonicalize_fold_scale, graph, ref)) return false;

@@ -134,7 +134,7 @@ static void grow_conv(PassGrowth *growth)
     pass_grow(growth); // the activation
     IrOpRef tail;
     if (count_leaving(growth, &tail) > 1) {
-        pass_grow_miss(growth, growth->group.members.data[0], MISSED_has_uses);
+        pass_grow_miss(growth, growth->group.members.data[0], MISSED_has_uses, ir_op(graph, tail)->results[0]);
         growth->group.members.len = 1;
         return;
     }
@@ -145,7 +145,7 @@ static void grow_conv(PassGrowth *growth)
     if (found == count && !pass_is_result(graph, value) && slices_cover(graph, slices, count, growth->anchor.dims[1])) {
         for (uint32_t i = 0; i < count; i++) add_head_chain(growth, slices[i]);
     } else {
-        pass_grow_miss(growth, tail, MISSED_channels);
+        pass_grow_miss(growth, tail, MISSED_channels, value);
     }
 }
 
@@ -219,7 +219,7 @@ static void add_norm(PassGrowth *growth)
     bool only_products = only_products_read(graph, x), one_row = pass_is_one_row(graph, &type);
     if (!only_products || !one_row || ir_type_last(&type) > IR_GPU_MOST_NORMED) {
         PassMissed reason = !only_products ? MISSED_has_uses : !one_row ? MISSED_many_tokens : MISSED_other_shape;
-        pass_missed(growth->ctx, RULE_fuse_epilogue_norm, graph, norm, reason);
+        pass_missed_for(growth->ctx, RULE_fuse_epilogue_norm, graph, norm, reason, x);
     } else if (pass_fire(growth->ctx, RULE_fuse_epilogue_norm, graph, norm)) {
         growth->prologue[0] = own_norm(growth, norm);
         hd_vec_push(&growth->group.members, growth->prologue[0]);
@@ -266,7 +266,7 @@ static void add_quantisation(PassGrowth *growth)
     bool alone = only_members_read(growth, x) && (!normed || only_reader(graph, from));
     if (!alone || !one_row || ir_type_last(&type) > IR_CUDA_MOST_QUANTISED) {
         PassMissed reason = !alone ? MISSED_has_uses : !one_row ? MISSED_many_tokens : MISSED_other_shape;
-        pass_missed(growth->ctx, RULE_fuse_epilogue_quantise, graph, quantise, reason);
+        pass_missed_for(growth->ctx, RULE_fuse_epilogue_quantise, graph, quantise, reason, x);
     } else if (pass_fire(growth->ctx, RULE_fuse_epilogue_quantise, graph, quantise)) {
         growth->prologue[0] = quantise;
         hd_vec_push(&growth->group.members, quantise);

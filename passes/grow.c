@@ -366,7 +366,10 @@ static void clone_op(Clone *clone, IrOpRef ref)
                      .block = clone->region};
     if (old.kind == IR_OP_reshape) build.given = &given, build.given_count = 1;
     IrOpRef made = pass_build(clone->graph, &build, ref);
-    for (uint32_t i = 0; i < old.result_count; i++) clone_map(clone, old.results[i], ir_op(clone->graph, made)->results[i]);
+    for (uint32_t i = 0; i < old.result_count; i++) {
+        clone_map(clone, old.results[i], ir_op(clone->graph, made)->results[i]);
+        ir_set_heir(clone->graph, old.results[i], ir_op(clone->graph, made)->results[i]);
+    }
 }
 
 // Erases the views that made these values, and what they alone read, as far as nobody reads them any more.

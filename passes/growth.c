@@ -36,11 +36,44 @@ bool pass_joins_rows(const PassGrowth *growth, IrOpRef op, IrValue via, PassMiss
     return pass_same_rows(&type, &growth->anchor);
 }
 
-void pass_grow_miss(PassGrowth *growth, IrOpRef op, PassMissed reason)
+// Does an operation outside the group, or what it reads, read a member's result?
+static bool reads_group(const PassGrowth *growth, IrOpRef ref, uint8_t *seen)
+{
+    if (pass_contains(&growth->group, ref)) return true;
+    if (seen[ref]) return false;
+    seen[ref] = 1;
+    const IrOp *op = ir_op(growth->graph, ref);
+    for (uint32_t i = 0; i < op->operand_count; i++) {
+        IrOpRef producer = pass_producer(growth->graph, op->operands[i]);
+        if (producer && reads_group(growth, producer, seen)) return true;
+    }
+    return false;
+}
+
+// The operand through which the group would depend on itself with `op` in it; 0 where the order of state accesses makes the cycle.
+static IrValue cyclic_operand(PassGrowth *growth, IrOpRef op)
+{
+    uint8_t *seen = hd_xcalloc(growth->graph->ops.len, 1);
+    IrValue found = 0;
+    hd_vec_push(&growth->group.members, op);
+    for (size_t m = 0; m < growth->group.members.len && !found; m++) {
+        const IrOp *member = ir_op(growth->graph, growth->group.members.data[m]);
+        for (uint32_t i = 0; i < member->operand_count && !found; i++) {
+            IrOpRef producer = pass_producer(growth->graph, member->operands[i]);
+            if (producer && !pass_contains(&growth->group, producer) && reads_group(growth, producer, seen)) found = member->operands[i];
+        }
+    }
+    growth->group.members.len--;
+    free(seen);
+    return found;
+}
+
+void pass_grow_miss(PassGrowth *growth, IrOpRef op, PassMissed reason, IrValue operand)
 {
     if (pass_contains(&growth->said, op)) return;
     hd_vec_push(&growth->said.members, op);
-    pass_missed(growth->ctx, growth->rule, growth->graph, op, reason);
+    if (reason == MISSED_cycle) operand = cyclic_operand(growth, op);
+    pass_missed_for(growth->ctx, growth->rule, growth->graph, op, reason, operand);
 }
 
 // ---- may an operation join? ------------------------------------------------------------------------------------
@@ -69,13 +102,14 @@ static bool from_member(const PassGrowth *growth, IrValue value, bool *allowed)
 static bool is_made_first(const PassGrowth *growth, IrOpRef op) { return op && (op == growth->prologue[0] || op == growth->prologue[1]); }
 
 // Can a kernel compute each piece of the group by itself, as far as this member reads others?
-static bool member_is_local(const PassGrowth *growth, IrOpRef ref, PassMissed *out_reason)
+static bool member_is_local(const PassGrowth *growth, IrOpRef ref, PassMissed *out_reason, IrValue *out_operand)
 {
     const IrOp *op = ir_op(growth->graph, ref);
     IrType type = pass_type(growth->graph, ref);
     for (uint32_t i = 0; i < op->operand_count; i++) {
         bool allowed = true;
         if (is_made_first(growth, pass_producer(growth->graph, op->operands[i])) || !from_member(growth, op->operands[i], &allowed)) continue;
+        *out_operand = op->operands[i];
         *out_reason = MISSED_whole_row;
         if (pass_reads(growth->graph, ref, i) != PASS_READS_ANY_VIEW) return false;
         *out_reason = MISSED_view;
@@ -86,20 +120,21 @@ static bool member_is_local(const PassGrowth *growth, IrOpRef ref, PassMissed *o
     return true;
 }
 
-static bool group_is_legal(const PassGrowth *growth, PassMissed *out_reason)
+static bool group_is_legal(const PassGrowth *growth, PassMissed *out_reason, IrValue *out_operand)
 {
     for (size_t i = 0; i < growth->group.members.len; i++)
         if (pass_role(growth->graph, growth->group.members.data[i]) != IR_ROLE_VIEW &&
-            !member_is_local(growth, growth->group.members.data[i], out_reason))
+            !member_is_local(growth, growth->group.members.data[i], out_reason, out_operand))
             return false;
+    *out_operand = 0;
     return pass_group_legal(growth->graph, &growth->group, out_reason);
 }
 
-// Adds the operation if the group stays legal.
-static bool add(PassGrowth *growth, IrOpRef op, PassMissed *out_reason)
+// Adds the operation if the group stays legal; *out_operand is the value that prevents it, where it is one.
+static bool add(PassGrowth *growth, IrOpRef op, PassMissed *out_reason, IrValue *out_operand)
 {
     hd_vec_push(&growth->group.members, op);
-    if (group_is_legal(growth, out_reason)) return true;
+    if (group_is_legal(growth, out_reason, out_operand)) return true;
     growth->group.members.len--;
     return false;
 }
@@ -107,8 +142,9 @@ static bool add(PassGrowth *growth, IrOpRef op, PassMissed *out_reason)
 bool pass_grow_add(PassGrowth *growth, IrOpRef op)
 {
     PassMissed reason;
-    bool added = add(growth, op, &reason);
-    if (!added) pass_grow_miss(growth, op, reason);
+    IrValue operand;
+    bool added = add(growth, op, &reason, &operand);
+    if (!added) pass_grow_miss(growth, op, reason, operand);
     return added;
 }
 
@@ -121,6 +157,7 @@ static bool try_readers(PassGrowth *growth, IrValue value, IrValue via, bool rep
     uint32_t count = HD_MIN(pass_users(growth->graph, value, users, HD_COUNT(users)), HD_COUNT(users));
     for (uint32_t i = 0; i < count; i++) {
         PassMissed reason = MISSED_taken;
+        IrValue operand = value;
         if (pass_contains(&growth->group, users[i])) continue;
         if (pass_role(growth->graph, users[i]) == IR_ROLE_VIEW) {
             if (growth->views == PASS_VIEWS_RESHAPE && ir_op(growth->graph, users[i])->kind == IR_OP_reshape &&
@@ -129,8 +166,8 @@ static bool try_readers(PassGrowth *growth, IrValue value, IrValue via, bool rep
             continue;
         }
         bool free = ir_op(growth->graph, users[i])->kind != IR_OP_fused;
-        if (free && growth->accepts(growth, users[i], via, &reason) && add(growth, users[i], &reason)) return true;
-        if (report) pass_grow_miss(growth, users[i], reason);
+        if (free && growth->accepts(growth, users[i], via, &reason) && add(growth, users[i], &reason, &operand)) return true;
+        if (report) pass_grow_miss(growth, users[i], reason, operand);
     }
     return false;
 }
@@ -166,6 +203,7 @@ static bool try_producer(PassGrowth *growth, IrValue value, IrValue via, bool re
 {
     IrOpRef producer = pass_producer(growth->graph, value);
     PassMissed reason;
+    IrValue operand;
     if (!producer || pass_contains(&growth->group, producer) || ir_op(growth->graph, producer)->kind == IR_OP_fused) return false;
     const IrOp op = *ir_op(growth->graph, producer);
     if (pass_role(growth->graph, producer) == IR_ROLE_VIEW) {
@@ -175,8 +213,8 @@ static bool try_producer(PassGrowth *growth, IrValue value, IrValue via, bool re
     }
     if (op.result_count != 1 || !growth->accepts(growth, producer, via, &reason)) return false;
     if (!growth->pull_shared && !only_members_read(growth, op.results[0])) return false;
-    if (add(growth, producer, &reason)) return true;
-    if (report) pass_grow_miss(growth, producer, reason);
+    if (add(growth, producer, &reason, &operand)) return true;
+    if (report) pass_grow_miss(growth, producer, reason, operand);
     return false;
 }
 

@@ -74,7 +74,8 @@ bool pass_grow_add(PassGrowth *growth, IrOpRef op);
 bool pass_joins_rows(const PassGrowth *growth, IrOpRef op, IrValue via, PassMissed *out_reason);
 // Makes the group if the caller lets the rule fire; frees the growth. True when made.
 bool pass_grow_finish(PassGrowth *growth);
-void pass_grow_miss(PassGrowth *growth, IrOpRef op, PassMissed reason);
+// operand: the value that prevented it; 0: none did.
+void pass_grow_miss(PassGrowth *growth, IrOpRef op, PassMissed reason, IrValue operand);
 // Are all dimensions but the last equal?
 bool pass_same_rows(const IrType *a, const IrType *b);
 bool pass_same_dims(const IrType *a, const IrType *b);

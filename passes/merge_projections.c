@@ -63,12 +63,12 @@ HdStatus *pass_merge_projections(IrGraph *graph, PassCtx *ctx)
         const IrOp *op = ir_op(graph, ref);
         if (op->kind != IR_OP_linear) continue;
         if (!is_projection(graph, ref, op->operands[0])) {
-            pass_missed(ctx, RULE_merge_projections_merge, graph, ref, MISSED_not_weight);
+            pass_missed_for(ctx, RULE_merge_projections_merge, graph, ref, MISSED_not_weight, op->operands[1]);
             continue;
         }
         if (has_leader(graph, ref)) continue; // the rule was refused there
         uint32_t count = readers_of(graph, ref, refs);
-        if (count < 2) pass_missed(ctx, RULE_merge_projections_merge, graph, ref, why_single(graph, ref));
+        if (count < 2) pass_missed_for(ctx, RULE_merge_projections_merge, graph, ref, why_single(graph, ref), op->operands[0]);
         else if (pass_fire(ctx, RULE_merge_projections_merge, graph, ref)) merge(graph, refs, count);
     }
     pass_walk_end(&walk);

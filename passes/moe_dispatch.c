@@ -36,7 +36,7 @@ static void dispatch(IrGraph *graph, PassCtx *ctx, IrOpRef ref, int64_t tile)
     bool is_new;
     IrOpRef plan = plan_for(graph, ref, tile, &is_new);
     if (!plan) {
-        pass_missed(ctx, RULE_moe_dispatch_dispatch, graph, ref, MISSED_other_shape);
+        pass_missed_for(ctx, RULE_moe_dispatch_dispatch, graph, ref, MISSED_other_shape, ir_op(graph, ref)->operands[2]);
     } else if (pass_fire(ctx, RULE_moe_dispatch_dispatch, graph, ref)) {
         ir_set_operand(graph, ref, ir_op(graph, ref)->operand_count, ir_op(graph, plan)->results[0]);
     } else if (is_new) {

@@ -12,6 +12,7 @@ enum { ALIGN = 64 }; // a cache line, and the widest vector
 typedef struct Life {
     IrValue value;
     int32_t first, last;
+    uint64_t order; // of its group in the block
     int64_t bytes, offset;
 } Life;
 typedef HD_VEC(Life) Lives;
@@ -20,7 +21,8 @@ static int by_size(const void *a, const void *b)
 {
     const Life *x = a, *y = b;
     if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
-    return x->value < y->value ? -1 : 1; // deterministic
+    if (x->order != y->order) return x->order < y->order ? -1 : 1; // by the graph's text alone
+    return x->value < y->value ? -1 : 1;                           // results of one group are numbered in order
 }
 
 // The last stage in which the group reads its operands.
@@ -50,7 +52,7 @@ static void collect(const IrGraph *graph, const IrBinding *bound, const IrTarget
     {
         const IrOp *op = ir_op(graph, ref);
         for (uint32_t i = 0; i < op->result_count; i++) {
-            Life life = {.value = op->results[i], .first = op->stage, .last = last_read(graph, op->results[i], op->stage, target)};
+            Life life = {.value = op->results[i], .first = op->stage, .order = op->order, .last = last_read(graph, op->results[i], op->stage, target)};
             life.bytes = (int64_t)hd_align_up((uint64_t)ir_type_bytes(graph, &ir_value(graph, life.value)->type, bound), ALIGN);
             hd_vec_push(out_lives, life);
         }

@@ -73,7 +73,8 @@ HdStatus *pass_quantise_activations(IrGraph *graph, PassCtx *ctx)
         if (ir_value(graph, op->operands[0])->type.dtype != IR_F32) continue; // done already
         bool has = activation_for(ctx->target, weight, &to);
         if (off || !has) {
-            pass_missed(ctx, rule, graph, ref, off ? MISSED_option_off : MISSED_target_lacks);
+            if (off) pass_missed(ctx, rule, graph, ref, MISSED_option_off);
+            else pass_missed_for(ctx, rule, graph, ref, MISSED_target_lacks, op->operands[1]);
             continue;
         }
         if (stays_with_router(graph, ctx->target, op)) {

@@ -51,7 +51,7 @@ static void pack_operand(IrGraph *graph, PassCtx *ctx, IrOpRef ref, uint32_t ind
     else if (!has_fixed_size(&data->type)) reason = MISSED_other_shape;
     else if (!is_packed(data->type.dtype, layout)) reason = MISSED_no_layout;
     if (reason != MISSED_refused) {
-        pass_missed(ctx, RULE_select_layout_pack, graph, ref, reason);
+        pass_missed_for(ctx, RULE_select_layout_pack, graph, ref, reason, reason == MISSED_option_off ? 0 : weight);
         return;
     }
     if (!pass_fire(ctx, RULE_select_layout_pack, graph, ref)) return;
@@ -76,7 +76,7 @@ HdStatus *pass_select_layout(IrGraph *graph, PassCtx *ctx)
         case IR_OP_multi_linear:
             for (uint32_t i = 1; i < op.operand_count; i++) pack_operand(graph, ctx, ref, i, layout);
             break;
-        case IR_OP_embed: pass_missed(ctx, RULE_select_layout_pack, graph, ref, MISSED_not_row); break;
+        case IR_OP_embed: pass_missed_for(ctx, RULE_select_layout_pack, graph, ref, MISSED_not_row, op.operands[1]); break;
         default: break;
         }
     }

@@ -269,6 +269,22 @@ HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_argmax(const float *logits, uint
 typedef struct HeddleCounters { uint64_t steps, tokens, rows; } HeddleCounters;
 HEDDLE_API void heddle_session_counters(const HeddleSession *session, HeddleCounters *out_counters);
 
+// Where the time of steps goes: the launches of one step class that call one kernel for the same weights of any layer.
+typedef struct HeddleKernelTime {
+    const char *step_class;          // "decode"
+    const char *kernel, *weights;    // "matmul_q8_0_q8a"; "ffn_gate ffn_up": names of tensors without layer and ".weight"
+    uint64_t launches;
+    double seconds;                  // by the clock, waiting for the slowest thread included; those of a step add up to the step
+    double thread_seconds;           // that threads spent in the kernel; all of them worked all the time: threads * seconds
+    double bytes, flops;             // by the records of the launches: read and written; additions and multiplications of any type
+} HeddleKernelTime;
+// Times the kernels of all evaluations from now on, from zero, or no more. It costs some tens of nanoseconds per launch and thread; off,
+// nothing. UNSUPPORTED on devices other than the processor.
+HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_time_kernels(HeddleSession *session, bool on);
+// What was timed since it was last turned on, valid until then or the next evaluation. out_seconds: of the evaluations as a whole, with
+// filling in inputs and looking through logits.
+HEDDLE_API const HeddleKernelTime *heddle_kernel_times(const HeddleSession *session, uint32_t *out_count, double *out_seconds);
+
 // ---- slots ---------------------------------------------------------------------------------------------------
 
 // Tokens that the slot's state has absorbed (that of the plane written last); count is the next position. Valid until the slot

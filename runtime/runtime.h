@@ -144,6 +144,7 @@ struct HeddleSession {
     double *rope_frequency;          // [rope_n / 2]
     HD_VEC(RtKept) kept;             // the first is "logits"
     HeddleCounters counters;
+    RtTrace *trace;                  // of the last heddle_time_kernels; the queue has it too while kernels are timed
 };
 
 // Bounds-checks a slot number; USAGE names it.

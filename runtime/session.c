@@ -103,6 +103,7 @@ void heddle_session_free(HeddleSession *session)
 {
     if (!session) return;
     if (session->queue) session->device->type->queue_free(session->queue);
+    rt_trace_free(session->trace);
     for (uint32_t i = 0; session->states && i < session->module->state_count; i++)
         session->memory->free(session->device, &session->states[i]);
     for (uint32_t i = 0; session->slots && i < session->shape.slots; i++) {
@@ -130,6 +131,25 @@ uint32_t heddle_session_context(const HeddleSession *session) { return session->
 uint32_t heddle_session_slots(const HeddleSession *session) { return session->shape.slots; }
 uint32_t heddle_session_threads(const HeddleSession *session) { return session->shape.threads; }
 void heddle_session_counters(const HeddleSession *session, HeddleCounters *out_counters) { *out_counters = session->counters; }
+
+HeddleStatus *heddle_time_kernels(HeddleSession *session, bool on)
+{
+    if (session->device->type != &rt_device_cpu)
+        return hd_error(HD_UNSUPPORTED, "%s: only the processor's kernels can be timed, this module runs on %s", session->module->path,
+                        session->device->type->name);
+    session->queue->trace = NULL;
+    if (!on) return NULL;
+    rt_trace_free(session->trace);
+    session->queue->trace = session->trace = rt_trace_new(session->module, session->shape.threads);
+    return NULL;
+}
+
+const HeddleKernelTime *heddle_kernel_times(const HeddleSession *session, uint32_t *out_count, double *out_seconds)
+{
+    *out_count = 0;
+    *out_seconds = 0;
+    return session->trace ? rt_trace_times(session->trace, out_count, out_seconds) : NULL;
+}
 
 void heddle_session_memory(const HeddleSession *session, HeddleMemory *out_memory)
 {

@@ -362,6 +362,7 @@ static HdStatus *run_step(Eval *eval)
     const RtClass *class = rt_class_for(session->module, step->token_count, step->segment_count, step->row_count);
     RtBinding binding = {{step->token_count, step->segment_count, context_bound(session, step), step->row_count}};
     HeddleStepStatus result = {0, 0};
+    session->queue->reach = step->reach;
     HdStatus *status = session->device->type->step(session->queue, class, &binding, &result);
     if (status) {
         break_slots(eval);
@@ -389,9 +390,11 @@ static HdStatus *evaluate_all(Eval eval, const HeddlePiece *pieces)
 {
     eval.pieces = hd_xcalloc(eval.piece_count, sizeof *eval.pieces);
     eval.step.segments = hd_xcalloc((size_t)eval.session->module->largest->bound.value[RT_S], sizeof *eval.step.segments);
+    double start = eval.session->queue->trace ? hd_seconds() : 0;
     HdStatus *status = evaluate(&eval, pieces);
     free(eval.pieces);
     free(eval.step.segments);
+    if (eval.session->queue->trace) rt_trace_evaluation(eval.session->queue->trace, start);
     return status;
 }
 

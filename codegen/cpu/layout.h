@@ -26,9 +26,11 @@
 // an offset (q8_0: 128, q4_0: 8, q6_k: 32): what the 8-bit dot product wants; kernels take it back with the activations' sums.
 // The nibbles of iq4_nl, iq4_xs and mxfp4 are codes; what they stand for gets the offset 128.
 //
-// All other types stay as they are in the file. A work unit that multiplies them makes their panel in thread scratch, in one form:
+// All other types stay as they are in the file. A work unit that multiplies them makes their panel in thread scratch, in one form, as does
+// one that multiplies a packed panel by many tokens:
 //
-//   per 32 k: scales f32[r] of each group of 16 or 32, mins f32[r] likewise if the type has them, quants 8 x 64 B (offset 128)
+//   per 32 k: scales f32[r] of each group of 16 or 32, mins f32[r] likewise if the type has them, quants 8 x 64 B (offset 128, that of the
+//             packed form where there is one)
 #ifndef HEDDLE_CODEGEN_LAYOUT_H
 #define HEDDLE_CODEGEN_LAYOUT_H
 

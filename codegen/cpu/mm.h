@@ -25,6 +25,7 @@ typedef struct MmCursor {
     IrDtype dtype;
     KirRef panel;
     bool prefetch;               // the panel comes from memory in order: ask for what follows
+    bool decoded;                // the panel is one that mm_decode.c makes
     KirRef block;                // ptr: superblock; set by mm_super_open
     KirRef d, dmin;              // f32x16 of the superblock
     KirRef quants, bits;         // ptr: quants and fifth bits of the part
@@ -46,7 +47,7 @@ typedef struct MmFormat {
 KirRef mm_field(KirFn *fn, KirRef words, int right, uint32_t bits);
 const MmFormat *mm_format(IrDtype dtype);
 bool mm_is_quantised(IrDtype dtype);                    // quants with scales
-// Bytes of 32 columns of a panel in scratch, of a type without a packed form; 0: of other types.
+// Bytes of 32 columns of a decoded panel (layout.h); 0: the type has no quants.
 uint64_t mm_decoded_bytes(IrDtype dtype);
 // Goes to the superblock of 256 columns that begins at column k0 (i64).
 void mm_super_open(MmCursor *cursor, KirRef k0);
@@ -69,7 +70,7 @@ typedef struct MmProduct {
     KirRef k;                    // i64
     uint32_t panel_count;        // panels that share what is loaded of the activations
     KirRef panel[MM_MAX_PANELS]; // ptr
-    bool prefetch;
+    bool prefetch, decoded;      // as a cursor has them
     bool fused;                  // the target has fma
 } MmProduct;
 
@@ -85,13 +86,17 @@ KirRef mm_native_row_bytes(KirFn *fn, IrDtype dtype, KirRef k);         // i64
 // Row r's eight words (i32x8) are rows[r]; out_words[w] (i32x16) has word w of row r in lane r.
 void mm_interleave(KirFn *fn, const KirRef rows[CG_PANEL_ROWS], KirRef out_words[8]);
 
-// ---- mm_decode.c: panels of types without a packed form -------------------------------------------------------------
+// ---- mm_decode.c: decoded panels ------------------------------------------------------------------------------------
 
 enum { MM_STAGE_BYTES = CG_PANEL_ROWS * 256 };
 // As mm_pack, with MM_STAGE_BYTES of scratch at `stage` (ptr). Lanes of rows that do not exist repeat the last one that does.
 void mm_decode(KirFn *fn, IrDtype dtype, KirRef rows, KirRef k, KirRef valid, KirRef stage, KirRef panel);
+// The same panel from a packed one, for many tokens: the same quants and scales that the micro-kernel would take out of it for each tile.
+void mm_expand(KirFn *fn, IrDtype dtype, KirRef packed, KirRef k, KirRef panel);
 
 // ---- mm_group.c: the launches of a group with products --------------------------------------------------------------
+// So many tokens (0: unknown) pass each panel that those whose quants need unpacking are decoded before; to be called before the launch begins.
+void mm_job_expect(MmJob *job, int64_t tokens);
 // Begins the launch and makes the parameters that every job has. Bytes and flops are filled; `matrices` is how many experts are
 // read (1: no experts).
 void mm_job_begin(MmJob *job, CgGroupBuilder *builder, const char *name, const IrExpr *matrices);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Panels of the types without a packed form (layout.h), made in thread scratch where they are multiplied.
+// Decoded panels (layout.h), made in thread scratch where they are multiplied: of the types without a packed form from native rows, of others
+// from packed panels.
 //
-// A block of 16 rows at a time: each row is decoded to signed bytes in a stage, its scales go to the panel; then the stage is
+// From native rows, a block of 16 rows at a time: each row is decoded to signed bytes in a stage, its scales go to the panel; then the stage is
 // interleaved. Rows are a loop, not unrolled: decoding one block is code enough.
 #include "codegen/cpu/blocks.h"
 #include "codegen/cpu/mm.h"
@@ -50,4 +51,33 @@ void mm_decode(KirFn *fn, IrDtype dtype, KirRef rows, KirRef k, KirRef valid, Ki
     interleave(fn, dtype, kir_at(fn, stage, part.iv, 32, 0), kir_at(fn, to, part.iv, piece, 0));
     kir_for_end(fn, &part, NULL);
     kir_for_end(fn, &blocks, NULL);
+}
+
+// ---- from a packed panel -------------------------------------------------------------------------------------------
+
+// Group g (32 columns) of the part that the cursor is at.
+static void expand_group(const MmCursor *c, uint32_t g, KirRef piece) {
+    KirFn *fn = c->fn;
+    const MmFormat *format = mm_format(c->dtype);
+    uint32_t scales = 32u / format->group;
+    int64_t at = 0;
+    for (uint32_t s = 0; s < scales; s++, at += VECTOR) kir_store(fn, kir_offset_const(fn, piece, at), c->scale[g * scales + s]);
+    for (uint32_t s = 0; s < scales && format->has_min; s++, at += VECTOR) kir_store(fn, kir_offset_const(fn, piece, at), c->min[g * scales + s]);
+    for (uint32_t v = 0; v < 8; v++, at += VECTOR) kir_store(fn, kir_offset_const(fn, piece, at), mm_quants(c, 8 * g + v));
+}
+
+void mm_expand(KirFn *fn, IrDtype dtype, KirRef packed, KirRef k, KirRef panel) {
+    enum { SUPER = 256 };
+    int64_t bytes = (int64_t)mm_decoded_bytes(dtype), part = mm_format(dtype)->part;
+    MmCursor c = {.fn = fn, .dtype = dtype, .panel = packed, .prefetch = true};
+    KirRef zero = kir_i64(fn, 0);
+    KirLoop supers, parts;
+    kir_for_begin(fn, zero, k, kir_i64(fn, SUPER), 0, NULL, &supers);
+    mm_super_open(&c, supers.iv);
+    kir_for_begin(fn, zero, kir_min(fn, kir_sub(fn, k, supers.iv), kir_i64(fn, SUPER)), kir_i64(fn, part), 0, NULL, &parts);
+    mm_part_open(&c, supers.iv, parts.iv);
+    KirRef piece = kir_at(fn, panel, kir_lshr(fn, kir_add(fn, supers.iv, parts.iv), kir_i64(fn, 5)), bytes, 0);
+    for (uint32_t g = 0; g < part / 32; g++) expand_group(&c, g, kir_offset_const(fn, piece, g * bytes));
+    kir_for_end(fn, &parts, NULL);
+    kir_for_end(fn, &supers, NULL);
 }

@@ -32,7 +32,7 @@ bool mm_is_quantised(IrDtype dtype) { return formats[dtype].group != 0; }
 
 uint64_t mm_decoded_bytes(IrDtype dtype) {
     const MmFormat *f = &formats[dtype];
-    return f->group && !cg_is_packed(dtype) ? (f->has_min ? 2u : 1u) * 64 * (32 / f->group) + 8 * VECTOR : 0;
+    return f->group ? (f->has_min ? 2u : 1u) * 64 * (32 / f->group) + 8 * VECTOR : 0;
 }
 
 // ---- small helpers -------------------------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ static int64_t super_bytes(IrDtype dtype) { return (int64_t)cg_panel_bytes(dtype
 
 void mm_super_open(MmCursor *c, KirRef k0) {
     KirFn *fn = c->fn;
-    if (!formats[c->dtype].has_super) return;
+    if (!formats[c->dtype].has_super || c->decoded) return;
     c->block = kir_at(fn, c->panel, kir_lshr(fn, k0, kir_i64(fn, 8)), super_bytes(c->dtype), 0);
     c->d = halves_at(fn, c->block, 0);
     if (formats[c->dtype].has_min) c->dmin = halves_at(fn, c->block, 32);
@@ -138,6 +138,10 @@ static void open_decoded(MmCursor *c, KirRef k0, KirRef k) {
 static int64_t column_bytes(IrDtype dtype) { return dtype == IR_F32 ? 64 : 32; }   // of plain numbers; bf16 has 64 per two
 
 void mm_part_open(MmCursor *c, KirRef k0, KirRef k) {
+    if (c->decoded) {
+        open_decoded(c, k0, k);
+        return;
+    }
     switch (c->dtype) {
     case IR_Q8_0:
     case IR_Q4_0:
@@ -150,7 +154,7 @@ void mm_part_open(MmCursor *c, KirRef k0, KirRef k) {
     case IR_F32:
     case IR_F16:
     case IR_BF16: c->quants = kir_at(c->fn, c->panel, kir_add(c->fn, k0, k), column_bytes(c->dtype), 0); break;
-    default: open_decoded(c, k0, k); break;
+    default: HD_ASSERT(!"a type without a packed form");
     }
 }
 
@@ -188,6 +192,7 @@ static KirRef q6_k(const MmCursor *c, uint32_t i) {
 }
 
 static KirRef quant_words(const MmCursor *c, uint32_t i) {
+    if (c->decoded) return vector_at(c, c->quants, i);
     switch (c->dtype) {
     case IR_Q4_0: return nibbles(c, i, 4);
     case IR_IQ4_NL:

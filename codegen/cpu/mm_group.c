@@ -6,6 +6,11 @@
 // ---- parameters ----------------------------------------------------------------------------------------------------
 
 static int64_t panel_bytes(const MmFactor *f, int64_t columns) { return (int64_t)cg_panel_bytes(f->dtype, (uint64_t)columns); }
+static bool is_decoded(const MmFactor *f) { return f->expanded || (f->native && !cg_is_packed(f->dtype)); }
+// Of a panel in scratch.
+static int64_t made_bytes(const MmFactor *f, int64_t columns) {
+    return f->expanded ? columns / 32 * (int64_t)mm_decoded_bytes(f->dtype) : panel_bytes(f, columns);
+}
 
 // bytes: matrices, activations, operands of the epilogue, results. flops: 2 K per element of each product.
 static void account(MmJob *job, const IrExpr *matrices) {
@@ -28,6 +33,15 @@ static void account(MmJob *job, const IrExpr *matrices) {
     mm_account_operands(job);
 }
 
+void mm_job_expect(MmJob *job, int64_t tokens) {
+    enum { MANY = 64 };
+    for (uint32_t i = 0; i < job->factor_count; i++) {
+        MmFactor *f = &job->factors[i];
+        bool unpacks = !f->native && mm_is_quantised(f->dtype) && f->dtype != IR_Q8_0;   // its quants lie there as they are multiplied
+        f->expanded = unpacks && (!tokens || tokens >= MANY) && job->x.dtype == IR_Q8A;
+    }
+}
+
 void mm_job_begin(MmJob *job, CgGroupBuilder *builder, const char *name, const IrExpr *matrices) {
     char full[64];
     snprintf(full, sizeof full, "%s_%s_%s%s", name, ir_dtype_info(job->factors[0].dtype)->name, ir_dtype_info(job->x.dtype)->name,
@@ -41,7 +55,7 @@ void mm_job_begin(MmJob *job, CgGroupBuilder *builder, const char *name, const I
     for (uint32_t i = 0; i < job->factor_count; i++) {
         MmFactor *f = &job->factors[i];
         f->base = cg_pointer(build, f->weight);
-        if (f->native) f->scratch = cg_scratch(build, MM_MAX_PANELS * (uint64_t)panel_bytes(f, job->columns));
+        if (f->native || f->expanded) f->scratch = cg_scratch(build, MM_MAX_PANELS * (uint64_t)made_bytes(f, job->columns));
         if (f->native && !cg_is_packed(f->dtype)) f->stage = cg_scratch(build, MM_STAGE_BYTES);
     }
     for (uint32_t i = 0; i < job->out_count; i++) job->outs[i].to = cg_pointer(build, job->outs[i].yield);
@@ -50,14 +64,18 @@ void mm_job_begin(MmJob *job, CgGroupBuilder *builder, const char *name, const I
 
 // ---- panels --------------------------------------------------------------------------------------------------------
 
-// Where panel p of the unit lies. A native factor's panels are made in scratch; sizes are parameters, so that one kernel serves
-// all shapes.
-static KirRef panel_at(const MmJob *job, const MmFactor *f, uint32_t p, KirRef panel) {
+// Where panel p of the unit lies: in the matrix, or in scratch, where those of native and expanded factors are made. Sizes are parameters, so
+// that one kernel serves all shapes.
+static void place_panel(const MmJob *job, MmFactor *f, uint32_t p, KirRef panel) {
     KirFn *fn = job->fn;
-    KirRef bytes = cg_const(job->build, panel_bytes(f, job->columns), "bytes of a panel");
-    if (!f->native) return kir_offset(fn, f->base, kir_mul(fn, panel, bytes));
+    if (!f->native) {
+        KirRef bytes = cg_const(job->build, panel_bytes(f, job->columns), "bytes of a panel");
+        f->packed[p] = f->panel[p] = kir_offset(fn, f->base, kir_mul(fn, panel, bytes));
+    }
+    if (!f->native && !f->expanded) return;
+    KirRef bytes = cg_const(job->build, made_bytes(f, job->columns), "bytes of a panel in scratch");
     KirRef first = kir_offset(fn, kir_scratch(fn), cg_const(job->build, f->scratch, "panels in scratch"));
-    return p ? kir_offset(fn, first, kir_mul(fn, kir_i64(fn, p), bytes)) : first;
+    f->panel[p] = p ? kir_offset(fn, first, kir_mul(fn, kir_i64(fn, p), bytes)) : first;
 }
 
 void mm_job_open(MmJob *job, KirRef first, uint32_t count, KirRef expert) {
@@ -71,7 +89,7 @@ void mm_job_open(MmJob *job, KirRef first, uint32_t count, KirRef expert) {
         if (expert)
             panel = kir_add(fn, kir_mul(fn, expert, cg_const(job->build, mm_job_panels(job), "panels of an expert")), panel);
         for (uint32_t i = 0; i < job->factor_count; i++)
-            job->factors[i].panel[p] = panel_at(job, &job->factors[i], p, panel);
+            place_panel(job, &job->factors[i], p, panel);
     }
     job->row0 = expert ? kir_add(fn, kir_mul(fn, expert, job->n), job->n0[0]) : job->n0[0];
 }
@@ -101,10 +119,12 @@ static void make_panel(const MmJob *job, const MmFactor *f, KirRef p) {
 void mm_job_make(const MmJob *job) {
     KirFn *fn = job->fn;
     for (uint32_t i = 0; i < job->factor_count; i++) {
+        const MmFactor *f = &job->factors[i];
         KirLoop panels;
-        if (!job->factors[i].native) continue;
+        for (uint32_t p = 0; p < job->panel_count && f->expanded; p++) mm_expand(fn, f->dtype, f->packed[p], job->k, f->panel[p]);
+        if (!f->native) continue;
         kir_for_begin(fn, kir_i64(fn, 0), kir_i64(fn, job->panel_count), kir_i64(fn, 1), 0, NULL, &panels);
-        make_panel(job, &job->factors[i], panels.iv);
+        make_panel(job, f, panels.iv);
         kir_for_end(fn, &panels, NULL);
     }
 }
@@ -136,7 +156,8 @@ static void tile(const MmJob *job, KirRef first, uint32_t tokens, MmTokenAt *at,
     for (uint32_t f = 0; f < job->factor_count; f++) {
         const MmFactor *factor = &job->factors[f];
         bool fused = ir_target_has_fma(job->build->target);
-        MmProduct product = {factor->dtype, job->x.dtype, job->columns, job->k, job->panel_count, {0}, !factor->native, fused};
+        MmProduct product = {.weight = factor->dtype, .activation = job->x.dtype, .columns = job->columns, .k = job->k, .panel_count = job->panel_count,
+                             .prefetch = !factor->native && !factor->expanded, .decoded = is_decoded(factor), .fused = fused};
         for (uint32_t p = 0; p < job->panel_count; p++) product.panel[p] = factor->panel[p];
         mm_tile(fn, &product, rows, tokens, sums[f]);
     }
@@ -147,15 +168,23 @@ static void tile(const MmJob *job, KirRef first, uint32_t tokens, MmTokenAt *at,
         }
 }
 
+// Sizes of tiles, the largest first. Each tile reads its panels from the second cache, so that larger ones multiply faster (6 tokens and two
+// panels: an eighth, with panels that are unpacked for each tile a fifth, measured on Emerald Rapids), as long as all sums are in registers: two
+// for each token and panel, in float32 four. Which size a token falls into changes no bit.
+static const uint32_t *tile_sizes(const MmJob *job) {
+    static const uint32_t large[] = {6, 2, 1, 0}, small[] = {4, 1, 0};
+    return ir_target_has(job->build->target, IR_FEATURE_AVX512F) && job->x.dtype != IR_F32 ? large : small;
+}
+
 void mm_job_tokens(MmJob *job, KirRef count, int64_t most, MmTokenAt *at, void *user) {
-    static const uint32_t sizes[] = {4, 1};
+    const uint32_t *sizes = tile_sizes(job);
     KirFn *fn = job->fn;
     KirRef from = kir_i64(fn, 0);
     if (most == 1) {
         tile(job, from, 1, at, user);
         return;
     }
-    for (size_t i = 0; i < HD_COUNT(sizes); i++) {
+    for (size_t i = 0; sizes[i]; i++) {
         KirRef left = kir_sub(fn, count, from), step = kir_i64(fn, sizes[i]);
         KirRef to = sizes[i] == 1 ? count : kir_sub(fn, count, kir_srem(fn, left, step));
         KirLoop loop;

@@ -25,10 +25,12 @@ static int64_t panels_of_unit(const IrTarget *target) {
 
 static void launch(CgGroupBuilder *builder, MmJob *job) {
     IrExpr one = {.constant = 1};
+    int64_t most = mm_job_most(job, job->x.dims[0]);
+    mm_job_expect(job, most);
     mm_job_begin(job, builder, "matmul", &one);
     KirFn *fn = job->fn;
     KirRef tokens = cg_dim(job->build, job->x.dims[0]);
-    int64_t most = mm_job_most(job, job->x.dims[0]), panels = mm_job_panels(job),
+    int64_t panels = mm_job_panels(job),
             per_unit = most == 1 ? 1 : panels_of_unit(job->build->target);
     cg_units(job->build, NULL, 0, hd_ceil_div(panels, per_unit));
     KirLoop units;

@@ -179,11 +179,15 @@ static void run_chunk(void *user, uint32_t phase, uint32_t chunk, uint32_t threa
 {
     const CpuQueue *queue = user;
     const RtPlan *plan = queue->running;
+    RtTrace *trace = queue->base.trace;
+    double now = trace ? hd_seconds() : 0;
     unsigned int saved = rt_float_mode_enter();
     for (uint32_t l = plan->phases[phase].first; l < plan->phases[phase].first + plan->phases[phase].count; l++) {
         const int64_t *cuts = rt_plan_cuts(plan, l);
         run_units(queue, plan, l, cuts[chunk], cuts[chunk + 1], thread);
+        if (trace) now = rt_trace_launch(trace, thread, l, now);
     }
+    if (trace) rt_trace_phase(trace, thread, phase, now);
     rt_float_mode_leave(saved);
 }
 
@@ -198,7 +202,9 @@ static HdStatus *cpu_step(RtQueue *base, const RtClass *class, const RtBinding *
     }
     queue->status = (HeddleStepStatus){0, 0};
     queue->running = plan;
+    if (base->trace) rt_trace_begin(base->trace);
     rt_pool_run(queue->pool, &(RtJob){plan->chunks, plan->phase_count, run_chunk, queue});
+    if (base->trace) rt_trace_end(base->trace, plan, base->reach);
     *out_status = queue->status;
     return NULL;
 }

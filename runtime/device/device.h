@@ -72,7 +72,9 @@ typedef struct RtDeviceType {
 
 // description: what was chosen, for people; NULL: there was no choice
 struct RtDevice { const RtDeviceType *type; const HeddleModule *module; const char *description; };
-struct RtQueue { RtDevice *device; };
+// trace: NULL unless kernels are timed (trace.c); a device that does not fill it in refuses to be asked. reach: positions that the longest
+// sequence of the next step has afterwards, for its costs
+struct RtQueue { RtDevice *device; struct RtTrace *trace; uint32_t reach; };
 
 // host_memory.c: of devices whose kernels see this process's memory.
 extern const RtMemoryType rt_host_memory;
@@ -126,6 +128,22 @@ static inline const int64_t *rt_plan_cuts(const RtPlan *plan, uint32_t launch)
 {
     return plan->cuts + (size_t)launch * (plan->most_chunks + 1);
 }
+
+// ---- trace.c: the time of kernels ----------------------------------------------------------------------------------
+
+typedef struct RtTrace RtTrace;
+RtTrace *rt_trace_new(const HeddleModule *module, uint32_t threads);
+void rt_trace_free(RtTrace *trace);              // NULL is fine
+// Around a step: its plan as it was run. Costs are those of `reach` positions, not of the C that the plan is bound to.
+void rt_trace_begin(RtTrace *trace);
+void rt_trace_end(RtTrace *trace, const RtPlan *plan, uint32_t reach);
+// By the thread that did it: units of a launch since `since`; the present time is the result. A phase, as far as the thread had part in it.
+double rt_trace_launch(RtTrace *trace, uint32_t thread, uint32_t launch, double since);
+void rt_trace_phase(RtTrace *trace, uint32_t thread, uint32_t phase, double now);
+// Adds an evaluation that began at `start` and ends now.
+void rt_trace_evaluation(RtTrace *trace, double start);
+// Sums of all steps, per class, kernel and weights; seconds of the evaluations.
+const HeddleKernelTime *rt_trace_times(const RtTrace *trace, uint32_t *out_count, double *out_seconds);
 
 // ---- pool.c: threads that work together ------------------------------------------------------------------------
 

@@ -74,8 +74,8 @@ done <<'LIST'
 1 ~ architecture 'qwen35', not a compiled module ~ run $model --module $model -p a
 1 ~ architecture 'golden', not a compiled module ~ run $model --module $golden -p a
 1 ~ bad.hdl: damaged ~ run $model --module $work/bad.hdl -p a
-1 ~ m.hdl was not made for .*token_embd.weight: module .*, file .*heddle compile ~ run $models/h2-gqa4.gguf $given -p a
-1 ~ m.hdl was not made for .*token_embd.weight: module .*, file .*heddle compile ~ plan $models/h2-gqa4.gguf $given
+1 ~ m.hdl was not made for .*blk.0.attn_gate.weight: module .*, file .*heddle compile ~ run $models/h2-gqa4.gguf $given -p a
+1 ~ m.hdl was not made for .*blk.0.attn_gate.weight: module .*, file .*heddle compile ~ plan $models/h2-gqa4.gguf $given
 1 ~ nope: cannot open ~ plan $work/nope $given
 
 # ... of reference results, tokens and packed weights

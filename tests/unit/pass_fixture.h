@@ -14,30 +14,11 @@
 #define RANDOM(name) TEST_DATA "/models/" name ".gguf"
 #define TINY(name) MODEL_DATA "/" name ".gguf"
 
-// ---- the tables of passes.def ----------------------------------------------------------------------------------
-
-typedef struct PassRow { const char *name; IrNumerics numerics; bool mandatory; PassRun *run; } PassRow;
-typedef struct RuleRow { PassId pass; const char *name; } RuleRow;
-#define EXACT IR_NUMERICS_EXACT
-#define ORDERED IR_NUMERICS_ORDERED
-#define BOUNDED IR_NUMERICS_BOUNDED
-static const PassRow pass_rows[PASS_COUNT] = {
-#define PASS(name, text, numerics, mandatory, doc) {text, numerics, mandatory, pass_##name},
-#include "passes/passes.def"
-#undef PASS
-};
-#undef EXACT
-#undef ORDERED
-#undef BOUNDED
-static const RuleRow rule_rows[RULE_COUNT] = {
-#define RULE(pass, name, text, doc) {PASS_##pass, text},
-#include "passes/passes.def"
-#undef RULE
-};
+// ---- names -----------------------------------------------------------------------------------------------------
 
 static inline PassId pass_named(const char *name) {
     for (int i = 0; i < PASS_COUNT; i++)
-        if (!strcmp(pass_rows[i].name, name)) return (PassId)i;
+        if (!strcmp(pass_name((PassId)i), name)) return (PassId)i;
     fail_msg("no pass %s", name);
     return PASS_COUNT;
 }

@@ -440,7 +440,7 @@ static void test_pack_keeps_values(void **state) {
 
 typedef struct Seen { IrOpKind kind[8]; uint32_t result[8]; float first[8]; uint64_t count[8]; int len; } Seen;
 
-static void see(void *user, const IrGraph *graph, IrOpRef op, uint32_t index, const float *values, uint64_t count) {
+static void see(void *user, const IrGraph *graph, IrOpRef op, uint32_t index, float *values, uint64_t count) {
     Seen *seen = user;
     seen->kind[seen->len] = ir_op(graph, op)->kind;
     seen->result[seen->len] = index;

@@ -40,14 +40,14 @@ static float **record_place(Record *record, const IrGraph *graph, IrOpRef op, ui
     return ir_value(graph, value)->type.dims[0] == IR_DIM_T ? &record->values[value] : NULL;
 }
 
-static void keep(void *user, const IrGraph *graph, IrOpRef op, uint32_t result, const float *values, uint64_t count) {
+static void keep(void *user, const IrGraph *graph, IrOpRef op, uint32_t result, float *values, uint64_t count) {
     float **place = record_place(user, graph, op, result);
     if (!place) return;
     free(*place);
     *place = memcpy(hd_xmalloc(count * sizeof **place), values, count * sizeof **place);
 }
 
-static void compare(void *user, const IrGraph *graph, IrOpRef op, uint32_t result, const float *values, uint64_t count) {
+static void compare(void *user, const IrGraph *graph, IrOpRef op, uint32_t result, float *values, uint64_t count) {
     Record *record = user;
     float **place = record_place(record, graph, op, result);
     if (!place) return;

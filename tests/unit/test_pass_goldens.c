@@ -51,7 +51,7 @@ static PassRule find_rule(const Golden *golden, const char *name)
 static PassMissed find_reason(const Golden *golden, const char *word)
 {
     for (int reason = 0; reason < MISSED_COUNT; reason++)
-        if (!strcmp(pass_table_reasons[reason], word)) return (PassMissed)reason;
+        if (!strcmp(pass_missed_info(reason)->name, word)) return (PassMissed)reason;
     fail_msg("%s: there is no reason %s", golden->path, word);
     return MISSED_COUNT;
 }
@@ -163,11 +163,11 @@ static bool on_event(void *user, const PassEvent *event)
 {
     Watch *watch = user;
     char name[64];
-    if (event->fired && watch->refuse[event->rule]) watch->refused = event->pass;
+    if (event->fired && watch->refuse[event->rule]) watch->refused = event->step->pass;
     if (event->fired) return !watch->refuse[event->rule];
     if (pass_table_declares(event->rule, event->reason)) return true;
     print_error("%s: %s gives the reason %s, which is no MISS of passes.def\n", watch->where, pass_table_name(event->rule, name),
-                pass_table_reasons[event->reason]);
+                pass_missed_info(event->reason)->name);
     watch->undeclared++;
     return true;
 }
@@ -274,7 +274,7 @@ static bool same_counts(const Golden *golden, const Counts *have)
             uint32_t want = fired ? golden->counts.fired[rule] : golden->counts.missed[rule][reason];
             uint32_t found = fired ? have->fired[rule] : have->missed[rule][reason];
             if (want == found) continue;
-            const char *key = fired ? "FIRES" : "MISSES", *word = fired ? "" : pass_table_reasons[reason];
+            const char *key = fired ? "FIRES" : "MISSES", *word = fired ? "" : pass_missed_info(reason)->name;
             print_error("%s: // %s: %s%s%s %u, expected %u\n", golden->path, key, pass_table_name((PassRule)rule, name),
                         fired ? "" : " ", word, found, want);
             same = false;
@@ -374,7 +374,7 @@ static void every_rule_and_reason_has_a_golden(void **state)
     for (size_t i = 0; i < HD_COUNT(pass_table_misses); i++) {
         if (sum.missed[pass_table_misses[i].rule][pass_table_misses[i].reason]) continue;
         print_error("%s gives the reason %s in no golden\n", pass_table_name(pass_table_misses[i].rule, name),
-                    pass_table_reasons[pass_table_misses[i].reason]);
+                    pass_missed_info(pass_table_misses[i].reason)->name);
         lacks = true;
     }
     free_all(&goldens);
@@ -386,7 +386,7 @@ static bool refusal_is_clean(const Golden *golden, const Outcome *outcome, const
 {
     const char *message = hd_status_message(outcome->status);
     bool clean = hd_str_eq(view_of(&outcome->before), view_of(&outcome->after));
-    if (outcome->status) clean = pass_table_mandatory[watch->refused] && strstr(message, " refused");
+    if (outcome->status) clean = pass_info(watch->refused)->mandatory && strstr(message, " refused");
     if (clean) return true;
     print_error("%s: \"%s\"\n", golden->path, message);
     print_difference(view_of(&outcome->before), view_of(&outcome->after));
@@ -411,7 +411,7 @@ static uint32_t count_missed(const Counts *counts, PassRule rule)
 // An operation that one fusion has been refused for is tried for others, so there are more misses.
 static bool is_fusion(PassRule rule)
 {
-    return pass_table_rules[rule].pass == PASS_fuse_epilogue || pass_table_rules[rule].pass == PASS_fuse_norm;
+    return pass_rule_info(rule)->pass == PASS_fuse_epilogue || pass_rule_info(rule)->pass == PASS_fuse_norm;
 }
 
 // Refuses one rule; where others fire in its stead, those are refused as well.

@@ -30,7 +30,7 @@ static const CallPlan *calls_of(const Variant *variant) { return variant->calls 
 
 static double allowed(const Watch *watch, PassId pass, const char *graph) {
     if (pass == PASS_quantise_activations) return watch->variant->act;
-    if (pass_rows[pass].numerics != IR_NUMERICS_BOUNDED || !watch->variant->bounded) return 0;
+    if (pass_info(pass)->numerics != IR_NUMERICS_BOUNDED || !watch->variant->bounded) return 0;
     return pass == PASS_delta_net && !strcmp(graph, "decode") ? 0 : ir_op_bound(IR_OP_delta_chunk_scan);
 }
 
@@ -38,7 +38,7 @@ static void compare_graph(Watch *watch, PassId pass, const IrGraph *graph, int p
     char what[200];
     Outcome now = subject_run(watch->subject, graph, &calls_of(watch->variant)[plan]);
     snprintf(what, sizeof what, "%s, %s: %s on @%s (calls of @%s)", watch->subject->name, watch->variant->what,
-             pass_rows[pass].name, graph->name, calls_of(watch->variant)[plan].graph);
+             pass_info(pass)->name, graph->name, calls_of(watch->variant)[plan].graph);
     double error = expect_outcome(&now, &watch->last[plan], allowed(watch, pass, graph->name), what);
     double *worst = pass == PASS_quantise_activations ? &watch->worst_act : &watch->worst_bounded;
     *worst = HD_MAX(*worst, error);
@@ -47,11 +47,12 @@ static void compare_graph(Watch *watch, PassId pass, const IrGraph *graph, int p
 }
 
 // @model has to do for the calls of every class.
-static void after_pass(void *user, const char *pass, const IrGraph *graph) {
+static HdStatus *after_pass(void *user, const PassStep *step, const IrGraph *graph) {
     Watch *watch = user;
     for (int plan = 0; plan < PLANS && !watch->variant->ends_only; plan++)
         if (!strcmp(graph->name, "model") || !strcmp(graph->name, calls_of(watch->variant)[plan].graph))
-            compare_graph(watch, pass_named(pass), graph, plan);
+            compare_graph(watch, step->pass, graph, plan);
+    return NULL;
 }
 
 static bool on_event(void *user, const PassEvent *event) {
@@ -227,7 +228,7 @@ static bool without_item(const char *list, size_t leave, HdBuf *out_list, const 
         list += len + (list[len] == ',');
     }
     *out_left = name;
-    return name[0] && !pass_rows[pass_named(name)].mandatory;
+    return name[0] && !pass_info(pass_named(name))->mandatory;
 }
 
 static size_t count_items(const char *list) {
@@ -322,7 +323,7 @@ static bool one_half(Watch *watch, const PassEvent *event) {
 
 static bool every_second(Watch *watch, const PassEvent *event) { return !needed_says(event->rule) && watch->seed++ & 1; }
 
-static bool quantises(PassRule rule) { return rule_rows[rule].pass == PASS_quantise_activations; }
+static bool quantises(PassRule rule) { return pass_rule_info(rule)->pass == PASS_quantise_activations; }
 
 // All firings of `rule` refused. A rule that changes values leaves, when refused, what @model gives.
 static void check_refusal(Subject *subject, const Variant *base, PassRule rule, const Ends *plain, const Ends *whole) {
@@ -331,7 +332,7 @@ static void check_refusal(Subject *subject, const Variant *base, PassRule rule, 
     IrModule *module;
     Variant variant = *base;
     Watch watch = {.subject = subject, .variant = &variant, .refuses = this_rule, .rule = rule};
-    snprintf(what, sizeof what, "%s, rule %s refused", base->what, rule_rows[rule].name);
+    snprintf(what, sizeof what, "%s, rule %s refused", base->what, pass_rule_info(rule)->name);
     variant.what = what;
     HdStatus *status = run_pipeline(&watch, &module, &counts);
     assert_int_equal(counts.fired[rule], 0);
@@ -356,7 +357,7 @@ static uint32_t refuse_each(Subject *subject, const Variant *base, PassId only) 
     whole = ends_of(&watch, module);
     ir_module_free(module);
     for (int rule = 0; rule < RULE_COUNT; rule++) {
-        if (!counts.fired[rule] || (only != PASS_COUNT && rule_rows[rule].pass != only)) continue;
+        if (!counts.fired[rule] || (only != PASS_COUNT && pass_rule_info(rule)->pass != only)) continue;
         check_refusal(subject, base, (PassRule)rule, &plain, &whole);
         refused++;
     }

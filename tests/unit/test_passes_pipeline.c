@@ -83,9 +83,10 @@ static const char *const right_texts[] = {
     "plan-memory",
 };
 
-static void nothing_after(void *user, const char *pass, const IrGraph *graph) {
+static HdStatus *nothing_after(void *user, const PassStep *step, const IrGraph *graph) {
     (void)user;
-    fail_msg("%s has run on @%s", pass, graph->name);
+    fail_msg("%s has run on @%s", pass_name(step->pass), graph->name);
+    return NULL;
 }
 
 static bool nothing_fires(void *user, const PassEvent *event) {

@@ -46,7 +46,7 @@ static HdStatus *run_pass(IrModule *module, const PassConfig *config, PassCtx *o
     if (!same_text(&once, &twice)) fail_msg("%s: %s changes what it has made", what, config->passes);
     bool books = strstr(config->passes, "schedule") || strstr(config->passes, "plan-memory");
     for (int rule = 0; rule < RULE_COUNT && !books; rule++)
-        if (again.fired[rule]) fail_msg("%s: rule %s fires again", what, rule_rows[rule].name);
+        if (again.fired[rule]) fail_msg("%s: rule %s fires again", what, pass_rule_info(rule)->name);
     hd_buf_free(&once);
     hd_buf_free(&twice);
     return NULL;
@@ -61,7 +61,7 @@ static void add_counts(const PassCtx *counts) {
 
 static void expect_fired(const PassRule *rules, size_t count) {
     for (size_t i = 0; i < count; i++) {
-        print_message("%s: %u times\n", rule_rows[rules[i]].name, total[rules[i]]);
+        print_message("%s: %u times\n", pass_rule_info(rules[i])->name, total[rules[i]]);
         assert_true(total[rules[i]] >= 10);
     }
     memset(total, 0, sizeof total);
@@ -318,7 +318,7 @@ static bool is_copy(const PassEvent *event) {
 static bool judge(void *user, const PassEvent *event) {
     Judge *j = user;
     if (!event->fired) return true;
-    bool refuse = j->copies_only ? is_copy(event) : !pass_rows[rule_rows[event->rule].pass].mandatory && rg_next(&j->state) % 2;
+    bool refuse = j->copies_only ? is_copy(event) : !pass_info(pass_rule_info(event->rule)->pass)->mandatory && rg_next(&j->state) % 2;
     j->refused += refuse;
     return !refuse;
 }

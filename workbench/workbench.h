@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// The workbench for passes: what `heddle opt` and `heddle passes` do with a module once it is read.
+#ifndef HEDDLE_WORKBENCH_H
+#define HEDDLE_WORKBENCH_H
+
+#include "passes/passes.h"
+
+// ---- run.c: a pipeline, watched ----------------------------------------------------------------------------------
+
+typedef struct WbOptions {
+    const char *graph;                     // reports and dumps are of this graph and of @model only; NULL: of all
+    bool diff, explain, cost, verify;      // what is recorded; times always are
+    bool bisect;                           // with `verify`: of a pass that changes values, the rewrite that does
+    IrWeights weights;                     // for `verify`
+    const char *explain_only;              // of --explain: a node ("%12"), a rule ("norm", "fuse-norm.norm"), NULL or "": everything
+    const char *const *print_after;        // names of steps, or "all": the graphs after them are written to `dumps`
+    size_t print_after_count;
+    FILE *dumps;
+    int64_t context;                       // positions that costs are for; 0: 4096
+    const struct WbDevice *device;         // that costs have a predicted time for; NULL: they have none
+} WbOptions;
+
+typedef struct WbEvent {
+    PassRule rule;
+    bool fired;
+    PassMissed reason;                     // of a miss
+    const char *node, *operand;            // as printed before the pass; "" where there is none
+    int32_t layer;                         // -1: none
+} WbEvent;
+
+// ---- cost.c: what a graph takes in one step ----------------------------------------------------------------------
+
+typedef enum WbClass { WB_DECODE, WB_SMALL, WB_PREFILL, WB_CLASS_COUNT } WbClass;
+const char *wb_class_name(WbClass class);
+typedef struct WbCost {
+    double launches;                       // operations that are no views; after partition: groups
+    double bytes_read, bytes_written, flops;
+    double arena;                          // bytes: after plan-memory the arena's, before it what lives at once in the order of the text
+    double seconds;                        // predicted; 0 without a device
+} WbCost;
+WbCost wb_graph_cost(const IrGraph *graph, const IrBinding *at, const struct WbDevice *device);
+
+// ---- device.c: predicted times -----------------------------------------------------------------------------------
+
+typedef enum WbFigure {
+#define FIGURE(name, low, high, doc) WB_FIGURE_##name,
+#include "workbench/figures.def"
+#undef FIGURE
+    WB_FIGURE_COUNT
+} WbFigure;
+typedef struct WbDevice {
+    char name[128];
+    double value[WB_FIGURE_COUNT];         // 0: not known
+    char source[WB_FIGURE_COUNT][160];     // "measured: ..", "data sheet: .."
+} WbDevice;
+const char *wb_figure_name(WbFigure figure);
+// A device of figures.def, or a device file. Errors of a file begin with "FILE:LINE: "; USAGE lists the devices when `name` is neither.
+HD_MUST_USE HdStatus *wb_device(const char *name, WbDevice *out_device);
+// Seconds of a step: for each operation its bytes or its arithmetic, whatever takes longer; and launches and stages by themselves, where they are known.
+double wb_predict(const WbDevice *device, const IrGraph *graph, const IrBinding *at);
+
+// ---- verify.c, bisect.c: does a graph still give what it gave before a pass? ----------------------------------------
+
+typedef struct WbVerdict {
+    bool ran, failed;
+    uint64_t compared;                     // values
+    double worst;                          // largest NMSE of these
+    double error, allowed;                 // of a failure: NMSE; infinite where there is nothing to compare with
+    IrOpRef op;                            // the first operation that gives another value; 0: none in particular
+    char what[160];                        // "": the operation's value; else what of it ("state \"blk.0.k\"", "result logits")
+} WbVerdict;
+
+// One pass over one graph.
+typedef struct WbRecord {
+    const char *step, *graph;
+    double seconds;
+    uint32_t fired, missed;
+    HD_VEC(WbEvent) events;
+    HdBuf diff;                            // a unified diff of the graph's text; empty: unchanged
+    WbCost before[WB_CLASS_COUNT], after[WB_CLASS_COUNT];   // of the classes that the graph is run for: @model for all
+    bool costed[WB_CLASS_COUNT];
+    WbVerdict verdict;
+    const char *wrong;                     // of a failure: the operation, as in the diff, and its layer; "": none in particular
+    const char *culprit;                   // of a failure under `bisect`: "rewrite 3 of 24, matmul-epilogue at %28 = linear (layer 0)"; NULL: none alone
+} WbRecord;
+
+typedef struct WbReport {
+    HdArena arena;
+    const WbOptions *options;
+    const IrTarget *target;
+    HdBuf pipeline;                        // with all options
+    HD_VEC(WbRecord) records;
+    IrBinding at[WB_CLASS_COUNT];          // what costs are for
+    uint32_t fired[RULE_COUNT], missed[RULE_COUNT][MISSED_COUNT];   // over the graphs that are reported
+} WbReport;
+
+// Runs the pipeline of `config`, whose callbacks are the workbench's own, and records. The report is to be freed also after an error; it refers to `options` and
+// to the configuration's target.
+HD_MUST_USE HdStatus *wb_run(IrModule *module, const PassConfig *config, const WbOptions *options, WbReport *out_report);
+// The first failure of `verify` as a status (MISMATCH); NULL: there is none.
+HD_MUST_USE HdStatus *wb_verified(const WbReport *report);
+// The report of no pass at all: what the graphs cost as they are.
+void wb_look(const IrModule *module, const WbOptions *options, WbReport *report);
+void wb_report_free(WbReport *report);
+
+// Weights by name, of the size that models have; the same for the same name.
+IrWeights wb_random_weights(void);
+
+// ---- explain.c ---------------------------------------------------------------------------------------------------
+
+// USAGE when `only` names no node and no rule.
+HD_MUST_USE HdStatus *wb_check_explain(const char *only);
+bool wb_explains(const WbOptions *options, const WbEvent *event);
+// "RULE" or "RULE:N": has it fired N times (once)? MISMATCH, with the reasons why it did not, when it has not; USAGE when there is no such rule.
+HD_MUST_USE HdStatus *wb_check_requires(const char *const *requires, size_t count);
+HD_MUST_USE HdStatus *wb_require(const uint32_t fired[RULE_COUNT], const uint32_t missed[RULE_COUNT][MISSED_COUNT], const char *const *requires, size_t count);
+
+// ---- diff.c ------------------------------------------------------------------------------------------------------
+
+// Appends a unified diff with three lines of context; nothing when the texts are equal.
+void wb_diff(HdStr before, HdStr after, const char *before_name, const char *after_name, HdBuf *out_text);
+
+// ---- report.c: what was recorded, for people and for programs ----------------------------------------------------
+
+typedef struct WbPrint { bool timing, colour; } WbPrint;
+void wb_print_text(const WbReport *report, const WbPrint *print, HdBuf *out_text);
+void wb_print_json(const WbReport *report, const WbPrint *print, HdBuf *out_text);
+
+// ---- slice.c -----------------------------------------------------------------------------------------------------
+
+// Leaves of @model layers first .. end-1 of its trunk, and what is before and behind the trunk: what entered layer 0 enters layer `first`, and what left the last layer
+// leaves layer end-1. USAGE when there are no such layers; UNSUPPORTED when more than one value goes from layer to layer.
+HD_MUST_USE HdStatus *wb_slice_layers(IrGraph *graph, int32_t first, int32_t end);
+
+// ---- describe.c --------------------------------------------------------------------------------------------------
+
+// What there is to say of a pass, with its example worked; NULL: the list of passes and the default pipelines. USAGE when there is no such pass.
+HD_MUST_USE HdStatus *wb_describe(const char *pass, bool colour, HdBuf *out_text);
+
+#endif
