@@ -179,10 +179,13 @@ static bool only_members_read(const PassGrowth *growth, IrValue value)
     return only;
 }
 
-// Is it a product whose kernel can norm the row that it multiplies?
+static bool only_products_read(const IrGraph *graph, IrValue value);
+
+// Is it a product whose kernel can norm the row that it multiplies, or the quantisation of that row?
 static bool can_norm(const IrGraph *graph, IrOpRef ref)
 {
     const IrOp *op = ir_op(graph, ref);
+    if (op->kind == IR_OP_quant_act) return only_products_read(graph, op->results[0]);
     return op->kind == IR_OP_linear || op->kind == IR_OP_multi_linear || (op->kind == IR_OP_grouped_linear && op->operand_count == 3);
 }
 
