@@ -9,7 +9,7 @@
 #include "runtime/cpu_features.h"
 #include "runtime/device/facts.h"
 #include "runtime/module.h"
-#include "workbench/workbench.h"
+#include "passes/workbench/workbench.h"
 
 #include <dlfcn.h>
 #include <link.h>

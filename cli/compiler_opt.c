@@ -3,7 +3,7 @@
 #include "cli/compiler_internal.h"
 
 #include "models/models.h"
-#include "workbench/workbench.h"
+#include "passes/workbench/workbench.h"
 
 #include <stdlib.h>
 #include <string.h>

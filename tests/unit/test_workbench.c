@@ -2,7 +2,7 @@
 // The workbench: diffs against a plain longest common subsequence, names that stay, and what is counted.
 #include "tests/support/random_graph.h"
 #include "tests/unit/pass_fixture.h"
-#include "workbench/workbench.h"
+#include "passes/workbench/workbench.h"
 
 // ---- diffs -----------------------------------------------------------------------------------------------------
 

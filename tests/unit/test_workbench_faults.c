@@ -2,7 +2,7 @@
 // --verify finds what a defect in a rewrite makes of a graph, and --bisect names the rewrite: defects are seeded one at a time, in every pass that rewrites values.
 #include "tests/support/faults.h"
 #include "tests/unit/pass_fixture.h"
-#include "workbench/workbench.h"
+#include "passes/workbench/workbench.h"
 
 // ---- graphs ----------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // --bisect: which rewrite of a pass made the graph wrong. The pass runs again on copies of the graph that it had, each time up to another rewrite; at the next one
 // (before which it asks) the graph is as the rewrites so far have left it, and is evaluated. So nothing has to be refused, and mandatory rewrites are found too.
-#include "workbench/verify.h"
+#include "passes/workbench/verify.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A model with some of its layers: smaller graphs to look at, and faster ones to evaluate.
-#include "workbench/workbench.h"
+#include "passes/workbench/workbench.h"
 
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs a pipeline and records what each pass did to each graph.
-#include "workbench/verify.h"
+#include "passes/workbench/verify.h"
 
 #include <stdlib.h>
 #include <string.h>

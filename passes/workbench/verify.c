@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "workbench/verify.h"
+#include "passes/workbench/verify.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A report as text and as JSON.
-#include "workbench/workbench.h"
+#include "passes/workbench/workbench.h"
 
 #include <math.h>
 #include <string.h>

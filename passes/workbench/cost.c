@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a graph takes in one step, by the cost of its operations (ir/cost.c).
-#include "workbench/workbench.h"
+#include "passes/workbench/workbench.h"
 
 #include <stdlib.h>
 #include <string.h>

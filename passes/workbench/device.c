@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is known of devices: those in figures.def, and files that `heddle calibrate` makes.
-#include "workbench/workbench.h"
+#include "passes/workbench/workbench.h"
 
 #include <math.h>
 #include <string.h>
@@ -10,14 +10,14 @@ static const struct {
     double low, high;
 } figures[WB_FIGURE_COUNT] = {
 #define FIGURE(name, low, high, doc) {#name, doc, low, high},
-#include "workbench/figures.def"
+#include "passes/workbench/figures.def"
 #undef FIGURE
 };
 static const struct {
     const char *id, *name;
 } devices[] = {
 #define DEVICE(id, name) {#id, name},
-#include "workbench/figures.def"
+#include "passes/workbench/figures.def"
 #undef DEVICE
 };
 static const struct {
@@ -27,7 +27,7 @@ static const struct {
     const char *source;
 } known[] = {
 #define DEVICE_FIGURE(id, figure, value, source) {#id, WB_FIGURE_##figure, value, source},
-#include "workbench/figures.def"
+#include "passes/workbench/figures.def"
 #undef DEVICE_FIGURE
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which events a reader asks for, and what must have fired.
-#include "workbench/workbench.h"
+#include "passes/workbench/workbench.h"
 
 #include <string.h>
 

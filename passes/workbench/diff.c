@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A unified diff of two texts, line by line. Lines that occur once in both are matched first, the longest run of them that is in the same order in both (patience
 // diff); what lies between two matches is compared the same way, and what has no such line is a change. Nearly all lines of a graph occur once.
-#include "workbench/workbench.h"
+#include "passes/workbench/workbench.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -44,7 +44,7 @@ WbCost wb_graph_cost(const IrGraph *graph, const IrBinding *at, const struct WbD
 
 typedef enum WbFigure {
 #define FIGURE(name, low, high, doc) WB_FIGURE_##name,
-#include "workbench/figures.def"
+#include "passes/workbench/figures.def"
 #undef FIGURE
     WB_FIGURE_COUNT
 } WbFigure;

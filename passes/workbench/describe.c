@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What `heddle passes` says, from passes.def; the example of a pass is worked as it is shown.
-#include "workbench/workbench.h"
+#include "passes/workbench/workbench.h"
 
 #include <string.h>
 

@@ -6,7 +6,7 @@
 #ifndef HEDDLE_WORKBENCH_VERIFY_H
 #define HEDDLE_WORKBENCH_VERIFY_H
 
-#include "workbench/workbench.h"
+#include "passes/workbench/workbench.h"
 
 typedef struct WbTrace WbTrace;
 // Runs the graph, as it is before a step, over calls that fit its step class, from zeroed state; `calls_of` (NULL: the graph itself) says whose class.
