@@ -182,9 +182,10 @@ HdStatus *simt_print_cuda(const KirFn *fn, HdBuf *out_text) {
     hd_buf_printf(out_text, "\nextern \"C\" __global__ void __launch_bounds__(%u", HD_MAX(fn->lanes, 1));
     if (fn->resident) hd_buf_printf(out_text, ", %u", fn->resident);
     hd_buf_printf(out_text, ") %s(const ulong64 *args, long64 begin, long64 end, unsigned char *scratch) {\n", fn->name);
+    const char *aligned = kir_uses(fn, KIR_OP_copy_async) ? "__align__(16) " : "";
     for (const KirOp *op = fn->prelude->first; op; op = op->next) {
         if (op->kind != KIR_OP_shared) continue;
-        hd_buf_printf(out_text, "    __shared__ __align__(16) %s ", cuda.types[kir_value(fn, op->result)->type.scalar].name);
+        hd_buf_printf(out_text, "    __shared__ %s%s ", aligned, cuda.types[kir_value(fn, op->result)->type.scalar].name);
         simt_print_name(fn, op->result, out_text);
         hd_buf_printf(out_text, "[%lld];\n", (long long)op->number);
     }

@@ -121,7 +121,7 @@ static void test_glsl(void **state) {
 static void test_cuda(void **state) {
     (void)state;
     const char *const parts[] = {cuda_body, "__launch_bounds__(32) sample(", "__device__ static const uint32 t0[] = {0x3f000000u, 0x3e800000u};   // halves\n",
-                                 "    __shared__ __align__(16) float sf6[32];", "float f16_f32(short16 h)"};
+                                 "    __shared__ float sf6[32];", "float f16_f32(short16 h)"};
     expect(simt_print_cuda, parts, HD_COUNT(parts));
 }
 
