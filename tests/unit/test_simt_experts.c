@@ -5,14 +5,17 @@
 
 #include "ir/moe_plan.h"
 
-// tiles: experts have many rows each when the call is full, and products the form for it
-typedef struct Case { const char *name; int64_t experts, ranks, tile, columns; IrDtype gate, up; bool tiles; } Case;
+// tiles: experts have many rows each when the call is full, and products the form for it; x: type of the activations
+typedef struct Case { const char *name; int64_t experts, ranks, tile, columns; IrDtype gate, up; bool tiles; const char *x; } Case;
 static const Case cases[] = {
-    {"tiles", 2, 2, 16, 256, IR_Q4_K, IR_F32, true},
-    {"halves", 2, 2, 5, 256, IR_Q8_0, IR_Q6_K, true},      // a plan with smaller tiles than the kernel's
-    {"few", 5, 2, 16, 256, IR_IQ3_S, IR_Q5_K, false},      // and with larger ones
-    {"single", 40, 1, 4, 256, IR_Q4_0, IR_BF16, false},
-    {"odd", 2, 2, 16, 40, IR_F32, IR_F32, false},          // columns that are no steps of a tile
+    {"tiles", 2, 2, 16, 256, IR_Q4_K, IR_F32, true, "f32"},
+    {"halves", 2, 2, 5, 256, IR_Q8_0, IR_Q6_K, true, "f32"},      // a plan with smaller tiles than the kernel's
+    {"few", 5, 2, 16, 256, IR_IQ3_S, IR_Q5_K, false, "f32"},      // and with larger ones
+    {"single", 40, 1, 4, 256, IR_Q4_0, IR_BF16, false, "f32"},
+    {"odd", 2, 2, 16, 40, IR_F32, IR_F32, false, "f32"},   // columns that are no steps of a tile
+    {"int8_tiles", 2, 2, 16, 256, IR_Q4_K, IR_Q6_K, true, "q8a"},
+    {"int8_halves", 2, 2, 5, 256, IR_Q8_0, IR_Q3_K, true, "q8a"},
+    {"int8_few", 5, 2, 16, 256, IR_IQ3_S, IR_Q5_K, false, "q8a"},
 };
 enum { MIDDLE = 72, OUTPUTS = 24 };   // rows of the matrices: more than one tile, and no whole one
 
@@ -44,11 +47,11 @@ static void put_case(HdBuf *text, const Case *c, bool planned) {
     const char *plan = planned ? ", %plan" : "", *inner = planned ? ", %p" : "", *arg = planned ? ", %p : i32[P]" : "";
     hd_buf_printf(text, "  graph @%s%s {\n", planned ? "" : "rows_", c->name);
     if (planned) hd_buf_printf(text, "    dim P = %lld + %lld*T + %lld*ceil(T/%lld)\n", 2 + 5 * E, k, 3 * k, (long long)c->tile);
-    put_activations(text, K, "");
+    put_activations(text, K, strcmp(c->x, "f32") ? c->x : "");
     put_weights(text, c);
     put_routing(text, c, planned);
-    hd_buf_printf(text, "    %%mid = fused %%x_f32, %%wg, %%wu, %%ids%s {kind = grouped} (%%g0 : f32[T, %lld], %%g1 : %s[%lld, %d, %lld], "
-                  "%%g2 : %s[%lld, %d, %lld], %%g3 : i32[T, %lld]%s) {\n", plan, K, gate, E, MIDDLE, K, up, E, MIDDLE, K, k, arg);
+    hd_buf_printf(text, "    %%mid = fused %%x_%s, %%wg, %%wu, %%ids%s {kind = grouped} (%%g0 : %s[T, %lld], %%g1 : %s[%lld, %d, %lld], "
+                  "%%g2 : %s[%lld, %d, %lld], %%g3 : i32[T, %lld]%s) {\n", c->x, plan, c->x, K, gate, E, MIDDLE, K, up, E, MIDDLE, K, k, arg);
     hd_buf_printf(text, "      %%g4 = grouped_linear %%g0, %%g1, %%g3%s : f32[T, %lld, %d]\n"
                   "      %%g5 = grouped_linear %%g0, %%g2, %%g3%s : f32[T, %lld, %d]\n      %%g6 = silu %%g4 : f32[T, %lld, %d]\n"
                   "      %%g7 = mul %%g6, %%g5 : f32[T, %lld, %d]\n      yield %%g7\n    } : f32[T, %lld, %d]\n",
