@@ -177,6 +177,10 @@ bool cg_index_reshape(KirFn *fn, const IrType *from, const CgIndex *at, const Ir
 // per work unit.
 
 typedef struct CgRegion CgRegion;
+// The operation inside the group that makes `value`; NULL for what comes from outside.
+const IrOp *cg_region_op(const IrGraph *graph, IrValue value);
+// What a yield is before it is only reshaped: the bytes are the same.
+IrValue cg_below_reshapes(const IrGraph *graph, IrValue value);
 CgRegion *cg_region_new(CgBuild *build);
 void cg_region_free(CgRegion *region);
 // Says where the row-major numbers of `value` lie: address of the element at coord, given by a base pointer and a byte stride

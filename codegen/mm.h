@@ -29,7 +29,7 @@ typedef struct MmJob {
     IrOpRef op;                  // one of the contractions: x, ids and plan are its operands
     IrType x;
     int64_t columns, rows, experts;   // K, N, E (1: no experts)
-    uint32_t factor_count, out_count, lead;   // lead: dimensions before the last of the results
+    uint32_t factor_count, out_count;
     MmFactor factors[MM_MAX_FACTORS];
     MmOut outs[MM_MAX_OUTS];
     CgBuild *build;
@@ -51,8 +51,6 @@ typedef void MmTokenAt(const MmJob *job, void *user, KirRef index, MmToken *out_
 // Row t * k + r of a grouped product with `ranks` k: its token and rank, and where its activations lie.
 void mm_grouped_token(const MmJob *job, int64_t ranks, KirRef row, MmToken *out_token);
 
-// The operation inside the group that makes `value`; NULL for what comes from outside.
-const IrOp *mm_maker(const IrGraph *graph, IrValue value);
 // Components of the group, in order of their first yield. The error names what no kernel can be made for.
 HD_MUST_USE HdStatus *mm_jobs(const IrTarget *target, const IrGraph *graph, IrOpRef group, MmJob out_jobs[MM_MAX_OUTS],
                               uint32_t *out_count);

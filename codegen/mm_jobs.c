@@ -7,11 +7,6 @@
 
 // ---- components ----------------------------------------------------------------------------------------------------
 
-const IrOp *mm_maker(const IrGraph *graph, IrValue value) {
-    const IrValueData *data = ir_value(graph, value);
-    return data->kind == IR_VALUE_RESULT && data->block != 0 ? ir_op(graph, data->op) : NULL;
-}
-
 static bool is_product(const IrOp *op) { return op && ir_op_info(op->kind)->role == IR_ROLE_CONTRACT; }
 
 typedef struct Set { IrValue values[MM_MAX_FACTORS]; uint32_t count; bool full; } Set;
@@ -30,14 +25,9 @@ static void set_add(Set *set, IrValue value) {
 
 // Products that `value` is computed from.
 static void find_products(const IrGraph *graph, IrValue value, Set *out_set) {
-    const IrOp *op = mm_maker(graph, value);
+    const IrOp *op = cg_region_op(graph, value);
     if (is_product(op)) set_add(out_set, value);
     for (uint32_t i = 0; op && !is_product(op) && i < op->operand_count; i++) find_products(graph, op->operands[i], out_set);
-}
-
-static IrValue below_reshapes(const IrGraph *graph, IrValue value) {
-    for (const IrOp *op; (op = mm_maker(graph, value)) && op->kind == IR_OP_reshape;) value = op->operands[0];
-    return value;
 }
 
 static HdStatus *refuse(const IrGraph *graph, IrOpRef group, const char *what) {
@@ -73,7 +63,7 @@ static IrValue weight_of(const IrOp *op, IrValue result) {
 }
 
 static HdStatus *add_factor(const IrTarget *target, IrOpRef group, MmJob *job, IrValue result) {
-    const IrOp *op = mm_maker(job->graph, result);
+    const IrOp *op = cg_region_op(job->graph, result);
     IrValue weight = weight_of(op, result);
     const IrType *w = cg_type(job->graph, weight), *x = cg_type(job->graph, op->operands[0]);
     int64_t rows = w->dims[w->rank - 2], columns = w->dims[w->rank - 1];
@@ -81,7 +71,6 @@ static HdStatus *add_factor(const IrTarget *target, IrOpRef group, MmJob *job, I
     if (!job->factor_count) {
         *job = (MmJob){.graph = job->graph, .op = ir_value(job->graph, result)->op, .x = *x, .columns = columns, .rows = rows};
         job->experts = w->rank == 3 ? w->dims[0] : 1;
-        job->lead = cg_type(job->graph, result)->rank - 1;
     }
     if (rows != job->rows || columns != job->columns)
         return refuse(job->graph, group, "an element-wise operation joins products of different heights");
@@ -93,7 +82,7 @@ static HdStatus *add_factor(const IrTarget *target, IrOpRef group, MmJob *job, I
 }
 
 static HdStatus *add_out(IrOpRef group, MmJob *job, IrValue yield) {
-    IrValue value = below_reshapes(job->graph, yield);
+    IrValue value = cg_below_reshapes(job->graph, yield);
     const IrType *type = cg_type(job->graph, value), *product = cg_type(job->graph, job->factors[0].result);
     bool same = type->rank == product->rank && !memcmp(type->dims, product->dims, type->rank * sizeof *type->dims);
     if (!same) return refuse(job->graph, group, "a result has another shape than the product");
@@ -146,7 +135,7 @@ int64_t mm_job_most(const MmJob *job, IrDim dim) {
 
 // What the epilogue reads from outside: operands of element-wise operations, each once.
 static void account_operands(const MmJob *job, IrValue value, Set *seen) {
-    const IrOp *op = mm_maker(job->graph, value);
+    const IrOp *op = cg_region_op(job->graph, value);
     if (is_product(op) || set_has(seen, value)) return;
     set_add(seen, value);
     const IrType *type = cg_type(job->graph, value);

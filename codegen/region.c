@@ -70,6 +70,11 @@ const IrOp *cg_region_op(const IrGraph *graph, IrValue value) {
     return data->kind == IR_VALUE_RESULT && data->block != 0 ? ir_op(graph, data->op) : NULL;
 }
 
+IrValue cg_below_reshapes(const IrGraph *graph, IrValue value) {
+    for (const IrOp *op; (op = cg_region_op(graph, value)) && op->kind == IR_OP_reshape;) value = op->operands[0];
+    return value;
+}
+
 bool cg_region_is_stored(const CgRegion *region, IrValue value) {
     const CgBinding *binding = cg_region_binding(region, value);
     const IrOp *op = cg_region_op(region->graph, value);

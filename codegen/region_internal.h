@@ -41,8 +41,6 @@ struct CgRegion {
 };
 
 const CgBinding *cg_region_binding(const CgRegion *region, IrValue value);   // NULL: none
-// The operation inside the group that makes `value`; NULL for what comes from outside.
-const IrOp *cg_region_op(const IrGraph *graph, IrValue value);
 // Is `value` read from memory without any work (through views at most)?
 bool cg_region_is_stored(const CgRegion *region, IrValue value);
 // Bytes of an element: f32 and i32 4, halves 2.

@@ -12,12 +12,6 @@ static const IrType *type_of(const IrGraph *graph, IrValue value) { return &ir_v
 
 // ---- planning --------------------------------------------------------------------------------------------------
 
-// A yield that is only reshaped is stored in the shape that it has below: the bytes are the same.
-static IrValue below_reshapes(const IrGraph *graph, IrValue value) {
-    for (const IrOp *op; (op = cg_region_op(graph, value)) && op->kind == IR_OP_reshape;) value = op->operands[0];
-    return value;
-}
-
 static void add_sink(CgUnit *unit, IrValue value, IrOpRef op) {
     HD_ASSERT(unit->sink_count < HD_COUNT(unit->sinks));
     unit->sinks[unit->sink_count++] = (CgSink){.value = value, .op = op};
@@ -60,7 +54,7 @@ HdStatus *cg_unit_plan(const IrGraph *graph, IrOpRef group, CgUnit *out_unit) {
     *out_unit = (CgUnit){.prefix = 3};
     const IrOp *fused = ir_op(graph, group);
     const IrBlockData *region = &graph->blocks.data[fused->region];
-    for (size_t i = 0; i < region->yields.len; i++) add_sink(out_unit, below_reshapes(graph, region->yields.data[i]), 0);
+    for (size_t i = 0; i < region->yields.len; i++) add_sink(out_unit, cg_below_reshapes(graph, region->yields.data[i]), 0);
     IR_FOR_OPS(graph, fused->region, ref)
         if (ir_op(graph, ref)->kind == IR_OP_kv_append) add_sink(out_unit, ir_op(graph, ref)->operands[0], ref);
     if (!out_unit->sink_count) return hd_error(HD_UNSUPPORTED, "a group without results and effects");

@@ -12,30 +12,22 @@ IrOpRef cg_find_op(const IrGraph *graph, IrOpRef group, IrOpKind kind) {
 
 // ---- operands and results --------------------------------------------------------------------------------------
 
-static IrValue below_reshapes(const IrGraph *graph, IrValue value) {
-    for (;;) {
-        const IrValueData *data = ir_value(graph, value);
-        if (data->kind != IR_VALUE_RESULT || !data->block || ir_op(graph, data->op)->kind != IR_OP_reshape) return value;
-        value = ir_op(graph, data->op)->operands[0];
-    }
-}
-
 // The group's result that is `value`; 0: none.
 static IrValue result_of(const IrGraph *graph, IrOpRef group, IrValue value) {
     const IrOp *fused = ir_op(graph, group);
     const IrBlockData *region = &graph->blocks.data[fused->region];
     for (size_t i = 0; i < region->yields.len; i++)
-        if (below_reshapes(graph, region->yields.data[i]) == value) return fused->results[i];
+        if (cg_below_reshapes(graph, region->yields.data[i]) == value) return fused->results[i];
     return 0;
 }
 
 bool cg_yields(const CgBuild *build, IrValue value) { return result_of(build->graph, build->group, value) != 0; }
-KirRef cg_operand(CgBuild *build, IrValue value) { return cg_pointer(build, below_reshapes(build->graph, value)); }
+KirRef cg_operand(CgBuild *build, IrValue value) { return cg_pointer(build, cg_below_reshapes(build->graph, value)); }
 KirRef cg_result(CgBuild *build, IrValue value) { return cg_pointer(build, result_of(build->graph, build->group, value)); }
 
 HdStatus *cg_check_operands(const IrGraph *graph, const IrOp *op) {
     for (uint32_t i = 0; i < op->operand_count; i++) {
-        const IrValueData *data = ir_value(graph, below_reshapes(graph, op->operands[i]));
+        const IrValueData *data = ir_value(graph, cg_below_reshapes(graph, op->operands[i]));
         if (data->kind == IR_VALUE_RESULT && data->block)
             return hd_error(HD_UNSUPPORTED, "%s: operand %u is computed inside the group", ir_op_info(op->kind)->name, i);
     }

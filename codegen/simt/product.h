@@ -19,7 +19,7 @@ typedef struct SimtProduct {
     KirRef expert;               // i64; 0: no experts
     KirRef row;                  // shared: the one row of activations (shared_column, simt_int8_shared); 0: rows are read where they are
     KirRef sums[MM_MAX_FACTORS]; // shared, few tokens: [tokens][lanes]
-    KirRef tile;                 // shared, many tokens: i32[form->shared]
+    KirRef tile;                 // shared, many tokens: i32[simt_tile_shared]
 } SimtProduct;
 
 // ---- sched_product.c -------------------------------------------------------------------------------------------

@@ -267,8 +267,8 @@ static void make_row(const Launch *l, const KirRef *coord) {
     CgIndex row[2];
     bool int8 = simt_is_int8(&l->jobs[0]);
     for (uint32_t i = 0; i + 1 < l->jobs[0].x.rank; i++) row[i] = cg_index(coord[i], 0);
-    IrValue norm = int8 ? mm_maker(graph, l->made)->operands[0] : l->made;
-    const IrOp *op = mm_maker(graph, norm);
+    IrValue norm = int8 ? cg_region_op(graph, l->made)->operands[0] : l->made;
+    const IrOp *op = cg_region_op(graph, norm);
     if (op && op->kind == IR_OP_rms_norm) cg_region_reduce(region, norm, row);
     if (int8) quantise_row(l, region, row);
     else norm_row(l, region, coord);
@@ -441,7 +441,7 @@ static void launch_grouped(CgGroupBuilder *builder, const IrTarget *target, MmJo
 
 // The rms_norm or quant_act inside the group whose rows are multiplied; 0: they come from outside.
 static HdStatus *find_made(const IrGraph *graph, const MmJob *job, IrValue *out_made) {
-    const IrOp *product = ir_op(graph, job->op), *op = mm_maker(graph, product->operands[0]);
+    const IrOp *product = ir_op(graph, job->op), *op = cg_region_op(graph, product->operands[0]);
     bool norm = op && op->kind == IR_OP_rms_norm, quantised = op && op->kind == IR_OP_quant_act;
     *out_made = norm || quantised ? product->operands[0] : 0;
     if (!*out_made) return cg_check_operands(graph, product);

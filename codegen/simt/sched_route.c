@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// TOPK: softmax, one topk, and row-wise operations on what it chose. A work unit is a token. And PACK, which no GPU needs:
-// weights are used as they lie in the file.
+// TOPK: softmax, one topk, and row-wise operations on what it chose. A work unit is a token.
 #include "codegen/simt/sched.h"
 
 #include <limits.h>

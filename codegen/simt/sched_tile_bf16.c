@@ -8,8 +8,6 @@ enum { RESIDENT = 3, TOKENS = 64, LANES = 128, STEP = 32, PIECES = STEP / 8, TAS
 enum { HIGH_AT = SIMT_TILE_ROWS * STRIDE, LOW_AT = HIGH_AT + TOKENS * STRIDE, BUFFER = LOW_AT + TOKENS * STRIDE };
 enum { FRAGMENTS = SIMT_WARP_M * SIMT_WARP_N };
 
-static KirRef plus(KirFn *fn, KirRef a, int64_t b) { return kir_add(fn, a, kir_i64(fn, b)); }
-
 // Two bf16 numbers as a word.
 static KirRef pair(KirFn *fn, const KirRef halves[2]) {
     KirRef high = kir_shl(fn, kir_zext(fn, halves[1], KIR_I32), kir_int(fn, KT_I32, 16));
@@ -26,8 +24,8 @@ static void stage_token(const SimtSteps *s, KirRef from, KirRef to) {
             high[j] = kir_f32_bf16(fn, x);
             low[j] = kir_f32_bf16(fn, kir_sub(fn, x, kir_bf16_f32(fn, high[j])));
         }
-        kir_shared_store(fn, s->p->tile, plus(fn, to, HIGH_AT + i), pair(fn, high));
-        kir_shared_store(fn, s->p->tile, plus(fn, to, LOW_AT + i), pair(fn, low));
+        kir_shared_store(fn, s->p->tile, simt_plus(fn, to, HIGH_AT + i), pair(fn, high));
+        kir_shared_store(fn, s->p->tile, simt_plus(fn, to, LOW_AT + i), pair(fn, low));
     }
 }
 
@@ -49,11 +47,11 @@ static void add(const SimtSteps *s, KirRef buffer, KirRef *sums) {
     for (int64_t first = 0; first < STEP / 2; first += WORDS) {
         KirRef word = kir_i64(fn, first);
         for (int m = 0; m < SIMT_WARP_M; m++)
-            a[m] = kir_fragment_a(fn, s->p->tile, simt_shared_at(fn, buffer, plus(fn, warp.row, 16 * m), STRIDE, word), STRIDE, WORDS);
+            a[m] = kir_fragment_a(fn, s->p->tile, simt_shared_at(fn, buffer, simt_plus(fn, warp.row, 16 * m), STRIDE, word), STRIDE, WORDS);
         for (int n = 0; n < SIMT_WARP_N; n++) {
-            KirRef at = simt_shared_at(fn, buffer, plus(fn, warp.token, 8 * n), STRIDE, word);
-            KirRef low = kir_fragment_b(fn, s->p->tile, plus(fn, at, LOW_AT), STRIDE, WORDS);
-            KirRef high = kir_fragment_b(fn, s->p->tile, plus(fn, at, HIGH_AT), STRIDE, WORDS);
+            KirRef at = simt_shared_at(fn, buffer, simt_plus(fn, warp.token, 8 * n), STRIDE, word);
+            KirRef low = kir_fragment_b(fn, s->p->tile, simt_plus(fn, at, LOW_AT), STRIDE, WORDS);
+            KirRef high = kir_fragment_b(fn, s->p->tile, simt_plus(fn, at, HIGH_AT), STRIDE, WORDS);
             for (int m = 0; m < SIMT_WARP_M; m++) {
                 KirRef *sum = &sums[m * SIMT_WARP_N + n];
                 *sum = kir_mma_bf16(fn, kir_mma_bf16(fn, *sum, a[m], low), a[m], high);

@@ -19,7 +19,6 @@ enum {
 };
 
 static KirRef word(KirFn *fn, int64_t value) { return kir_int(fn, KT_I32, value); }
-static KirRef plus(KirFn *fn, KirRef a, int64_t b) { return kir_add(fn, a, kir_i64(fn, b)); }
 static void put_float(const SimtSteps *s, KirRef at, KirRef value) { kir_shared_store(s->p->fn, s->p->tile, at, kir_bitcast(s->p->fn, value, KT_I32)); }
 static KirRef get(const SimtSteps *s, KirRef at) { return kir_shared_load(s->p->fn, s->p->tile, at); }
 static KirRef get_float(const SimtSteps *s, KirRef at) { return kir_bitcast(s->p->fn, get(s, at), KT_F32); }
@@ -46,11 +45,11 @@ static void stage_weights(const SimtSteps *s, KirRef buffer, KirRef k) {
         SimtPlace place = simt_place(s->p, s->f, row, kir_add(fn, part, t.part));
         simt_decode16_bytes(fn, s->f->dtype, &place, &w);
         KirRef to = simt_shared_at(fn, buffer, t.item, STRIDE, kir_mul(fn, t.part, kir_i64(fn, 4)));
-        for (int i = 0; i < 4; i++) kir_shared_store(fn, s->p->tile, plus(fn, to, i), minus(fn, w.word[i], w.less));
+        for (int i = 0; i < 4; i++) kir_shared_store(fn, s->p->tile, simt_plus(fn, to, i), minus(fn, w.word[i], w.less));
         KirRef scale = by_16(s) ? t.part : kir_sdiv(fn, t.part, kir_i64(fn, 2));   // two lanes store the same number
         KirRef at = simt_shared_at(fn, buffer, scale, SIMT_TILE_ROWS, t.item);
-        put_float(s, plus(fn, at, W_SCALE), w.scale);
-        if (adds(s)) put_float(s, plus(fn, at, W_ADD), w.add);
+        put_float(s, simt_plus(fn, at, W_SCALE), w.scale);
+        if (adds(s)) put_float(s, simt_plus(fn, at, W_ADD), w.add);
     }
 }
 
@@ -69,14 +68,14 @@ static void stage_activations(const SimtSteps *s, KirRef buffer, KirRef k) {
         SimtTask t = simt_task(fn, LANES, QUARTERS, round);
         KirRef row = s->x[round], from = kir_at(fn, kir_offset(fn, row, k), t.part, 16, 0);
         KirRef to = simt_shared_at(fn, buffer, t.item, STRIDE, kir_mul(fn, t.part, kir_i64(fn, 4)));
-        kir_copy_async(fn, s->p->tile, plus(fn, to, X_AT), from);
+        kir_copy_async(fn, s->p->tile, simt_plus(fn, to, X_AT), from);
         KirRef g = kir_sdiv(fn, t.part, two), at = kir_add(fn, group, g);       // two lanes store the same numbers
         KirRef scale = kir_load(fn, KT_F32, kir_at(fn, row, at, 4, K));
-        put_float(s, plus(fn, simt_shared_at(fn, buffer, g, TOKENS, t.item), X_SCALE), scale);
+        put_float(s, simt_plus(fn, simt_shared_at(fn, buffer, g, TOKENS, t.item), X_SCALE), scale);
         if (!adds(s)) continue;
         KirRef sum = by_16(s) ? sum_of(fn, from) : kir_load(fn, KT_I32, kir_at(fn, row, at, 4, K + K / GROUP * 4));
         KirRef place = simt_shared_at(fn, buffer, by_16(s) ? t.part : g, TOKENS, t.item);
-        put_float(s, plus(fn, place, X_SUM), kir_mul(fn, kir_itof(fn, sum), scale));
+        put_float(s, simt_plus(fn, place, X_SUM), kir_mul(fn, kir_itof(fn, sum), scale));
     }
 }
 
@@ -90,7 +89,7 @@ static void stage(const SimtSteps *s, KirRef buffer, KirRef k) {
 // Scales and additions of `count` rows or tokens of the lane at one part of 16 or 32 columns (number: i64).
 static void get_floats(const SimtSteps *s, KirRef buffer, int64_t base, KirRef number, const KirRef *items, uint32_t count, KirRef *out) {
     KirFn *fn = s->p->fn;
-    for (uint32_t i = 0; i < count; i++) out[i] = get_float(s, plus(fn, simt_shared_at(fn, buffer, number, SIMT_TILE_ROWS, items[i]), base));
+    for (uint32_t i = 0; i < count; i++) out[i] = get_float(s, simt_plus(fn, simt_shared_at(fn, buffer, number, SIMT_TILE_ROWS, items[i]), base));
 }
 
 // A lane's rows and tokens, and which of them sum number `sum` is of.
@@ -146,9 +145,9 @@ static void dots_mma(const SimtSteps *s, const Share *share, KirRef buffer, KirR
     KirRef a[SIMT_WARP_M], zero = kir_int(fn, KIR_T(KIR_I32, 4), 0);
     (void)share;
     for (int m = 0; m < SIMT_WARP_M; m++)
-        a[m] = kir_fragment_a(fn, s->p->tile, simt_shared_at(fn, buffer, plus(fn, warp.row, 16 * m), STRIDE, first), STRIDE, words);
+        a[m] = kir_fragment_a(fn, s->p->tile, simt_shared_at(fn, buffer, simt_plus(fn, warp.row, 16 * m), STRIDE, first), STRIDE, words);
     for (int n = 0; n < SIMT_WARP_N; n++) {
-        KirRef at = plus(fn, simt_shared_at(fn, buffer, plus(fn, warp.token, 8 * n), STRIDE, first), X_AT);
+        KirRef at = simt_plus(fn, simt_shared_at(fn, buffer, simt_plus(fn, warp.token, 8 * n), STRIDE, first), X_AT);
         KirRef b = kir_fragment_b(fn, s->p->tile, at, STRIDE, words);
         for (int m = 0; m < SIMT_WARP_M; m++) {
             KirRef d = kir_mma_i8(fn, zero, a[m], b);
@@ -162,9 +161,9 @@ static void add_mma(const SimtSteps *s, KirRef buffer, KirRef *sums) {
     KirFn *fn = s->p->fn;
     SimtWarp warp = simt_warp(fn);
     Share share = {.row_count = 2 * SIMT_WARP_M, .token_count = 2 * SIMT_WARP_N};
-    for (uint32_t i = 0; i < share.row_count; i++) share.rows[i] = plus(fn, kir_add(fn, warp.row, warp.r), 8 * i);
+    for (uint32_t i = 0; i < share.row_count; i++) share.rows[i] = simt_plus(fn, kir_add(fn, warp.row, warp.r), 8 * i);
     for (uint32_t i = 0; i < share.token_count; i++)
-        share.tokens[i] = plus(fn, kir_add(fn, warp.token, kir_mul(fn, warp.c, kir_i64(fn, 2))), i / 2 * 8 + i % 2);
+        share.tokens[i] = simt_plus(fn, kir_add(fn, warp.token, kir_mul(fn, warp.c, kir_i64(fn, 2))), i / 2 * 8 + i % 2);
     for (uint32_t i = 0; i < SIMT_TILE_SUMS; i++) {
         uint32_t m = i / 4 / SIMT_WARP_N, n = i / 4 % SIMT_WARP_N;
         share.row_of[i] = (uint8_t)(2 * m + i % 4 / 2), share.token_of[i] = (uint8_t)(2 * n + i % 2);
@@ -189,9 +188,9 @@ static void dots_lane(const SimtSteps *s, const Share *share, KirRef buffer, Kir
     KirLoop loop;
     KirRef ints[SIMT_TILE_SUMS], w[DOT_ROWS], x[DOT_TOKENS];
     for (int i = 0; i < SIMT_TILE_SUMS; i++) ints[i] = word(fn, 0);
-    kir_for_begin(fn, first, plus(fn, first, words), kir_i64(fn, 1), SIMT_TILE_SUMS, ints, &loop);
+    kir_for_begin(fn, first, simt_plus(fn, first, words), kir_i64(fn, 1), SIMT_TILE_SUMS, ints, &loop);
     for (int i = 0; i < DOT_ROWS; i++) w[i] = get(s, simt_shared_at(fn, buffer, share->rows[i], STRIDE, loop.iv));
-    for (int i = 0; i < DOT_TOKENS; i++) x[i] = get(s, plus(fn, simt_shared_at(fn, buffer, share->tokens[i], STRIDE, loop.iv), X_AT));
+    for (int i = 0; i < DOT_TOKENS; i++) x[i] = get(s, simt_plus(fn, simt_shared_at(fn, buffer, share->tokens[i], STRIDE, loop.iv), X_AT));
     for (int i = 0; i < SIMT_TILE_SUMS; i++) ints[i] = kir_dot_i8(fn, loop.carried[i], w[i / DOT_TOKENS], x[i % DOT_TOKENS]);
     kir_for_end(fn, &loop, ints);
     for (int i = 0; i < SIMT_TILE_SUMS; i++) out_sums[i] = loop.results[i];
@@ -200,8 +199,8 @@ static void dots_lane(const SimtSteps *s, const Share *share, KirRef buffer, Kir
 static void place_dot(const SimtProduct *p, uint32_t sum, KirRef *out_row, KirRef *out_token) {
     KirFn *fn = p->fn;
     KirRef eight = kir_i64(fn, 8);
-    *out_row = plus(fn, kir_srem(fn, kir_lane(fn), eight), sum / DOT_TOKENS * 8);
-    *out_token = plus(fn, kir_sdiv(fn, kir_lane(fn), eight), sum % DOT_TOKENS * APART);
+    *out_row = simt_plus(fn, kir_srem(fn, kir_lane(fn), eight), sum / DOT_TOKENS * 8);
+    *out_token = simt_plus(fn, kir_sdiv(fn, kir_lane(fn), eight), sum % DOT_TOKENS * APART);
 }
 
 static void add_dot(const SimtSteps *s, KirRef buffer, KirRef *sums) {
