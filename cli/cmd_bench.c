@@ -309,9 +309,9 @@ static HdStatus *run_tests(Bench *benches, size_t count, const Tests *tests)
     int32_t *tokens = hd_xmalloc(longest * sizeof *tokens);
     fill_tokens(tokens, longest, benches->info.vocab);
     Limits limits;
-    if (benches->on_cpu) limits_measure(benches->bytes, benches->threads, &limits);
-    else limits_measure_gpu(benches->loaded.model, &limits);
     HdStatus *status = NULL;
+    if (benches->on_cpu) limits_measure(benches->bytes, benches->threads, &limits);
+    else status = limits_measure_gpu(benches->loaded.model, &limits);
     for (size_t v = 0; v < count; v++) benches[v].limits = limits;
     for (size_t i = 0; i < tests->len && !status; i++) status = run_test(benches, count, tokens, &tests->data[i]);
     free(tokens);

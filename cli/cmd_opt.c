@@ -13,22 +13,21 @@ static bool is_coloured(void)
     return isatty(STDOUT_FILENO) && (!no || !no[0]) && terminal && strcmp(terminal, "dumb") != 0;
 }
 
-static HdStatus *starts_gguf(const char *path, bool *out_gguf)
+static bool starts_gguf(const char *path)
 {
     char magic[4] = "";
     FILE *file = fopen(path, "rb");
-    *out_gguf = file && fread(magic, 1, sizeof magic, file) == sizeof magic && !memcmp(magic, "GGUF", sizeof magic);
+    bool gguf = file && fread(magic, 1, sizeof magic, file) == sizeof magic && !memcmp(magic, "GGUF", sizeof magic);
     if (file) fclose(file);
-    return NULL;
+    return gguf;
 }
 
 // The text of a .hir file or of standard input; of a GGUF file nothing, since it is opened by its name.
 static HdStatus *read_input(const char *path, HdBuf *out_text, const char **out_name)
 {
-    bool standard = !strcmp(path, "-"), gguf = false;
+    bool standard = !strcmp(path, "-");
     *out_name = standard ? "<stdin>" : path;
-    if (!standard) HD_TRY(starts_gguf(path, &gguf));
-    if (gguf) return NULL;
+    if (!standard && starts_gguf(path)) return NULL;
     HD_TRY(cli_read_text(path, out_text));
     if (out_text->len >= 4 && !memcmp(out_text->data, "GGUF", 4))
         return hd_error(HD_USAGE, "a GGUF file on standard input: give its name instead");

@@ -23,7 +23,7 @@ double limits_read(uint64_t bytes, uint32_t threads, const char **out_kernel);
 
 // Copies as much of the memory of a model's GPU as caches do not hold; the bytes are those that are read and those that are written. Other
 // limits are zero, all where the device is no GPU.
-void limits_measure_gpu(HeddleModel *model, Limits *out_limits);
+HD_MUST_USE HdStatus *limits_measure_gpu(HeddleModel *model, Limits *out_limits);
 
 // ---- roofline.c ------------------------------------------------------------------------------------------------
 

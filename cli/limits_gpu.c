@@ -21,7 +21,7 @@ static HdStatus *copy_often(RtDevice *device, uint64_t bytes, RtBuffer buffers[2
     return NULL;
 }
 
-void limits_measure_gpu(HeddleModel *model, Limits *out_limits)
+HdStatus *limits_measure_gpu(HeddleModel *model, Limits *out_limits)
 {
     RtDevice *device = model->device;
     const RtMemoryType *memory = device->type->memory;
@@ -32,6 +32,8 @@ void limits_measure_gpu(HeddleModel *model, Limits *out_limits)
         HdStatus *status = copy_often(device, bytes, buffers, &best);
         for (int i = 0; i < 2; i++) memory->free(device, &buffers[i]);
         if (!status) *out_limits = (Limits){.read_gb_per_s = (double)(2 * bytes) / best * 1e-9, .read_kernel = "copy"};
+        else if (hd_status_code(status) != HD_NO_MEMORY) return status;
         hd_status_free(status);
     }
+    return NULL;
 }

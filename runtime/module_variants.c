@@ -56,7 +56,8 @@ void rt_module_targets(const HeddleModule *module, HdBuf *out_text)
 
 // ---- one of the variants -----------------------------------------------------------------------------------------
 
-typedef struct Variants { HeddleModule *list[RT_MAX_VARIANTS]; uint32_t count; } Variants;
+// lacks: of this machine, "" for none
+typedef struct Variants { HeddleModule *list[RT_MAX_VARIANTS]; HdBuf lacks[RT_MAX_VARIANTS]; uint32_t count; } Variants;
 
 static HdStatus *check_variant(const HeddleModule *file, const HeddleModule *variant, HdStr target)
 {
@@ -102,13 +103,8 @@ static HdStatus *read_variants(HeddleModule *file, Variants *out_variants)
 
 static uint32_t first_that_runs(const Variants *variants)
 {
-    for (uint32_t i = 0; i < variants->count; i++) {
-        HdBuf lacks = {0};
-        list_lacks(variants->list[i], variants->count > 1, &lacks);
-        bool runs = !lacks.len;
-        hd_buf_free(&lacks);
-        if (runs) return i;
-    }
+    for (uint32_t i = 0; i < variants->count; i++)
+        if (!variants->lacks[i].len) return i;
     return 0;
 }
 
@@ -117,13 +113,9 @@ static HeddleModule *take(const char *path, const Variants *variants, uint32_t i
 {
     HeddleModule *module = variants->list[index];
     RtVariant *rows = HD_NEW_ARRAY(&module->arena, RtVariant, variants->count);
-    for (uint32_t i = 0; i < variants->count; i++) {
-        HdBuf lacks = {0};
-        list_lacks(variants->list[i], variants->count > 1, &lacks);
+    for (uint32_t i = 0; i < variants->count; i++)
         rows[i] = (RtVariant){hd_arena_printf(&module->arena, "%s", variants->list[i]->info.target),
-                              hd_arena_strndup(&module->arena, lacks.data, lacks.len)};
-        hd_buf_free(&lacks);
-    }
+                              hd_arena_strndup(&module->arena, variants->lacks[i].data, variants->lacks[i].len)};
     free(module->path);
     module->path = hd_xstrdup(path);
     module->info.path = module->path;
@@ -140,7 +132,7 @@ static HdStatus *open_file(const char *path, HdBuf bytes, uint32_t number, Heddl
     HeddleModule *file;
     HdStatus *status = NULL;
     HD_TRY(rt_module_read(path, bytes, &file));
-    Variants variants = {{file}, 1};
+    Variants variants = {.list = {file}, .count = 1};
     if (gguf_find_key(file->gguf, RT_KEY_VARIANTS)) {
         variants.count = 0;
         status = read_variants(file, &variants);
@@ -149,9 +141,12 @@ static HdStatus *open_file(const char *path, HdBuf bytes, uint32_t number, Heddl
     if (!status && number > variants.count)
         status = hd_error(HD_USAGE, "%s: variant %" PRIu32 " is asked for; it has %" PRIu32, path, number, variants.count);
     HeddleModule *taken = NULL;
+    for (uint32_t i = 0; i < variants.count && !status; i++) list_lacks(variants.list[i], variants.count > 1, &variants.lacks[i]);
     if (!status) *out_module = taken = take(path, &variants, number ? number - 1 : first_that_runs(&variants));
-    for (uint32_t i = 0; i < variants.count; i++)
+    for (uint32_t i = 0; i < variants.count; i++) {
+        hd_buf_free(&variants.lacks[i]);
         if (variants.list[i] != taken) heddle_module_close(variants.list[i]);
+    }
     return status;
 }
 
