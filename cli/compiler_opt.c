@@ -118,8 +118,10 @@ static HdStatus *check_plan(const HeddleOptOptions *options, const Plan *plan)
     if (plan->runs) {
         HD_TRY(pass_pipeline(&plan->run, &pipeline));
         pass_pipeline_free(&pipeline);
-    } else if (options->print_after_count) {
-        return hd_error(HD_USAGE, "no passes run, so --print-after has no effect: give --passes");
+    } else {
+        const char *vain = options->print_after_count ? "--print-after" : options->verify ? "--verify" : options->bisect ? "--bisect"
+                         : options->diff ? "--diff" : options->explain ? "--explain" : NULL;
+        if (vain) return hd_error(HD_USAGE, "no passes run, so %s has no effect: give --passes", vain);
     }
     if (options->kv_type && options->text) return hd_error(HD_USAGE, "--kv-type has no effect on a graph in text form, whose states have their types");
     if (options->model && !options->text) return hd_error(HD_USAGE, "--model is for a graph in text form: %s has weights of its own", options->input);

@@ -324,7 +324,8 @@ def refusals():
     refuses(2, r"--model is for a graph in text form", model, "--verify", "--model", model)
     refuses(2, r"there is no pass \"x\"", model, "--passes", "x")
     refuses(2, r"cse has no option \"x\"", model, "--passes", "cse", "--set", "cse{x=1}")
-    refuses(2, r"no passes run, so --print-after has no effect", model, "--stage", "cse", "--print-after", "cse")
+    for vain in (["--print-after", "cse"], ["--verify"], ["--bisect"], ["--diff"], ["--explain"]):
+        refuses(2, rf"no passes run, so {vain[0]} has no effect", model, "--stage", "cse", *vain)
     refuses(2, r"--report xml: expected text\|json", model, "--report", "xml")
 
 
