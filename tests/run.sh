@@ -34,7 +34,7 @@ run_tests() {
     cmake --build "build/$preset" --target "$target" -j "$jobs"
     echo "== testing $preset"
     ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$jobs" "$@" 2>&1 | tee "$log" || failed=1
-    summary+="$preset: $(grep -E 'tests passed' "$log" || echo 'no test ran')"$'\n'
+    summary+="$preset: $(grep -E 'tests passed|\(Skipped\)$' "$log" || echo 'no test ran')"$'\n'
 }
 run_tests release all
 run_tests asan input_tests -L input
