@@ -34,18 +34,6 @@ void rt_free(RtBuffer *buffer)
 
 static uint64_t page_bytes(void) { return (uint64_t)sysconf(_SC_PAGESIZE); }
 
-void rt_zero(const RtBuffer *buffer, uint64_t offset, uint64_t bytes)
-{
-    uint64_t page = page_bytes(), begin = hd_align_up(offset, page), end = (offset + bytes) & ~(page - 1);
-    uint8_t *data = rt_host(buffer);
-    if (begin >= end || madvise(data + begin, end - begin, MADV_DONTNEED)) {
-        memset(data + offset, 0, bytes);
-        return;
-    }
-    memset(data + offset, 0, begin - offset);            // private anonymous pages that were given back read as zeros
-    memset(data + end, 0, offset + bytes - end);
-}
-
 void rt_release_pages(const void *data, uint64_t bytes)
 {
     uint64_t page = page_bytes(), at = (uint64_t)(uintptr_t)data, begin = hd_align_up(at, page), end = (at + bytes) & ~(page - 1);

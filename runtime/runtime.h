@@ -22,8 +22,6 @@ enum { RT_ALIGN = 64 };
 HD_MUST_USE HdStatus *rt_alloc(uint64_t bytes, const char *what, RtBuffer *out_buffer);
 void rt_free(RtBuffer *buffer);
 HD_MUST_USE HdStatus *rt_no_memory(uint64_t bytes, const char *what);
-// Zeroes a range of an rt_alloc buffer; whole pages inside go back to the system.
-void rt_zero(const RtBuffer *buffer, uint64_t offset, uint64_t bytes);
 
 // The session a caller asked for, with every default filled in and every bound checked.
 typedef struct RtShape {

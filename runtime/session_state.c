@@ -33,9 +33,9 @@ HeddleStatus *heddle_slot_reset(HeddleSession *session, uint32_t slot)
     HD_TRY(rt_slot(session, slot, &row));
     row->broken = true;                                  // until all of it is done
     row->filled = 0;
-    for (uint32_t i = 0; i < session->module->state_count; i++)
-        HD_TRY(session->memory->zero(session->device, &session->states[i], rt_plane_offset(session, i, slot, 0),
-                                     session->views[i].slot_bytes));
+    for (uint32_t i = 0; i < session->module->state_count; i++)   // rows of a cache beyond `filled` are never read
+        if (!session->module->states[i].append_only)
+            HD_TRY(session->memory->zero(session->device, &session->states[i], rt_plane_offset(session, i, slot, 0), session->views[i].slot_bytes));
     for (uint32_t p = 0; p < session->shape.planes; p++) row->positions[p] = 0;
     row->plane = 0;
     row->broken = false;
