@@ -299,20 +299,30 @@ HdStatus *heddle_compile(const char *path, const HeddleCompileOptions *options, 
 
 // ---- the key ----------------------------------------------------------------------------------------------------
 
+static HdStatus *machine_parts(const Setup *setup, HdBuf *out_text)
+{
+    HdStatus *status = NULL;
+    for (uint32_t i = 0; i < setup->target_count && !status; i++) status = cg_machine_part(&setup->targets[i], out_text);
+    return status;
+}
+
 HdStatus *heddle_compile_key(const char *path, const HeddleCompileOptions *options, HdDigest *out_key)
 {
     Setup setup;
     GgufFile *file;
     char compiler[33];
+    HdBuf machine = {0};
     GgufOptions header_only = {.header_only = true};
     HD_TRY(compiler_digest(compiler));
     HD_TRY(make_setup(options, &setup));
-    HdStatus *status = gguf_open(path, &header_only, &file);
+    HdStatus *status = machine_parts(&setup, &machine);
+    if (!status) status = gguf_open(path, &header_only, &file);
     if (!status) {
         HdHasher *hasher = hd_hasher_new();
         gguf_hash_header(file, hasher);
         gguf_close(file);
         hd_hasher_text(hasher, compiler);
+        hd_hasher_text(hasher, machine.data);
         for (uint32_t i = 0; i < setup.target_count; i++) {
             hd_hasher_text(hasher, setup.targets[i].name);
             hd_hasher_add(hasher, &setup.targets[i].most_lanes, sizeof setup.targets[i].most_lanes); // which may refuse
@@ -326,6 +336,7 @@ HdStatus *heddle_compile_key(const char *path, const HeddleCompileOptions *optio
         hd_hasher_text(hasher, options->probes ? "probes" : "");
         *out_key = hd_hasher_finish(hasher);
     }
+    hd_buf_free(&machine);
     hd_arena_free(&setup.arena);
     return status;
 }

@@ -189,8 +189,16 @@ typedef struct Job {
     size_t count;
     HdBuf *objects;
     HdStatus **statuses;
+    HdBuf machine;               // cg_machine_part
     atomic_size_t next;
 } Job;
+
+HdStatus *cg_machine_part(const IrTarget *target, HdBuf *out_text)
+{
+    if (target->backend == IR_CUDA) return simt_nvrtc_version(out_text);
+    hd_buf_str(out_text, target->backend == IR_EMULATED || target->backend == IR_STAND_IN ? simt_emulated_option() : "");
+    return NULL;
+}
 
 // Path of an object in the cache. `text`: all that decides its bytes. NULL: there is no cache.
 static char *cache_path(HdArena *arena, const CgOptions *options, const HdBuf *text)
@@ -205,7 +213,7 @@ static char *kernel_path(HdArena *arena, const Job *job, const KirFn *fn)
 {
     HdBuf text = {0};
     const char *salt = job->options->cache_salt;
-    hd_buf_printf(&text, "%s\n%s\n%s\n", cg_compiler_version(), salt ? salt : "", job->target->name);
+    hd_buf_printf(&text, "%s\n%s\n%s\n%s\n", cg_compiler_version(), salt ? salt : "", job->target->name, job->machine.data);
     kir_print(fn, &text);
     char *path = cache_path(arena, job->options, &text);
     hd_buf_free(&text);
@@ -392,11 +400,13 @@ static HdStatus *compile_kernels(CgGroupBuilder *builder, const IrTarget *target
     Job job = {.target = target, .options = options, .kernels = builder->kernels.data, .count = count};
     job.objects = hd_xcalloc(count, sizeof *job.objects);
     job.statuses = hd_xcalloc(count, sizeof(HdStatus *));
-    HdStatus *status = run_workers(&job, options->jobs);
+    HdStatus *status = cg_machine_part(target, &job.machine);
+    if (!status) status = run_workers(&job, options->jobs);
     if (!status) status = first_error(job.statuses, count);
     if (!status && ir_target_is_gpu(target)) join_objects(job.objects, builder->program);
     else if (!status) status = cg_link(target, job.objects, count, &builder->program->object);
     for (size_t i = 0; i < count; i++) hd_buf_free(&job.objects[i]);
+    hd_buf_free(&job.machine);
     free(job.objects);
     free(job.statuses);
     return status;
