@@ -30,15 +30,15 @@ static void shared_memory_is_used_in_place(void **state)
     RtDevice *device = hand.model->device;
     RtBuffer a;
     uint64_t got[2];
-    OK(cuda_memory.alloc(device, 64, RT_SHARED, "a test", &a));
-    OK(cuda_memory.write(device, &a, 8, (uint64_t[]){7, 9}, 16));
-    OK(cuda_memory.zero(device, &a, 16, 8));
-    OK(cuda_memory.read(device, &a, 0, 16, got));
+    OK(cuda_memory.base.alloc(device, 64, RT_SHARED, "a test", &a));
+    OK(cuda_memory.base.write(device, &a, 8, (uint64_t[]){7, 9}, 16));
+    OK(cuda_memory.base.zero(device, &a, 16, 8));
+    OK(cuda_memory.base.read(device, &a, 0, 16, got));
     assert_true(got[0] == 0 && got[1] == 7);
-    assert_memory_equal(cuda_memory.view(device, &a, 8), ((uint64_t[]){7, 0}), 16);
-    cuda_memory.free(device, &a);
+    assert_memory_equal(cuda_memory.base.view(device, &a, 8), ((uint64_t[]){7, 0}), 16);
+    cuda_memory.base.free(device, &a);
     assert_true(!a.address && !a.host);
-    cuda_memory.free(device, &a);
+    cuda_memory.base.free(device, &a);
 }
 
 // ---- capturing -------------------------------------------------------------------------------------------------
@@ -157,9 +157,9 @@ static void poison_is_there(void **state)
     const RtBuffer *arena = rt_device_cuda.arena(session->queue);
     uint32_t last, zero = 0;
     for (int i = 0; i < 2; i++) {                            // captured, and run once more
-        OK(cuda_memory.write(hand.model->device, arena, arena->bytes - 4, &zero, 4));
+        OK(cuda_memory.base.write(hand.model->device, arena, arena->bytes - 4, &zero, 4));
         OK(eval_one(session, 1));                            // needs less of the arena than a longer step
-        OK(cuda_memory.read(hand.model->device, arena, arena->bytes - 4, 4, &last));
+        OK(cuda_memory.base.read(hand.model->device, arena, arena->bytes - 4, 4, &last));
         assert_int_equal(last, UINT32_MAX);
     }
     heddle_session_free(session);

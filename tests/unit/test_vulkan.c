@@ -54,12 +54,12 @@ static void uploaded_pages_are_given_back(void **state)
     hand_open(&large, 1, NULL, &options, NULL);
     const GgufTensor *tensor = gguf_find_tensor(large.weights->file, "big");
     RtProgress progress = {0};
-    OK(vulkan_memory.alloc(large.model->device, tensor->bytes, RT_PLAIN, "a test", &buffer));
+    OK(vulkan_memory.base.alloc(large.model->device, tensor->bytes, RT_PLAIN, "a test", &buffer));
     OK(rt_upload(large.model, &buffer, 0, tensor->data, tensor->bytes, &progress));
     assert_int_equal(progress.done, tensor->bytes);
     long kib = resident(large.path);
     if (kib > 1024) fail_msg("%ld KiB of the weights are still resident", kib);
-    vulkan_memory.free(large.model->device, &buffer);
+    vulkan_memory.base.free(large.model->device, &buffer);
     hand_close(&large);
 }
 
@@ -230,7 +230,7 @@ static void poison_is_there(void **state)
     const RtBuffer *arena = rt_device_vulkan.arena(session->queue);
     uint32_t last;
     OK(eval_one(session, 1));                                // needs less of the arena than a longer step
-    OK(vulkan_memory.read(hand.model->device, arena, arena->bytes - 4, 4, &last));
+    OK(vulkan_memory.base.read(hand.model->device, arena, arena->bytes - 4, 4, &last));
     assert_int_equal(last, UINT32_MAX);
     heddle_session_free(session);
 }
