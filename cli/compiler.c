@@ -327,6 +327,7 @@ HdStatus *heddle_compile_key(const char *path, const HeddleCompileOptions *optio
             hd_hasher_text(hasher, setup.targets[i].name);
             hd_hasher_add(hasher, &setup.targets[i].most_lanes, sizeof setup.targets[i].most_lanes); // which may refuse
             hd_hasher_add(hasher, &setup.targets[i].most_shared, sizeof setup.targets[i].most_shared);
+            hd_hasher_add(hasher, &setup.targets[i].most_buffer, sizeof setup.targets[i].most_buffer);
             hd_hasher_text(hasher, options->passes ? options->passes : pass_default_pipeline(&setup.targets[i]));
         }
         for (size_t i = 0; i < setup.passes.set_count; i++) hd_hasher_text(hasher, setup.sets[i]);

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 static const char version_key[] = "heddle_device", type_key[] = "type";
 
 typedef enum Kind { TEXT, NUMBER, WORDS } Kind;

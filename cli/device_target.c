@@ -115,6 +115,7 @@ HdStatus *device_target(const RtFacts *facts, const char *path, IrTarget *out_ta
     if (status) return hd_annotate(status, "%s", path);
     out_target->device = facts->name;
     out_target->most_lanes = (uint32_t)HD_MIN(facts->group_lanes, UINT32_MAX);
+    out_target->most_buffer = facts->allocation_bytes;
     out_target->most_shared = (uint32_t)HD_MIN(facts->shared_bytes, UINT32_MAX);
     return NULL;
 }

@@ -8,6 +8,7 @@
 #include "codegen/internal.h"
 #include "codegen/simt/emit.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -375,9 +376,30 @@ static HdStatus *compile_emulated(CgGroupBuilder *builder, const IrTarget *targe
     return status;
 }
 
+static HdStatus *check_buffer(const IrTarget *target, const char *what, const char *name, uint64_t bytes)
+{
+    if (!target->most_buffer || bytes <= target->most_buffer) return NULL;
+    return hd_error(HD_UNSUPPORTED, "%s %s needs %" PRIu64 " bytes in one piece, %s gives at most %" PRIu64, what, name, bytes, target->device,
+                    target->most_buffer);
+}
+
+// What a device keeps in one buffer: a weight, the values of a step.
+static HdStatus *check_buffers(const CgProgram *program, const IrTarget *target)
+{
+    for (size_t i = 0; i < program->weights.len; i++) {
+        const CgWeight *weight = &program->weights.data[i];
+        uint64_t bytes = weight->packed_bytes ? weight->packed_bytes : (uint64_t)ir_type_bytes(NULL, &weight->type, NULL);
+        HD_TRY(check_buffer(target, "weight", weight->name, bytes));
+    }
+    for (size_t i = 0; i < program->classes.len; i++)
+        HD_TRY(check_buffer(target, "the arena of", program->classes.data[i].name, program->classes.data[i].arena_bytes));
+    return NULL;
+}
+
 // A device that is known may have less than others of its kind.
 static HdStatus *check_limits(const CgProgram *program, const IrTarget *target)
 {
+    HD_TRY(check_buffers(program, target));
     for (size_t i = 0; i < program->kernels.len; i++) {
         const CgKernel *kernel = &program->kernels.data[i];
         if (target->most_lanes && kernel->lanes > target->most_lanes)

@@ -37,7 +37,7 @@ typedef struct CudaCard {
     char name[256];
     int capability;                      // 90: compute capability 9.0, sm_90
     bool is_integrated;
-    uint32_t multiprocessors, warp_lanes, shared_bytes;      // shared_bytes: of a block
+    uint32_t shared_bytes;               // of a block
     uint64_t memory_bytes;
 } CudaCard;
 

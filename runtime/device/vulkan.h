@@ -63,7 +63,6 @@ typedef struct VulkanCard {
     VkPhysicalDeviceType type;
     uint32_t family;                     // of queues that compute
     uint32_t most_lanes;                 // of a work group
-    uint32_t subgroup_lanes, subgroup_least, subgroup_most;
     uint32_t api_version;
     char features[512];                  // those of vulkan_features.def that it has, separated by blanks
     VkPhysicalDeviceLimits limits;

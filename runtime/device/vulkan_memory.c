@@ -66,10 +66,11 @@ void vulkan_memory_types(VulkanDevice *device)
 static HdStatus *no_memory(const VulkanDevice *device, const char *what, uint64_t bytes)
 {
     char size[HD_SIZE_TEXT], has[HD_SIZE_TEXT];
+    bool too_large = bytes > device->card.largest_allocation;
     hd_size_text(bytes, size);
-    hd_size_text(device->card.memory_bytes, has);
-    return hd_error(HD_NO_MEMORY, "device %s: no memory for %s: %" PRIu64 " bytes (%s) asked for, it has %s in all, some of it in use",
-                    device->card.name, what, bytes, size, has);
+    hd_size_text(too_large ? device->card.largest_allocation : device->card.memory_bytes, has);
+    return hd_error(HD_NO_MEMORY, "device %s: no memory for %s: %" PRIu64 " bytes (%s) asked for, %s %s%s", device->card.name, what, bytes, size,
+                    too_large ? "its driver gives at most" : "it has", has, too_large ? " at once" : " in all, some of it in use");
 }
 
 static VkResult create_buffer(VulkanDevice *device, uint64_t bytes, VkBuffer *out_buffer)

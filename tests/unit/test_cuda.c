@@ -228,14 +228,14 @@ static void devices_are_chosen_by_number_and_name(void **state)
     (void)state;
     setenv("FAKE_CUDA_DEVICES", "2", 1);
     static const struct { const char *device, *chosen; } good[] = {
-        {NULL, "Stand-in A, discrete GPU"}, {"cuda", "Stand-in A, discrete GPU"}, {"1", "Stand-in B, discrete GPU"},
+        {NULL, "Stand-in A, discrete GPU"}, {"cuda", "Stand-in A, discrete GPU"}, {"1", "Stand-in B, discrete GPU"}, {"cuda:1", "Stand-in B, discrete GPU"},
         {"in b", "Stand-in B, discrete GPU"}, {"null", ""}};
     for (size_t i = 0; i < HD_COUNT(good); i++) {
         OK(model_on(good[i].device));
         assert_string_equal(chosen, good[i].chosen);
     }
-    expect(model_on("77"), HD_USAGE, "m.hdl: device '77': there is no such number; CUDA devices: 0 Stand-in A, 1 Stand-in B");
-    expect(model_on("stand"), HD_USAGE, "m.hdl: device 'stand': the names of several hold that; CUDA devices: 0 ");
+    expect(model_on("77"), HD_USAGE, "m.hdl: device '77': no type, number or part of a name; devices: cuda:0 Stand-in A, cuda:1 Stand-in B");
+    expect(model_on("stand"), HD_USAGE, "m.hdl: device 'stand': that may be several; devices: cuda:0 ");
     expect(model_on("vulkan"), HD_MISMATCH, "m.hdl: compiled for cuda:hand, device 'vulkan' is asked for: heddle compile");
     unsetenv("FAKE_CUDA_DEVICES");
 }

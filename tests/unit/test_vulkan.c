@@ -287,8 +287,8 @@ static void devices_are_chosen_by_number_and_name(void **state)
     OK(model_on("vulkan"));
     OK(model_on(card->name));
     OK(model_on("null"));
-    expect(model_on("77"), HD_USAGE, "m.hdl: device '77': there is no such number; Vulkan devices: 0 ");
-    expect(model_on("no such card"), HD_USAGE, "device 'no such card': no device, and no part of a name; Vulkan devices: 0 ");
+    expect(model_on("77"), HD_USAGE, "m.hdl: device '77': no type, number or part of a name; devices: vulkan:0 ");
+    expect(model_on("no such card"), HD_USAGE, "device 'no such card': no type, number or part of a name; devices: vulkan:0 ");
     expect(model_on("cpu"), HD_MISMATCH, "m.hdl: compiled for vulkan:hand, device 'cpu' is asked for: heddle compile");
 }
 
@@ -393,7 +393,7 @@ static void full_memory_says_what_for(void **state)
     device->card.largest_allocation = 4096;
     status = heddle_session_create(hand.model, &(HeddleSessionOptions){.slots = 3}, &session);
     device->card.largest_allocation = most;
-    expect(status, HD_NO_MEMORY, "state of 3 slots with 64 positions: device ");
+    expect(status, HD_NO_MEMORY, "(6.0 KiB) asked for, its driver gives at most 4.0 KiB at once");
     session = hand_session(&hand, (HeddleSessionOptions){.slots = 3});
     append_and_check(&hand, session, 2, text[0], 0, 5);
     heddle_session_free(session);
