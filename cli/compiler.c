@@ -77,13 +77,12 @@ static HdStatus *parse_targets(Setup *setup, const HeddleCompileOptions *options
 {
     const char *list = options->target ? options->target : "cpu:native";
     size_t used = 0; // of the devices
-    for (const char *at = list;; at++) {
-        size_t len = strcspn(at, ",");
-        HdStatus *status = add_target(setup, options, hd_arena_strndup(&setup->arena, at, len), &used);
+    for (HdStr rest = hd_str(list); rest.data;) {
+        HdStr name = hd_next_item(&rest, ',');
+        HdStatus *status = add_target(setup, options, hd_arena_strndup(&setup->arena, name.data, name.len), &used);
         if (status) return strchr(list, ',') ? hd_annotate(status, "target %u of the list", setup->target_count + 1) : status;
-        at += len;
-        if (!*at) return NULL;
     }
+    return NULL;
 }
 
 static HdStatus *read_options(const HeddleCompileOptions *options, Setup *out_setup)

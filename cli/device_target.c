@@ -16,11 +16,7 @@ typedef HD_VEC(HdStr) Words;
 static Words words_of(const char *text)
 {
     Words words = {0};
-    for (const char *at = text; *at;) {
-        size_t len = strcspn(at, " ");
-        hd_vec_push(&words, ((HdStr){at, len}));
-        at += len + (at[len] == ' ');
-    }
+    for (HdStr rest = hd_str(text); rest.len;) hd_vec_push(&words, hd_next_item(&rest, ' '));
     return words;
 }
 
