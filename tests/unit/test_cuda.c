@@ -165,37 +165,6 @@ static void poison_is_there(void **state)
     heddle_session_free(session);
 }
 
-// Sessions in threads of their own share the device and its staging buffer; each thread has to make the context its own.
-static void *evaluate_apart(void *out_ok)
-{
-    HeddleSession *session;
-    bool ok = !heddle_session_create(hand.model, NULL, &session);
-    for (int round = 0; round < 5 && ok; round++) {
-        for (uint32_t i = 0; i < 20 && ok; i++) {
-            HdStatus *status = eval_one(session, text[0][i]);
-            ok = !status;
-            hd_status_free(status);
-        }
-        float want[HAND_VOCAB];
-        hand_logits(&hand.values, text[0], 20, want);
-        if (ok) ok = !memcmp(heddle_logits(session, &(uint64_t){0}), want, sizeof want);
-        if (ok) ok = !heddle_slot_reset(session, 0);
-    }
-    heddle_session_free(session);
-    *(bool *)out_ok = ok;
-    return NULL;
-}
-
-static void sessions_run_side_by_side(void **state)
-{
-    (void)state;
-    pthread_t threads[3];
-    bool ok[3] = {false};
-    for (int i = 0; i < 3; i++) assert_int_equal(pthread_create(&threads[i], NULL, evaluate_apart, &ok[i]), 0);
-    for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
-    assert_true(ok[0] && ok[1] && ok[2]);
-}
-
 // Whoever embeds the library may use CUDA too.
 static void the_callers_context_comes_back(void **state)
 {

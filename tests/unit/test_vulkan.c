@@ -235,35 +235,9 @@ static void poison_is_there(void **state)
     heddle_session_free(session);
 }
 
-// Sessions in threads of their own share the device's queue and its staging buffer.
-static void *evaluate_apart(void *out_ok)
+static void sessions_side_by_side_are_valid(void **state)
 {
-    HeddleSession *session;
-    bool ok = !heddle_session_create(hand.model, NULL, &session);
-    for (int round = 0; round < 5 && ok; round++) {
-        for (uint32_t i = 0; i < 20 && ok; i++) {
-            HdStatus *status = eval_one(session, text[0][i]);
-            ok = !status;
-            hd_status_free(status);
-        }
-        float want[HAND_VOCAB];
-        hand_logits(&hand.values, text[0], 20, want);
-        for (int v = 0; v < HAND_VOCAB && ok; v++) ok = fabsf(heddle_logits(session, &(uint64_t){0})[v] - want[v]) < 1e-4f;
-        if (ok) ok = !heddle_slot_reset(session, 0);
-    }
-    heddle_session_free(session);
-    *(bool *)out_ok = ok;
-    return NULL;
-}
-
-static void sessions_run_side_by_side(void **state)
-{
-    (void)state;
-    pthread_t threads[3];
-    bool ok[3] = {false};
-    for (int i = 0; i < 3; i++) assert_int_equal(pthread_create(&threads[i], NULL, evaluate_apart, &ok[i]), 0);
-    for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
-    assert_true(ok[0] && ok[1] && ok[2]);
+    sessions_run_side_by_side(state);
     OK(vulkan_complaint(&device_of(&hand)->vulkan));
 }
 
@@ -531,7 +505,7 @@ static int run_all(const char *staging)
         cmocka_unit_test(long_steps_are_several_submissions),
         cmocka_unit_test(groups_keep_within_bounds),
         cmocka_unit_test(poison_is_there),
-        cmocka_unit_test(sessions_run_side_by_side),
+        cmocka_unit_test(sessions_side_by_side_are_valid),
         cmocka_unit_test(devices_are_chosen_by_number_and_name),
         cmocka_unit_test(the_choice_is_told),
         cmocka_unit_test(a_missing_feature_is_named),
