@@ -18,14 +18,6 @@ typedef struct Sweep {
     HD_VEC(Option) options;              // none: nothing to take apart
 } Sweep;
 
-static HdStr next_item(HdStr *rest)
-{
-    const char *comma = rest->len ? memchr(rest->data, ',', rest->len) : NULL;
-    HdStr item = {rest->data, comma ? (size_t)(comma - rest->data) : rest->len};
-    *rest = comma ? (HdStr){comma + 1, rest->len - item.len - 1} : (HdStr){NULL, 0};
-    return item;
-}
-
 static Sweep parse_sweep(const char *text)
 {
     Sweep sweep = {.text = text};
@@ -34,7 +26,7 @@ static Sweep parse_sweep(const char *text)
     if (!brace || text[len - 1] != '}') return sweep;
     sweep.pass = (HdStr){text, (size_t)(brace - text)};
     for (HdStr rest = {brace + 1, len - sweep.pass.len - 2}; rest.data;) {
-        HdStr item = next_item(&rest), value = item;
+        HdStr item = hd_next_item(&rest, ','), value = item;
         const char *equal = item.len ? memchr(item.data, '=', item.len) : NULL;
         if (equal) {
             hd_vec_push(&sweep.options, ((Option){.name = {item.data, (size_t)(equal - item.data)}}));

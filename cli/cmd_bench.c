@@ -22,9 +22,9 @@ typedef struct Values {
 static HdStatus *parse_values(const char *option, const char *text, Values *out_values)
 {
     *out_values = (Values){.count = 0};
-    for (const char *at = text; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+    for (HdStr rest = text ? hd_str(text) : (HdStr){NULL, 0}; rest.data;) {
         int64_t value;
-        if (!hd_parse_i64((HdStr){at, strcspn(at, ",")}, &value) || value < 0 || value > 1 << 24 || out_values->count == MAX_VALUES)
+        if (!hd_parse_i64(hd_next_item(&rest, ','), &value) || value < 0 || value > 1 << 24 || out_values->count == MAX_VALUES)
             return hd_error(HD_USAGE, "%s %s: expected up to %d whole numbers separated by commas", option, text, MAX_VALUES);
         out_values->data[out_values->count++] = (uint32_t)value;
     }

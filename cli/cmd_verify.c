@@ -159,15 +159,13 @@ typedef struct Split {
 static HdStatus *parse_split(const CliOptions *options, Split *out_split)
 {
     *out_split = (Split){.count = 0};
-    const char *text = options->decode ? "1" : options->split;
-    while (text && *text) {
-        size_t len = strcspn(text, ",");
+    const char *text = options->decode ? "1" : options->split ? options->split : "";
+    for (HdStr rest = hd_str(text); rest.len;) {
         int64_t size;
-        if (!hd_parse_i64((HdStr){text, len}, &size) || size < 1 || out_split->count == HD_COUNT(out_split->sizes))
+        if (!hd_parse_i64(hd_next_item(&rest, ','), &size) || size < 1 || out_split->count == HD_COUNT(out_split->sizes))
             return hd_error(HD_USAGE, "--split %s: expected up to 64 positive numbers separated by commas, such as 1,3,64",
                             options->split);
         out_split->sizes[out_split->count++] = size;
-        text += len + (text[len] == ',');
     }
     if (options->split && !out_split->count)
         return hd_error(HD_USAGE, "--split: expected positive numbers separated by commas, such as 1,3,64");

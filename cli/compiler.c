@@ -77,13 +77,12 @@ static HdStatus *parse_targets(Setup *setup, const HeddleCompileOptions *options
 {
     const char *list = options->target ? options->target : "cpu:native";
     size_t used = 0; // of the devices
-    for (const char *at = list;; at++) {
-        size_t len = strcspn(at, ",");
-        HdStatus *status = add_target(setup, options, hd_arena_strndup(&setup->arena, at, len), &used);
+    for (HdStr rest = hd_str(list); rest.data;) {
+        HdStr name = hd_next_item(&rest, ',');
+        HdStatus *status = add_target(setup, options, hd_arena_strndup(&setup->arena, name.data, name.len), &used);
         if (status) return strchr(list, ',') ? hd_annotate(status, "target %u of the list", setup->target_count + 1) : status;
-        at += len;
-        if (!*at) return NULL;
     }
+    return NULL;
 }
 
 static HdStatus *read_options(const HeddleCompileOptions *options, Setup *out_setup)
@@ -299,24 +298,35 @@ HdStatus *heddle_compile(const char *path, const HeddleCompileOptions *options, 
 
 // ---- the key ----------------------------------------------------------------------------------------------------
 
+static HdStatus *machine_parts(const Setup *setup, HdBuf *out_text)
+{
+    HdStatus *status = NULL;
+    for (uint32_t i = 0; i < setup->target_count && !status; i++) status = cg_machine_part(&setup->targets[i], out_text);
+    return status;
+}
+
 HdStatus *heddle_compile_key(const char *path, const HeddleCompileOptions *options, HdDigest *out_key)
 {
     Setup setup;
     GgufFile *file;
     char compiler[33];
+    HdBuf machine = {0};
     GgufOptions header_only = {.header_only = true};
     HD_TRY(compiler_digest(compiler));
     HD_TRY(make_setup(options, &setup));
-    HdStatus *status = gguf_open(path, &header_only, &file);
+    HdStatus *status = machine_parts(&setup, &machine);
+    if (!status) status = gguf_open(path, &header_only, &file);
     if (!status) {
         HdHasher *hasher = hd_hasher_new();
         gguf_hash_header(file, hasher);
         gguf_close(file);
         hd_hasher_text(hasher, compiler);
+        hd_hasher_text(hasher, machine.data);
         for (uint32_t i = 0; i < setup.target_count; i++) {
             hd_hasher_text(hasher, setup.targets[i].name);
             hd_hasher_add(hasher, &setup.targets[i].most_lanes, sizeof setup.targets[i].most_lanes); // which may refuse
             hd_hasher_add(hasher, &setup.targets[i].most_shared, sizeof setup.targets[i].most_shared);
+            hd_hasher_add(hasher, &setup.targets[i].most_buffer, sizeof setup.targets[i].most_buffer);
             hd_hasher_text(hasher, options->passes ? options->passes : pass_default_pipeline(&setup.targets[i]));
         }
         for (size_t i = 0; i < setup.passes.set_count; i++) hd_hasher_text(hasher, setup.sets[i]);
@@ -326,6 +336,7 @@ HdStatus *heddle_compile_key(const char *path, const HeddleCompileOptions *optio
         hd_hasher_text(hasher, options->probes ? "probes" : "");
         *out_key = hd_hasher_finish(hasher);
     }
+    hd_buf_free(&machine);
     hd_arena_free(&setup.arena);
     return status;
 }

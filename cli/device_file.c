@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 static const char version_key[] = "heddle_device", type_key[] = "type";
 
 typedef enum Kind { TEXT, NUMBER, WORDS } Kind;
@@ -27,11 +27,9 @@ static bool has(const Key *key, RtDeviceKind type) { return key->types >> type &
 static void put_words(const char *words, HdBuf *out)
 {
     hd_buf_str(out, "[");
-    for (const char *at = words; *at;) {
-        size_t len = strcspn(at, " ");
-        if (at > words) hd_buf_str(out, ", ");
-        hd_buf_json(out, (HdStr){at, len}, false);
-        at += len + (at[len] == ' ');
+    for (HdStr rest = hd_str(words); rest.len;) {
+        if (rest.data > words) hd_buf_str(out, ", ");
+        hd_buf_json(out, hd_next_item(&rest, ' '), false);
     }
     hd_buf_str(out, "]");
 }
@@ -164,13 +162,11 @@ static HdStatus *open_file(HdStr path, RtFacts *out_facts)
 
 HdStatus *device_files_open(CliOptions *options)
 {
-    for (const char *at = options->target; at && *at;) {
-        size_t len = strcspn(at, ",");
-        if (*at == '@') {
-            options->devices = hd_xrealloc(options->devices, (options->device_count + 1) * sizeof *options->devices);
-            HD_TRY(open_file((HdStr){at + 1, len - 1}, &options->devices[options->device_count++]));
-        }
-        at += len + (at[len] == ',');
+    for (HdStr rest = hd_str(options->target ? options->target : ""); rest.data;) {
+        HdStr name = hd_next_item(&rest, ',');
+        if (!hd_str_starts(name, "@")) continue;
+        options->devices = hd_xrealloc(options->devices, (options->device_count + 1) * sizeof *options->devices);
+        HD_TRY(open_file((HdStr){name.data + 1, name.len - 1}, &options->devices[options->device_count++]));
     }
     return NULL;
 }

@@ -16,11 +16,7 @@ typedef HD_VEC(HdStr) Words;
 static Words words_of(const char *text)
 {
     Words words = {0};
-    for (const char *at = text; *at;) {
-        size_t len = strcspn(at, " ");
-        hd_vec_push(&words, ((HdStr){at, len}));
-        at += len + (at[len] == ' ');
-    }
+    for (HdStr rest = hd_str(text); rest.len;) hd_vec_push(&words, hd_next_item(&rest, ' '));
     return words;
 }
 
@@ -115,6 +111,7 @@ HdStatus *device_target(const RtFacts *facts, const char *path, IrTarget *out_ta
     if (status) return hd_annotate(status, "%s", path);
     out_target->device = facts->name;
     out_target->most_lanes = (uint32_t)HD_MIN(facts->group_lanes, UINT32_MAX);
+    out_target->most_buffer = facts->allocation_bytes;
     out_target->most_shared = (uint32_t)HD_MIN(facts->shared_bytes, UINT32_MAX);
     return NULL;
 }

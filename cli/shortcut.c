@@ -38,14 +38,14 @@ static void hash_options(HdHasher *hasher, const HeddleCompileOptions *options)
     for (size_t i = 0; i < options->require_count; i++) hd_hasher_text(hasher, "require"), hd_hasher_text(hasher, options->requires[i]);
 }
 
-// The library, and what decides which LLVM it opens.
+// The library, and what decides which LLVM and which NVRTC it opens.
 static void hash_compiler(HdHasher *hasher, const char *path)
 {
+    static const char *const settings[] = {"LD_LIBRARY_PATH", "LD_PRELOAD", "CUDA_PATH", "CUDA_HOME", "VIRTUAL_ENV", "HOME"};
     HdBuf identity = {0};
     add_identity(&identity, path);
     hd_hasher_text(hasher, identity.data);
-    hd_hasher_text(hasher, getenv("LD_LIBRARY_PATH"));
-    hd_hasher_text(hasher, getenv("LD_PRELOAD"));
+    for (size_t i = 0; i < HD_COUNT(settings); i++) hd_hasher_text(hasher, getenv(settings[i]));
     hd_buf_free(&identity);
 }
 

@@ -272,5 +272,8 @@ HD_MUST_USE HdStatus *cg_cuda_archs(int out_archs[CG_MOST_CUDA_ARCHS], uint32_t 
 HD_MUST_USE HdStatus *cg_cuda_target(uint64_t capability, IrTarget *out_target);
 // Identifies the compiler for caches and modules: LLVM version, ABI, schedule version.
 const char *cg_compiler_version(void);
+// What else of this machine decides the code for a target: which NVRTC there is, or (emulated kernels) what c++ is told of the processor; ""
+// for others. UNSUPPORTED: there is no NVRTC.
+HD_MUST_USE HdStatus *cg_machine_part(const IrTarget *target, HdBuf *out_text);
 
 #endif

@@ -8,6 +8,7 @@
 #include "codegen/internal.h"
 #include "codegen/simt/emit.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -189,8 +190,16 @@ typedef struct Job {
     size_t count;
     HdBuf *objects;
     HdStatus **statuses;
+    HdBuf machine;               // cg_machine_part
     atomic_size_t next;
 } Job;
+
+HdStatus *cg_machine_part(const IrTarget *target, HdBuf *out_text)
+{
+    if (target->backend == IR_CUDA) return simt_nvrtc_version(out_text);
+    hd_buf_str(out_text, target->backend == IR_EMULATED || target->backend == IR_STAND_IN ? simt_emulated_option() : "");
+    return NULL;
+}
 
 // Path of an object in the cache. `text`: all that decides its bytes. NULL: there is no cache.
 static char *cache_path(HdArena *arena, const CgOptions *options, const HdBuf *text)
@@ -205,7 +214,7 @@ static char *kernel_path(HdArena *arena, const Job *job, const KirFn *fn)
 {
     HdBuf text = {0};
     const char *salt = job->options->cache_salt;
-    hd_buf_printf(&text, "%s\n%s\n%s\n", cg_compiler_version(), salt ? salt : "", job->target->name);
+    hd_buf_printf(&text, "%s\n%s\n%s\n%s\n", cg_compiler_version(), salt ? salt : "", job->target->name, job->machine.data);
     kir_print(fn, &text);
     char *path = cache_path(arena, job->options, &text);
     hd_buf_free(&text);
@@ -367,9 +376,30 @@ static HdStatus *compile_emulated(CgGroupBuilder *builder, const IrTarget *targe
     return status;
 }
 
+static HdStatus *check_buffer(const IrTarget *target, const char *what, const char *name, uint64_t bytes)
+{
+    if (!target->most_buffer || bytes <= target->most_buffer) return NULL;
+    return hd_error(HD_UNSUPPORTED, "%s %s needs %" PRIu64 " bytes in one piece, %s gives at most %" PRIu64, what, name, bytes, target->device,
+                    target->most_buffer);
+}
+
+// What a device keeps in one buffer: a weight, the values of a step.
+static HdStatus *check_buffers(const CgProgram *program, const IrTarget *target)
+{
+    for (size_t i = 0; i < program->weights.len; i++) {
+        const CgWeight *weight = &program->weights.data[i];
+        uint64_t bytes = weight->packed_bytes ? weight->packed_bytes : (uint64_t)ir_type_bytes(NULL, &weight->type, NULL);
+        HD_TRY(check_buffer(target, "weight", weight->name, bytes));
+    }
+    for (size_t i = 0; i < program->classes.len; i++)
+        HD_TRY(check_buffer(target, "the arena of", program->classes.data[i].name, program->classes.data[i].arena_bytes));
+    return NULL;
+}
+
 // A device that is known may have less than others of its kind.
 static HdStatus *check_limits(const CgProgram *program, const IrTarget *target)
 {
+    HD_TRY(check_buffers(program, target));
     for (size_t i = 0; i < program->kernels.len; i++) {
         const CgKernel *kernel = &program->kernels.data[i];
         if (target->most_lanes && kernel->lanes > target->most_lanes)
@@ -392,11 +422,13 @@ static HdStatus *compile_kernels(CgGroupBuilder *builder, const IrTarget *target
     Job job = {.target = target, .options = options, .kernels = builder->kernels.data, .count = count};
     job.objects = hd_xcalloc(count, sizeof *job.objects);
     job.statuses = hd_xcalloc(count, sizeof(HdStatus *));
-    HdStatus *status = run_workers(&job, options->jobs);
+    HdStatus *status = cg_machine_part(target, &job.machine);
+    if (!status) status = run_workers(&job, options->jobs);
     if (!status) status = first_error(job.statuses, count);
     if (!status && ir_target_is_gpu(target)) join_objects(job.objects, builder->program);
     else if (!status) status = cg_link(target, job.objects, count, &builder->program->object);
     for (size_t i = 0; i < count; i++) hd_buf_free(&job.objects[i]);
+    hd_buf_free(&job.machine);
     free(job.objects);
     free(job.statuses);
     return status;

@@ -192,7 +192,6 @@ static const char *rule_lookup(const KirFn *fn, const KirOp *op) {
     return kir_type_eq(index, result_type(fn, op)) ? NULL : "the result has the type of the indices";
 }
 static const char *rule_dot_u8i8(const KirFn *fn, const KirOp *op) { return dot(fn, op, KIR_I32, KIR_I8, 4); }
-static const char *rule_dot_i16(const KirFn *fn, const KirOp *op) { return dot(fn, op, KIR_I32, KIR_I16, 2); }
 static const char *rule_dot_bf16(const KirFn *fn, const KirOp *op) { return dot(fn, op, KIR_F32, KIR_I16, 2); }
 
 static bool yields_match(const KirFn *fn, const KirOp *op, const KirBlock *body) {
@@ -337,7 +336,6 @@ static const struct { uint16_t scalars; bool same; Rule *rule; } rules[KIR_OP_CO
     [KIR_OP_store_part] = {S_PTR, false, rule_store_part},
     [KIR_OP_prefetch] = {S_PTR, false, address},
     [KIR_OP_dot_u8i8] = {S_I32, false, rule_dot_u8i8},
-    [KIR_OP_dot_i16] = {S_I32, false, rule_dot_i16},
     [KIR_OP_dot_bf16] = {S_F32, false, rule_dot_bf16},
     [KIR_OP_dot_i8] = {S_I32, true, rule_scalar},
     [KIR_OP_for] = {S_I64, false, rule_for},

@@ -54,10 +54,6 @@ void mm_grouped_token(const MmJob *job, int64_t ranks, KirRef row, MmToken *out_
 // Components of the group, in order of their first yield. The error names what no kernel can be made for.
 HD_MUST_USE HdStatus *mm_jobs(const IrTarget *target, const IrGraph *graph, IrOpRef group, MmJob out_jobs[MM_MAX_OUTS],
                               uint32_t *out_count);
-// The most that a dimension can be in this graph; 0: unknown.
-int64_t mm_job_most(const MmJob *job, IrDim dim);
-// Bytes of a row of a weight as it lies in the file.
-int64_t mm_row_bytes(IrDtype dtype, int64_t columns);
 // build->bytes += what the epilogues read from outside: operands of element-wise operations, each once.
 void mm_account_operands(const MmJob *job);
 

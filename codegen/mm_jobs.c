@@ -120,18 +120,7 @@ HdStatus *mm_jobs(const IrTarget *target, const IrGraph *graph, IrOpRef group, M
     return NULL;
 }
 
-// ---- sizes -----------------------------------------------------------------------------------------------------------
-
-int64_t mm_row_bytes(IrDtype dtype, int64_t columns) {
-    const IrDtypeInfo *info = ir_dtype_info(dtype);
-    return columns / info->block * info->block_bytes;
-}
-
-int64_t mm_job_most(const MmJob *job, IrDim dim) {
-    IrBinding bound;
-    if (!ir_dim_is_sym(dim)) return dim;
-    return ir_graph_bound(job->graph, &bound) ? ir_dim_eval(job->graph, dim, &bound) : 0;
-}
+// ---- bytes -----------------------------------------------------------------------------------------------------------
 
 // What the epilogue reads from outside: operands of element-wise operations, each once.
 static void account_operands(const MmJob *job, IrValue value, Set *seen) {

@@ -125,8 +125,7 @@ static KirRef row_address(Emit *e, KirRef base, const IrType *type, const CgInde
 }
 
 static int64_t row_bytes(const IrType *type) {
-    const IrDtypeInfo *info = ir_dtype_info(type->dtype);
-    return ir_type_last(type) / info->block * info->block_bytes;
+    return ir_dtype_row_bytes(type->dtype, ir_type_last(type));
 }
 
 static void store_rows(Emit *e, uint32_t count, const IrValue *values, const KirRef *to, bool share) {

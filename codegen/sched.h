@@ -24,7 +24,8 @@ KirRef cg_loop_begin(KirFn *fn, KirRef begin, KirRef end, KirLoop *out_loop);
 static inline void cg_loop_end(KirFn *fn, KirLoop *loop) { kir_for_end(fn, loop, NULL); }
 
 KirRef cg_load_i32(KirFn *fn, KirRef ptr, int64_t bytes);         // the i32 at ptr + bytes, as i64
-KirRef cg_min(KirFn *fn, KirRef a, KirRef b);                     // of two i64
+KirRef cg_scratch_words(CgBuild *build, int64_t words);           // ptr to so many words of 4 bytes
+KirRef cg_order_key(KirFn *fn, KirRef x);                         // integers that compare like these float32, -0 as 0
 KirRef cg_ceil_div(KirFn *fn, KirRef a, int64_t by);              // of i64 >= 0
 // base + ((a0 * n1 + a1) * n2 + a2) * bytes for count pairs; n[0] is not used.
 KirRef cg_element(KirFn *fn, KirRef base, uint32_t count, const KirRef *a, const int64_t *n, int64_t bytes);

@@ -8,12 +8,10 @@
 typedef struct ArgMax { CgBuild *build; KirFn *fn; int64_t columns, width, runs; KirRef x, ids, values, out; } ArgMax;
 // ids 0: columns; values, out: results, 0: nobody reads them
 
-// Integers that compare like the floats (-0 as 0), and INT_MAX for a number that is not finite.
+// INT_MAX for a number that is not finite.
 static KirRef key_of(KirFn *fn, KirRef x) {
-    KirRef bits = kir_bitcast(fn, kir_add(fn, x, kir_float(fn, KT_F32, 0)), KT_I32), exponent = kir_int(fn, KT_I32, 0x7f800000);
-    KirRef most = kir_int(fn, KT_I32, INT_MAX), sign = kir_ashr(fn, bits, kir_int(fn, KT_I32, 31));
-    KirRef key = kir_xor(fn, bits, kir_and(fn, sign, most));
-    return kir_select(fn, kir_cmp(fn, KIR_EQ, kir_and(fn, bits, exponent), exponent), most, key);
+    KirRef bits = kir_bitcast(fn, x, KT_I32), exponent = kir_int(fn, KT_I32, 0x7f800000);
+    return kir_select(fn, kir_cmp(fn, KIR_EQ, kir_and(fn, bits, exponent), exponent), kir_int(fn, KT_I32, INT_MAX), cg_order_key(fn, x));
 }
 
 // The largest key of the columns from `begin` on that a lane goes through, and the first column that has it.

@@ -2,6 +2,7 @@
 // See sched.h.
 #include "codegen/sched.h"
 
+#include <limits.h>
 #include <string.h>
 
 IrOpRef cg_find_op(const IrGraph *graph, IrOpRef group, IrOpKind kind) {
@@ -51,7 +52,18 @@ KirRef cg_loop_begin(KirFn *fn, KirRef begin, KirRef end, KirLoop *out_loop) {
 KirRef cg_load_i32(KirFn *fn, KirRef ptr, int64_t bytes) {
     return kir_sext(fn, kir_load(fn, KT_I32, kir_offset_const(fn, ptr, bytes)), KIR_I64);
 }
-KirRef cg_min(KirFn *fn, KirRef a, KirRef b) { return kir_min(fn, a, b); }
+
+KirRef cg_scratch_words(CgBuild *build, int64_t words) {
+    return kir_offset_const(build->fn, kir_scratch(build->fn), cg_scratch(build, (uint64_t)words * 4));
+}
+
+// Bits of x + 0, the lower 31 of them inverted for negative numbers.
+KirRef cg_order_key(KirFn *fn, KirRef x) {
+    KirType type = KIR_T(KIR_I32, kir_type(fn, x).lanes);
+    KirRef bits = kir_bitcast(fn, kir_add(fn, x, kir_float(fn, KT_F32, 0)), type);
+    KirRef sign = kir_ashr(fn, bits, kir_int(fn, type, 31));
+    return kir_xor(fn, bits, kir_and(fn, sign, kir_int(fn, type, INT_MAX)));
+}
 
 KirRef cg_ceil_div(KirFn *fn, KirRef a, int64_t by) { return kir_sdiv(fn, kir_add(fn, a, kir_i64(fn, by - 1)), kir_i64(fn, by)); }
 
@@ -96,7 +108,7 @@ CgPart cg_find_part(CgBuild *build, KirRef index, int64_t size) {
     kir_for_begin(fn, zero, cg_expr(build, &segments, "segments"), kir_i64(fn, 1), 4, (KirRef[4]){zero, zero, zero, zero}, &loop);
     KirRef all = cg_segment(build, loop.iv).count, begin = loop.carried[0], end = kir_add(fn, begin, cg_ceil_div(fn, all, size));
     KirRef here = kir_and(fn, kir_cmp(fn, KIR_GE, index, begin), kir_cmp(fn, KIR_LT, index, end));
-    KirRef passed = kir_mul(fn, kir_sub(fn, index, begin), tokens), count = cg_min(fn, tokens, kir_sub(fn, all, passed));
+    KirRef passed = kir_mul(fn, kir_sub(fn, index, begin), tokens), count = kir_min(fn, tokens, kir_sub(fn, all, passed));
     KirRef next[4] = {end, loop.iv, passed, count};
     for (int i = 1; i < 4; i++) next[i] = kir_select(fn, here, next[i], loop.carried[i]);
     kir_for_end(fn, &loop, next);
@@ -194,11 +206,10 @@ HdStatus *cg_embed_plan(const IrGraph *graph, IrOpRef group, bool (*can_decode)(
 }
 
 CgBuild *cg_embed_begin(CgGroupBuilder *builder, const IrGraph *graph, CgEmbed *embed, uint32_t lanes) {
-    const IrDtypeInfo *info = ir_dtype_info(embed->dtype);
     const IrType *ids = cg_type(graph, embed->op->operands[0]), *result = cg_type(graph, embed->op->results[0]);
-    int64_t row_bytes = embed->width / info->block * info->block_bytes;
+    int64_t row_bytes = ir_dtype_row_bytes(embed->dtype, embed->width);
     char name[48];
-    snprintf(name, sizeof name, "embed_%s", info->name);
+    snprintf(name, sizeof name, "embed_%s", ir_dtype_info(embed->dtype)->name);
     CgBuild *build = lanes ? cg_simt_launch_begin(builder, name, lanes) : cg_launch_begin(builder, name);
     embed->ids = cg_pointer(build, embed->op->operands[0]), embed->table = cg_pointer(build, embed->op->operands[1]);
     embed->result = cg_pointer(build, embed->op->results[0]);

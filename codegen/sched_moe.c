@@ -18,7 +18,7 @@ KirRef cg_plan_list_tiles(const CgPlan *p, KirRef expert, KirRef start, KirRef c
     KirRef entry = kir_add(fn, p->rows, kir_mul(fn, loop.carried[0], kir_i64(fn, IR_MOE_TILE_WORDS)));
     cg_plan_put(p, cg_plan_word(p, 2 + 2 * p->experts, entry, 1), expert);
     cg_plan_put(p, cg_plan_word(p, 2 + 2 * p->experts + 1, entry, 1), kir_add(fn, start, loop.iv));
-    cg_plan_put(p, cg_plan_word(p, 2 + 2 * p->experts + 2, entry, 1), cg_min(fn, kir_i64(fn, p->tile), kir_sub(fn, count, loop.iv)));
+    cg_plan_put(p, cg_plan_word(p, 2 + 2 * p->experts + 2, entry, 1), kir_min(fn, kir_i64(fn, p->tile), kir_sub(fn, count, loop.iv)));
     KirRef next = kir_add(fn, loop.carried[0], kir_i64(fn, 1));
     kir_for_end(fn, &loop, &next);
     return loop.results[0];

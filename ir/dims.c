@@ -243,6 +243,12 @@ bool ir_type_eq(const IrType *a, const IrType *b) {
            memcmp(a->dims, b->dims, a->rank * sizeof a->dims[0]) == 0;
 }
 
+int64_t ir_dim_most(const IrGraph *graph, IrDim dim) {
+    IrBinding bound;
+    if (!ir_dim_is_sym(dim)) return dim;
+    return ir_graph_bound(graph, &bound) ? ir_dim_eval(graph, dim, &bound) : 0;
+}
+
 int64_t ir_type_elements(const IrGraph *graph, const IrType *type, const IrBinding *binding) {
     int64_t count = 1;
     for (uint32_t i = 0; i < type->rank; i++) count = ir_sat_mul(count, HD_MAX(ir_dim_eval(graph, type->dims[i], binding), 0));

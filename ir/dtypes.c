@@ -30,6 +30,7 @@ static const IrOpInfo ops[IR_OP_COUNT] = {
 };
 
 const IrDtypeInfo *ir_dtype_info(IrDtype dtype) { return &dtypes[dtype]; }
+int64_t ir_dtype_row_bytes(IrDtype dtype, int64_t columns) { return columns / dtypes[dtype].block * dtypes[dtype].block_bytes; }
 bool ir_dtype_splits(IrDtype dtype) { return dtypes[dtype].block > 1 && dtypes[dtype].block_bytes % 4 != 0; }
 const IrAttrInfo *ir_attr_info(IrAttrId attr) { return &attrs[attr]; }
 const IrOpInfo *ir_op_info(IrOpKind kind) { return &ops[kind]; }

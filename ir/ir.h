@@ -76,6 +76,7 @@ typedef struct IrOpInfo {
 } IrOpInfo;
 
 const IrDtypeInfo *ir_dtype_info(IrDtype dtype);
+int64_t ir_dtype_row_bytes(IrDtype dtype, int64_t columns);   // of a row as it lies in the file; whole blocks
 bool ir_dtype_splits(IrDtype dtype);                      // has layout split: blocks whose size is no multiple of 4 bytes
 const IrAttrInfo *ir_attr_info(IrAttrId attr);
 const IrOpInfo *ir_op_info(IrOpKind kind);
@@ -204,6 +205,7 @@ void ir_graph_free(IrGraph *graph);                          // a copy; NULL is 
 IrDim ir_dim(IrGraph *graph, const char *name, const IrExpr *expr);
 IrExpr ir_dim_expr(const IrGraph *graph, IrDim dim);
 int64_t ir_dim_eval(const IrGraph *graph, IrDim dim, const IrBinding *binding);
+int64_t ir_dim_most(const IrGraph *graph, IrDim dim);       // the most it can be in this graph (ir_graph_bound); 0: not known
 // The largest T, S, C and R that the graph is made for: module key "bounds.<graph>" = "T S C R", made by specialise. False, with *out_bound unchanged,
 // when the key is missing or is not four positive numbers (which the verifier refuses).
 bool ir_graph_bound(const IrGraph *graph, IrBinding *out_bound);

@@ -40,6 +40,7 @@ typedef struct IrTarget {
     // of a GPU that is known (--target @FILE); NULL, 0: any of its kind
     const char *device;
     uint32_t most_lanes, most_shared;    // of a work group: lanes, bytes of shared memory; 0: not known
+    uint64_t most_buffer;                // bytes of a buffer; 0: not known
     int arch;                // CUDA: 90 for sm_90; emulated: which form of the kernels
     bool ptx;                // CUDA: code for compute_90, which the driver compiles for that and newer ones
     // of the CPU:

@@ -219,7 +219,7 @@ static void add_norm(PassGrowth *growth)
     IrOpRef norm = pass_producer(graph, x);
     if (!ir_target_is_gpu(growth->ctx->target) || !norm || ir_op(graph, norm)->kind != IR_OP_rms_norm) return;
     IrType type = pass_type(graph, norm);
-    bool only_products = only_products_read(graph, x), one_row = pass_is_one_row(graph, &type);
+    bool only_products = only_products_read(graph, x), one_row = ir_dim_most(graph, type.dims[0]) == 1;
     if (!only_products || !one_row || ir_type_last(&type) > IR_GPU_MOST_NORMED) {
         PassMissed reason = !only_products ? MISSED_has_uses : !one_row ? MISSED_many_tokens : MISSED_other_shape;
         pass_missed_for(growth->ctx, RULE_fuse_epilogue_norm, graph, norm, reason, x);
@@ -265,7 +265,7 @@ static void add_quantisation(PassGrowth *growth)
     IrType type = pass_type(graph, quantise);
     IrValue from = ir_op(graph, quantise)->operands[0];
     IrOpRef norm = pass_producer(graph, from);
-    bool normed = norm && ir_op(graph, norm)->kind == IR_OP_rms_norm, one_row = pass_is_one_row(graph, &type);
+    bool normed = norm && ir_op(graph, norm)->kind == IR_OP_rms_norm, one_row = ir_dim_most(graph, type.dims[0]) == 1;
     bool alone = only_members_read(growth, x) && (!normed || only_reader(graph, from));
     if (!alone || !one_row || ir_type_last(&type) > IR_CUDA_MOST_QUANTISED) {
         PassMissed reason = !alone ? MISSED_has_uses : !one_row ? MISSED_many_tokens : MISSED_other_shape;

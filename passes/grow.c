@@ -89,13 +89,6 @@ uint32_t pass_users(const IrGraph *graph, IrValue value, IrOpRef *out_users, uin
     return count;
 }
 
-bool pass_is_one_row(const IrGraph *graph, const IrType *type)
-{
-    IrBinding bound;
-    if (!ir_dim_is_sym(type->dims[0])) return type->dims[0] == 1;
-    return ir_graph_bound(graph, &bound) && ir_dim_eval(graph, type->dims[0], &bound) == 1;
-}
-
 bool pass_is_result(const IrGraph *graph, IrValue value)
 {
     for (size_t i = 0; i < graph->results.len; i++)

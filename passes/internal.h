@@ -23,8 +23,6 @@ PassReads pass_reads(const IrGraph *graph, IrOpRef op, uint32_t operand);
 bool pass_reads_view(const IrGraph *graph, IrOpRef op, uint32_t operand, IrOpRef view);
 // Type of the first result, or of the first operand where there is no result.
 IrType pass_type(const IrGraph *graph, IrOpRef op);
-// Is the slowest dimension of the type 1 in every call of this graph?
-bool pass_is_one_row(const IrGraph *graph, const IrType *type);
 bool pass_is_result(const IrGraph *graph, IrValue value);                // a result of the graph
 
 // Walks the operations of the body once each while groups are made and the order changes: operations that existed at the start, in the order of

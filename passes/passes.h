@@ -98,6 +98,8 @@ typedef struct PassPipeline { HdArena arena; HD_VEC(PassStep) steps; } PassPipel
 // Reads the configuration's pipeline: what remains after sets, disabled passes, start and stop. USAGE errors name what is wrong and list what would be right.
 HD_MUST_USE HdStatus *pass_pipeline(const PassConfig *config, PassPipeline *out_pipeline);
 void pass_pipeline_free(PassPipeline *pipeline);
+// The options of a step as "{a=b,c=d}", those that are left at their initial values only for `all`; "" where there are none.
+void pass_step_options(const PassStep *step, bool all, HdBuf *out_text);
 // The pipeline as text with every option.
 void pass_pipeline_text(const PassPipeline *pipeline, HdBuf *out_text);
 // The step of this name; USAGE, beginning with `option`, when there is none.

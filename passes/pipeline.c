@@ -64,26 +64,11 @@ HdStatus *pass_find(HdStr name, PassId *out_pass)
     return status;
 }
 
-// The first item of a list separated by commas outside braces; out_rest is what follows the comma, NULL when there is none.
-static HdStr first_item(HdStr text, HdStr *out_rest)
-{
-    int depth = 0;
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.data[i] == '{') depth++;
-        if (text.data[i] == '}') depth--;
-        if (text.data[i] != ',' || depth) continue;
-        *out_rest = (HdStr){text.data + i + 1, text.len - i - 1};
-        return (HdStr){text.data, i};
-    }
-    *out_rest = (HdStr){NULL, 0};
-    return text;
-}
-
 // "k=v,k=v" into a step.
 static HdStatus *parse_options(PassPipeline *pipeline, PassStep *step, HdStr text)
 {
     for (HdStr rest = text; rest.data;) {
-        HdStr item = first_item(rest, &rest);
+        HdStr item = hd_next_item(&rest, ',');
         const char *equal = item.len ? memchr(item.data, '=', item.len) : NULL;
         if (!equal)
             return hd_error(HD_USAGE, "%s{" HD_STR_FMT "}: options are written name=value, with commas between them",
@@ -109,7 +94,7 @@ static HdStatus *parse_step(PassPipeline *pipeline, HdStr text, PassStep *out_st
 static HdStatus *parse_list(PassPipeline *pipeline, const PassConfig *config, HdStr text, bool allow_default)
 {
     for (HdStr rest = text; rest.data;) {
-        HdStr item = first_item(rest, &rest);
+        HdStr item = hd_next_item(&rest, ',');
         PassStep step = {.nth = 1};
         if (!item.len) return hd_error(HD_USAGE, "pipeline \"" HD_STR_FMT "\": an item is empty", HD_STR_ARG(text));
         if (allow_default && hd_str_is(item, "default")) {
@@ -254,14 +239,22 @@ HdStatus *pass_check(const PassConfig *config)
     return status;
 }
 
+void pass_step_options(const PassStep *step, bool all, HdBuf *out_text)
+{
+    const char *before = "{";
+    const PassOptionInfo *info;
+    for (uint32_t o = 0; (info = pass_option_info(step->pass, o)); o++) {
+        if (!all && !step->options[o]) continue;
+        hd_buf_printf(out_text, "%s%s=%s", before, info->name, step->options[o] ? step->options[o] : info->initial);
+        before = ",";
+    }
+    hd_buf_str(out_text, before[0] == ',' ? "}" : "");
+}
+
 void pass_pipeline_text(const PassPipeline *pipeline, HdBuf *out_text)
 {
     for (size_t i = 0; i < pipeline->steps.len; i++) {
-        const PassStep *step = &pipeline->steps.data[i];
-        const PassOptionInfo *info;
-        hd_buf_printf(out_text, "%s%s", i ? "," : "", pass_name(step->pass));
-        for (uint32_t o = 0; (info = pass_option_info(step->pass, o)); o++)
-            hd_buf_printf(out_text, "%s%s=%s", o ? "," : "{", info->name, step->options[o] ? step->options[o] : info->initial);
-        if (pass_option_info(step->pass, 0)) hd_buf_str(out_text, "}");
+        hd_buf_printf(out_text, "%s%s", i ? "," : "", pass_name(pipeline->steps.data[i].pass));
+        pass_step_options(&pipeline->steps.data[i], true, out_text);
     }
 }

@@ -45,7 +45,7 @@ static bool is_read_by_experts(const IrGraph *graph, IrValue x)
 static bool stays_with_router(const IrGraph *graph, const IrTarget *target, const IrOp *op)
 {
     IrType type = ir_value(graph, op->operands[0])->type;
-    return ir_target_is_gpu(target) && op->kind == IR_OP_linear && pass_is_one_row(graph, &type) && is_read_by_experts(graph, op->operands[0]);
+    return ir_target_is_gpu(target) && op->kind == IR_OP_linear && ir_dim_most(graph, type.dims[0]) == 1 && is_read_by_experts(graph, op->operands[0]);
 }
 
 // The converted value, made before `ref`. Any x has the shape for it: the blocks of the weight's type fill its rows.

@@ -232,7 +232,6 @@ static const struct Row { const char *on_ints, *on_floats; EmitOp *function; } r
     [KIR_OP_store_part] = {.function = emit_store_part},
     [KIR_OP_prefetch] = {.function = emit_prefetch},
     [KIR_OP_dot_u8i8] = {.function = emit_dot_u8i8},
-    [KIR_OP_dot_i16] = {.function = emit_dot_i16},
     [KIR_OP_dot_bf16] = {.function = emit_dot_bf16},
     [KIR_OP_for] = {.function = emit_for},
     [KIR_OP_if] = {.function = emit_if},

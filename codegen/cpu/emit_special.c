@@ -237,7 +237,7 @@ static MlirValue emit_dot(Emit *e, const KirOp *op, Piece *piece, uint32_t wides
                      emit_operand(e, op, 1), emit_operand(e, op, 2));
 }
 
-// Accumulator lanes of the widest vpdpbusd or vpdpwssd; 0: none.
+// Accumulator lanes of the widest vpdpbusd; 0: none.
 static uint32_t vnni_lanes(const Emit *e) { return has(e, IR_FEATURE_AVX512VNNI) ? 16 : has(e, IR_FEATURE_AVXVNNI) ? 8 : 0; }
 static uint32_t madd_lanes(const Emit *e) { return has(e, IR_FEATURE_AVX512BW) ? 16 : has(e, IR_FEATURE_AVX2) ? 8 : 4; }
 
@@ -250,39 +250,18 @@ static MlirValue dot_instruction(Emit *e, const char *name, MlirValue acc, MlirV
 static MlirValue piece_vpdpbusd(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {
     return dot_instruction(e, "avx512.vpdpbusd", acc, a, b, lanes);
 }
-static MlirValue piece_vpdpwssd(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {
-    return dot_instruction(e, "avx512.vpdpwssd", acc, a, b, lanes);
-}
 
-static MlirValue neon_madd(Emit *e, MlirValue a, MlirValue b) {
-    KirType words = KIR_T(KIR_I16, 8);
-    MlirType sums = mb_type(e, KIR_T(KIR_I32, 4));
-    MlirValue products[2];
-    for (uint32_t i = 0; i < 2; i++) {
-        MlirValue halves[2] = {mb_slice(e, words, a, 4 * i, 4), mb_slice(e, words, b, 4 * i, 4)};
-        products[i] = mb_intrinsic(e, "llvm.aarch64.neon.smull.v4i32", sums, 2, halves);
-    }
-    return mb_intrinsic(e, "llvm.aarch64.neon.addp.v4i32", sums, 2, products);
-}
-
-// pmaddwd: i32 lane i = a[2i] b[2i] + a[2i+1] b[2i+1].
+// i32 lane i = a[2i] b[2i] + a[2i+1] b[2i+1], of numbers whose products fit 16 bits.
 static MlirValue madd(Emit *e, uint32_t lanes, MlirValue a, MlirValue b) {
-    if (is_aarch64(e)) return neon_madd(e, a, b);
+    MlirType sums = mb_type(e, KIR_T(KIR_I32, (uint8_t)lanes));
+    if (is_aarch64(e)) {
+        MlirValue products = mb_binary(e, "arith.muli", a, b);
+        return mb_intrinsic(e, "llvm.aarch64.neon.saddlp.v4i32.v8i16", sums, 1, &products);
+    }
     const char *name = lanes == 16  ? "llvm.x86.avx512.pmaddw.d.512"
                        : lanes == 8 ? "llvm.x86.avx2.pmadd.wd"
                                     : "llvm.x86.sse2.pmadd.wd";
-    return mb_intrinsic(e, name, mb_type(e, KIR_T(KIR_I32, (uint8_t)lanes)), 2, (MlirValue[]){a, b});
-}
-
-static MlirValue piece_madd(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {
-    return add(e, acc, madd(e, lanes, a, b));
-}
-
-// The same of numbers whose products fit 16 bits.
-static MlirValue short_madd(Emit *e, uint32_t lanes, MlirValue a, MlirValue b) {
-    if (!is_aarch64(e)) return madd(e, lanes, a, b);
-    MlirValue products = mb_binary(e, "arith.muli", a, b);
-    return mb_intrinsic(e, "llvm.aarch64.neon.saddlp.v4i32.v8i16", mb_type(e, KIR_T(KIR_I32, 4)), 1, &products);
+    return mb_intrinsic(e, name, sums, 2, (MlirValue[]){a, b});
 }
 
 // Even and odd bytes as 16-bit numbers in place: no lane moves, and pmaddwd sums bytes 0 and 2, then 1 and 3, of each accumulator
@@ -292,8 +271,8 @@ static MlirValue piece_bytes(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a
     MlirValue eight = mb_int(e, words, 8);
     a = mb_bitcast(e, mb_type(e, words), a);
     b = mb_bitcast(e, mb_type(e, words), b);
-    MlirValue even = short_madd(e, lanes, and_(e, a, mb_int(e, words, 255)), ashr(e, shl(e, b, eight), eight));
-    MlirValue odd = short_madd(e, lanes, lshr(e, a, eight), ashr(e, b, eight));
+    MlirValue even = madd(e, lanes, and_(e, a, mb_int(e, words, 255)), ashr(e, shl(e, b, eight), eight));
+    MlirValue odd = madd(e, lanes, lshr(e, a, eight), ashr(e, b, eight));
     return add(e, acc, add(e, even, odd));
 }
 
@@ -319,10 +298,6 @@ MlirValue emit_dot_u8i8(Emit *e, const KirOp *op) {
     if (has(e, IR_FEATURE_I8MM)) return emit_dot(e, op, piece_usdot, 4);
     if (has(e, IR_FEATURE_DOTPROD)) return emit_dot(e, op, piece_sdot, 4);
     return vnni_lanes(e) ? emit_dot(e, op, piece_vpdpbusd, vnni_lanes(e)) : emit_dot(e, op, piece_bytes, madd_lanes(e));
-}
-
-MlirValue emit_dot_i16(Emit *e, const KirOp *op) {
-    return vnni_lanes(e) ? emit_dot(e, op, piece_vpdpwssd, vnni_lanes(e)) : emit_dot(e, op, piece_madd, madd_lanes(e));
 }
 
 static MlirValue piece_dpbf16(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {

@@ -28,7 +28,7 @@ bool cg_panel_padded(IrDtype dtype, uint64_t columns) {
 
 uint64_t cg_layout_bytes(IrDtype dtype, IrLayout layout, uint64_t rows, uint64_t columns) {
     if (layout == IR_LAYOUT_SPLIT) return ir_dtype_splits(dtype) ? rows * (uint64_t)simt_split_row_bytes(dtype, (int64_t)columns) : 0;
-    if (layout == IR_LAYOUT_NATIVE) return rows * (columns / ir_dtype_info(dtype)->block * ir_dtype_info(dtype)->block_bytes);
+    if (layout == IR_LAYOUT_NATIVE) return rows * (uint64_t)ir_dtype_row_bytes(dtype, (int64_t)columns);
     if (!cg_is_packed(dtype)) return 0;
     return (rows + CG_PANEL_ROWS - 1) / CG_PANEL_ROWS * cg_panel_bytes(dtype, columns);
 }

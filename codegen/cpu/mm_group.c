@@ -19,14 +19,14 @@ static void account(MmJob *job, const IrExpr *matrices) {
     for (uint32_t i = 0; i < job->factor_count; i++) {
         const MmFactor *f = &job->factors[i];
         matrix +=
-            f->native ? job->rows * mm_row_bytes(f->dtype, job->columns) : mm_job_panels(job) * panel_bytes(f, job->columns);
+            f->native ? job->rows * ir_dtype_row_bytes(f->dtype, job->columns) : mm_job_panels(job) * panel_bytes(f, job->columns);
         cg_expr_add_elements(&build->flops, job->graph, cg_type(job->graph, f->result), 2 * job->columns);
     }
     build->bytes = *matrices;
     cg_expr_scale(&build->bytes, matrix);
     IrType rows = job->x;
     rows.dims[rows.rank - 1] = 1;
-    cg_expr_add_elements(&build->bytes, job->graph, &rows, mm_row_bytes(job->x.dtype, job->columns));
+    cg_expr_add_elements(&build->bytes, job->graph, &rows, ir_dtype_row_bytes(job->x.dtype, job->columns));
     for (uint32_t i = 0; i < job->out_count; i++) {
         cg_expr_add_elements(&build->bytes, job->graph, cg_type(job->graph, job->outs[i].value), job->outs[i].element_bytes);
     }
@@ -49,7 +49,7 @@ void mm_job_begin(MmJob *job, CgGroupBuilder *builder, const char *name, const I
     CgBuild *build = job->build = cg_launch_begin(builder, full);
     job->fn = build->fn;
     job->x_base = cg_pointer(build, ir_op(job->graph, job->op)->operands[0]);
-    job->x_bytes = cg_const(build, mm_row_bytes(job->x.dtype, job->columns), "bytes of an activation row");
+    job->x_bytes = cg_const(build, ir_dtype_row_bytes(job->x.dtype, job->columns), "bytes of an activation row");
     job->k = cg_const(build, job->columns, "K");
     job->n = cg_const(build, job->rows, "N");
     for (uint32_t i = 0; i < job->factor_count; i++) {
@@ -104,7 +104,7 @@ bool mm_job_is_native(const MmJob *job) {
 static void make_panel(const MmJob *job, const MmFactor *f, KirRef p) {
     KirFn *fn = job->fn;
     KirRef begin = kir_mul(fn, p, kir_i64(fn, CG_PANEL_ROWS)), valid = kir_i64(fn, CG_PANEL_ROWS);
-    KirRef row_bytes = cg_const(job->build, mm_row_bytes(f->dtype, job->columns), "bytes of a native row");
+    KirRef row_bytes = cg_const(job->build, ir_dtype_row_bytes(f->dtype, job->columns), "bytes of a native row");
     KirRef rows = kir_offset(fn, f->base, kir_mul(fn, kir_add(fn, job->row0, begin), row_bytes));
     KirRef bytes = cg_const(job->build, panel_bytes(f, job->columns), "bytes of a panel");
     KirRef panel = kir_offset(fn, f->panel[0], kir_mul(fn, p, bytes));

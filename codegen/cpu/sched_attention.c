@@ -20,10 +20,6 @@ typedef struct Attention {
     KirRef score, span_m, span_l, span_o, all_m, all_l, all_o;   // scratch: [G][64], [G], [G], [G][d] and again
 } Attention;
 
-static KirRef scratch(CgBuild *build, int64_t floats) {
-    return kir_offset_const(build->fn, kir_scratch(build->fn), cg_scratch(build, (uint64_t)floats * 4));
-}
-
 static int64_t width(const Attention *a) { return (a->d + LANES - 1) / LANES * LANES; }   // of a row in scratch
 
 // 16 channels of a cache row.
@@ -83,7 +79,7 @@ static void tile_scores(const Attention *a, KirRef first, KirRef count) {
     KirLoop loop;
     kir_for_begin(fn, kir_i64(fn, 0), count, kir_i64(fn, s.rows), 0, NULL, &loop);
     for (uint32_t i = 0; i < s.rows; i++) {
-        KirRef j = cg_min(fn, kir_add(fn, loop.iv, kir_i64(fn, i)), last);
+        KirRef j = kir_min(fn, kir_add(fn, loop.iv, kir_i64(fn, i)), last);
         s.row[i] = kir_at(fn, a->k, kir_add(fn, first, j), cg_attention_row_bytes(&a->of), 0);
     }
     for (uint32_t i = 0; i < a->G * s.rows; i++) acc[i] = kir_float(fn, KT_F32x16, 0);
@@ -200,9 +196,9 @@ static void attend(const Attention *a, KirRef count) {
     KirLoop span, part;
     kir_for_begin(fn, kir_i64(fn, 0), count, kir_i64(fn, SPAN), 0, NULL, &span);
     start_sums(a, a->span_m, a->span_l, a->span_o);
-    KirRef end = cg_min(fn, count, kir_add(fn, span.iv, kir_i64(fn, SPAN)));
+    KirRef end = kir_min(fn, count, kir_add(fn, span.iv, kir_i64(fn, SPAN)));
     kir_for_begin(fn, span.iv, end, kir_i64(fn, TILE), 0, NULL, &part);
-    tile(a, part.iv, cg_min(fn, kir_i64(fn, TILE), kir_sub(fn, end, part.iv)));
+    tile(a, part.iv, kir_min(fn, kir_i64(fn, TILE), kir_sub(fn, end, part.iv)));
     kir_for_end(fn, &part, NULL);
     for (int64_t g = 0; g < a->G; g++) merge_span(a, g);
     kir_for_end(fn, &span, NULL);
@@ -268,9 +264,9 @@ HdStatus *cg_cpu_ATTENTION(CgGroupBuilder *builder, const IrTarget *target, cons
     cg_units(build, (IrDim[2]){IR_DIM_T, a.of.heads}, 2, 1);
     cg_attention_account(build, a.of.op);
     cg_unit_pointers(build, &unit);
-    a.score = scratch(build, a.G * TILE);
-    a.span_m = scratch(build, a.G), a.span_l = scratch(build, a.G), a.span_o = scratch(build, a.G * width(&a));
-    a.all_m = scratch(build, a.G), a.all_l = scratch(build, a.G), a.all_o = scratch(build, a.G * width(&a));
+    a.score = cg_scratch_words(build, a.G * TILE);
+    a.span_m = cg_scratch_words(build, a.G), a.span_l = cg_scratch_words(build, a.G), a.span_o = cg_scratch_words(build, a.G * width(&a));
+    a.all_m = cg_scratch_words(build, a.G), a.all_l = cg_scratch_words(build, a.G), a.all_o = cg_scratch_words(build, a.G * width(&a));
     KirLoop loop;
     KirRef number = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop);
     build_unit(&a, &unit, number);

@@ -20,10 +20,6 @@ typedef struct Conv {
 } Conv;
 
 static int64_t width(const Conv *c) { return (c->d + LANES - 1) / LANES * LANES; }
-static KirRef scratch(CgBuild *build, int64_t floats) {
-    return kir_offset_const(build->fn, kir_scratch(build->fn), cg_scratch(build, (uint64_t)floats * 4));
-}
-
 // ---- channels 16 at a time -------------------------------------------------------------------------------------
 
 typedef void Chunk(void *user, KirRef channel, KirRef valid);   // channel: from the unit's first, i64
@@ -168,7 +164,7 @@ static HdStatus *build_yield(CgGroupBuilder *builder, const IrOp *op, CgUnit *al
     cg_expr_add_elements(&build->flops, build->graph, &yield.type, 2 * c.K);
     c.u = cg_operand(build, op->operands[0]), c.w = cg_operand(build, op->operands[1]);
     yield.unit.sinks[0].to = cg_pointer(build, ir_op(build->graph, build->group)->results[index]);
-    c.taps = scratch(build, c.K * width(&c)), c.past = scratch(build, (c.K - 1) * width(&c)), c.row = scratch(build, width(&c));
+    c.taps = cg_scratch_words(build, c.K * width(&c)), c.past = cg_scratch_words(build, (c.K - 1) * width(&c)), c.row = cg_scratch_words(build, width(&c));
     KirLoop loop;
     KirRef number = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop);
     emit_unit(&c, &yield, number);

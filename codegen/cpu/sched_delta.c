@@ -171,7 +171,7 @@ static void scan(const Delta *x, const CgSegment *segment, Block in, Block out, 
     kir_for_begin(fn, kir_i64(fn, 0), segment->count, kir_i64(fn, 1), x->vectors, p, &loop);
     KirRef token = kir_add(fn, segment->first, loop.iv);
     for (uint32_t i = 0; i < x->vectors; i++) p[i] = loop.carried[i];
-    step_token(x, token, cg_min(fn, kir_add(fn, token, kir_i64(fn, 1)), last), own, own, p);
+    step_token(x, token, kir_min(fn, kir_add(fn, token, kir_i64(fn, 1)), last), own, own, p);
     kir_for_end(fn, &loop, p);
     copy_state(x, own, out);
 }
@@ -201,7 +201,7 @@ static void emit_unit(Delta *x, KirRef number, bool one_token, KirRef scratch) {
     x->head = coord[1];
     x->key_head = cg_key_head(fn, x->op, x->head, x->nk, x->nv);
     x->column = kir_mul(fn, coord[2], kir_i64(fn, (int64_t)x->vectors * LANES));
-    x->valid = x->dv % LANES ? cg_min(fn, kir_i64(fn, LANES), kir_sub(fn, kir_i64(fn, x->dv), x->column)) : 0;
+    x->valid = x->dv % LANES ? kir_min(fn, kir_i64(fn, LANES), kir_sub(fn, kir_i64(fn, x->dv), x->column)) : 0;
     CgSegment segment = cg_segment(x->build, coord[0]);
     Block in = state_block(x, segment.slot, segment.plane_in), out = state_block(x, segment.slot, segment.plane_out);
     kir_if_begin(fn, kir_cmp(fn, KIR_GT, segment.count, kir_i64(fn, 0)), &any);

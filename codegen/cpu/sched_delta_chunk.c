@@ -17,10 +17,6 @@
 
 enum { LANES = 16, ROWS = 4, VECTORS = 2 };
 
-static KirRef scratch(CgBuild *build, int64_t floats) {
-    return kir_offset_const(build->fn, kir_scratch(build->fn), cg_scratch(build, (uint64_t)floats * 4));
-}
-
 static KirRef number(const CgChunk *x, KirRef ptr, KirRef index) {
     return kir_load(x->fn, KT_F32, kir_at(x->fn, ptr, index, 4, 0));
 }
@@ -155,7 +151,7 @@ HdStatus *cg_cpu_DELTA_PREP(CgGroupBuilder *builder, const IrTarget *target, con
     x.beta = cg_operand(build, op->operands[4]);
     x.U = cg_result(build, op->results[0]), x.W = cg_result(build, op->results[1]), x.P = cg_result(build, op->results[2]),
     x.G = cg_result(build, op->results[3]);
-    x.keys = scratch(build, c->dk * c->size), x.decays = scratch(build, c->size), x.a = scratch(build, c->size);
+    x.keys = cg_scratch_words(build, c->dk * c->size), x.decays = cg_scratch_words(build, c->size), x.a = cg_scratch_words(build, c->size);
     KirLoop loop;
     KirRef unit = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop), coord[2];
     cg_unit_coords(fn, unit, (IrDim[2]){IR_DIM_T, c->nv}, 2, coord);
@@ -231,7 +227,7 @@ static void corrected_values(const Walk *x) {
     KirLoop loop;
     KirRef i[ROWS], acc[2 * ROWS * VECTORS], last = kir_sub(fn, c->m, kir_i64(fn, 1));
     kir_for_begin(fn, kir_i64(fn, 0), c->m, kir_i64(fn, ROWS), 0, NULL, &loop);
-    for (int r = 0; r < ROWS; r++) i[r] = r ? cg_min(fn, kir_add(fn, loop.iv, kir_i64(fn, r)), last) : loop.iv;
+    for (int r = 0; r < ROWS; r++) i[r] = r ? kir_min(fn, kir_add(fn, loop.iv, kir_i64(fn, r)), last) : loop.iv;
     times_state(x, i, acc);
     for (uint32_t r = 0; r < ROWS; r++) {
         KirRef decay = number(c, x->passed, i[r]);
@@ -330,7 +326,7 @@ static void emit_unit(Walk *x, KirRef unit) {
     c->head = coord[1];
     c->key_head = cg_key_head(fn, c->op, c->head, c->nk, c->nv);
     x->column = kir_mul(fn, coord[2], kir_i64(fn, block_width(x)));
-    x->valid = c->dv % LANES ? cg_min(fn, kir_i64(fn, LANES), kir_sub(fn, kir_i64(fn, c->dv), x->column)) : 0;
+    x->valid = c->dv % LANES ? kir_min(fn, kir_i64(fn, LANES), kir_sub(fn, kir_i64(fn, c->dv), x->column)) : 0;
     CgSegment segment = cg_segment(c->build, coord[0]);
     int64_t matrix = c->dk * c->dv * 4;
     copy_state(x, kir_at(fn, cg_state_base(c->build, c->op->operands[6], segment.slot, segment.plane_in), c->head, matrix, 0),
@@ -339,7 +335,7 @@ static void emit_unit(Walk *x, KirRef unit) {
     KirLoop loop;
     kir_for_begin(fn, kir_i64(fn, 0), segment.count, kir_i64(fn, c->size), 0, NULL, &loop);
     c->first = kir_add(fn, segment.first, loop.iv);
-    c->m = cg_min(fn, kir_i64(fn, c->size), kir_sub(fn, segment.count, loop.iv));
+    c->m = kir_min(fn, kir_i64(fn, c->size), kir_sub(fn, segment.count, loop.iv));
     c->row = kir_add(fn, before, loop.iv);
     KirRef decay = chunk_decays(x);
     corrected_values(x);
@@ -368,8 +364,8 @@ HdStatus *cg_cpu_DELTA_CHUNK(CgGroupBuilder *builder, const IrTarget *target, co
                          6 * c->dk + c->size);
     x.U = cg_operand(build, op->operands[2]), x.W = cg_operand(build, op->operands[3]), x.P = cg_operand(build, op->operands[4]);
     x.G = cg_operand(build, op->operands[5]), x.o = cg_result(build, op->results[0]);
-    x.state = scratch(build, c->dk * block_width(&x)), x.news = scratch(build, c->size * block_width(&x));
-    x.passed = scratch(build, c->size), x.left = scratch(build, c->size);
+    x.state = cg_scratch_words(build, c->dk * block_width(&x)), x.news = cg_scratch_words(build, c->size * block_width(&x));
+    x.passed = cg_scratch_words(build, c->size), x.left = cg_scratch_words(build, c->size);
     KirLoop loop;
     KirRef unit = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop);
     emit_unit(&x, unit);

@@ -25,7 +25,7 @@ static int64_t panels_of_unit(const IrTarget *target) {
 
 static void launch(CgGroupBuilder *builder, MmJob *job) {
     IrExpr one = {.constant = 1};
-    int64_t most = mm_job_most(job, job->x.dims[0]);
+    int64_t most = ir_dim_most(job->graph, job->x.dims[0]);
     mm_job_expect(job, most);
     mm_job_begin(job, builder, "matmul", &one);
     KirFn *fn = job->fn;

@@ -9,7 +9,7 @@ HdStatus *cg_cpu_PACK(CgGroupBuilder *builder, const IrTarget *target, const IrG
     const IrType type = ir_value(graph, op->operands[0])->type;
     int64_t columns = type.dims[type.rank - 1], rows = type.dims[type.rank - 2], experts = type.rank == 3 ? type.dims[0] : 1;
     int64_t panels = hd_ceil_div(rows, CG_PANEL_ROWS), bytes = (int64_t)cg_panel_bytes(type.dtype, (uint64_t)columns);
-    int64_t row_bytes = (int64_t)cg_layout_bytes(type.dtype, IR_LAYOUT_NATIVE, 1, (uint64_t)columns);
+    int64_t row_bytes = ir_dtype_row_bytes(type.dtype, columns);
     if (!bytes)
         return hd_error(HD_UNSUPPORTED, "@%s: %s weights have no %s layout", graph->name, ir_dtype_info(type.dtype)->name,
                         ir_layout_name(op->attr[IR_ATTR_LAYOUT].layout));

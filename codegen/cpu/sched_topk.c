@@ -11,24 +11,13 @@ typedef struct TopK { CgBuild *build; KirFn *fn; int64_t n, k; KirRef row, keys,
 
 static int64_t padded(int64_t n) { return (n + 15) / 16 * 16; }
 
-static KirRef scratch(CgBuild *build, int64_t words) {
-    return kir_offset_const(build->fn, kir_scratch(build->fn), cg_scratch(build, (uint64_t)words * 4));
-}
-
-// Bits of x + 0, the lower 31 of them inverted for negative numbers.
-static KirRef key_of(KirFn *fn, KirRef x) {
-    KirRef bits = kir_bitcast(fn, kir_add(fn, x, kir_float(fn, KT_F32, 0)), KT_I32x16);
-    KirRef sign = kir_ashr(fn, bits, kir_int(fn, KT_I32x16, 31));
-    return kir_xor(fn, bits, kir_and(fn, sign, kir_int(fn, KT_I32x16, INT_MAX)));
-}
-
 static KirRef column(KirFn *fn, KirRef at) { return kir_add(fn, cg_lane_numbers(fn), kir_trunc(fn, at, KIR_I32)); }
 
 static void make_keys(const TopK *t) {
     KirFn *fn = t->fn;
     KirLoop loop;
     kir_for_begin(fn, kir_i64(fn, 0), kir_i64(fn, padded(t->n)), kir_i64(fn, 16), 0, NULL, &loop);
-    KirRef key = key_of(fn, kir_load(fn, KT_F32x16, kir_at(fn, t->row, loop.iv, 4, 0)));
+    KirRef key = cg_order_key(fn, kir_load(fn, KT_F32x16, kir_at(fn, t->row, loop.iv, 4, 0)));
     KirRef inside = kir_cmp(fn, KIR_LT, column(fn, loop.iv), kir_int(fn, KT_I32x16, t->n));
     kir_store(fn, kir_at(fn, t->keys, loop.iv, 4, 0), kir_select(fn, inside, key, kir_int(fn, KT_I32x16, INT_MIN)));
     kir_for_end(fn, &loop, NULL);
@@ -85,8 +74,8 @@ HdStatus *cg_cpu_TOPK(CgGroupBuilder *builder, const IrTarget *target, const IrG
     cg_account(build);
     cg_unit_pointers(build, &after);
     TopK t = {.build = build, .fn = fn, .n = ir_type_last(cg_type(graph, op->operands[0])), .k = op->attr[IR_ATTR_K].i};
-    t.row = scratch(build, padded(t.n) + 16), t.keys = scratch(build, padded(t.n)), t.values = scratch(build, t.k + 16),
-    t.ids = scratch(build, t.k + 16);
+    t.row = cg_scratch_words(build, padded(t.n) + 16), t.keys = cg_scratch_words(build, padded(t.n)), t.values = cg_scratch_words(build, t.k + 16),
+    t.ids = cg_scratch_words(build, t.k + 16);
     KirLoop loop;
     KirRef token = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop);
     emit_token(&t, op, &after, token);

@@ -74,10 +74,14 @@ HD_MUST_USE HdStatus *simt_print_cuda(const KirFn *fn, HdBuf *out_text);
 // CUDA C to a cubin, or to PTX, as the target says; `name` stands in messages. UNSUPPORTED when there is no NVRTC, or one that does not
 // know the architecture.
 HD_MUST_USE HdStatus *simt_compile_cuda(const char *name, const IrTarget *target, const HdBuf *source, HdBuf *out_code);
+// Which NVRTC that is: another may make other code of the same source.
+HD_MUST_USE HdStatus *simt_nvrtc_version(HdBuf *out_text);
 
 // ---- emulate.c: CUDA C on the host -----------------------------------------------------------------------------
 
-// C++ source of a kernel, behind that of others; `first`: what all need comes before it.
+// The option for c++ that is not the same on every machine.
+const char *simt_emulated_option(void);
+// C++ source of a kernel, behind that of others; `first`: what all need comes before it, and in front of it that option.
 HD_MUST_USE HdStatus *simt_print_emulated(const KirFn *fn, bool first, HdBuf *out_text);
 // Compiles the source of all kernels to a shared object, as the CPU device loads it, with the system's `c++`.
 HD_MUST_USE HdStatus *simt_compile_emulated(const HdBuf *source, HdBuf *out_object);

@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "runtime/cpu_features.h"
+
 // Fibres: a lane runs until it waits for its warp or for its group, and goes on when all of these have come as far.
 static const char prologue[] =
     "#include <math.h>\n"
@@ -156,8 +158,10 @@ static const char prologue[] =
     "    for (unsigned i = 0; i < most; i++) f->batch_end[i] -= done;\n"
     "}\n";
 
+const char *simt_emulated_option(void) { return hd_cpu_has("fma") ? "-mfma" : "-O1"; }
+
 HdStatus *simt_print_emulated(const KirFn *fn, bool first, HdBuf *out_text) {
-    if (first) hd_buf_str(out_text, prologue);
+    if (first) hd_buf_printf(out_text, "// c++ %s\n%s", simt_emulated_option(), prologue);
     hd_buf_printf(out_text, "namespace of_%s {\n#define %s kernel\n", fn->name, fn->name);
     HdBuf text = {0};
     HdStatus *status = simt_print_cuda(fn, &text);
@@ -172,8 +176,8 @@ HdStatus *simt_print_emulated(const KirFn *fn, bool first, HdBuf *out_text) {
 }
 
 static HdStatus *run_compiler(const char *source, const char *object) {
-    char *const words[] = {"c++", "-std=c++17", "-O1", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing", "-w", "-shared", "-fPIC",
-                           "-o", (char *)object, (char *)source, NULL};
+    char *const words[] = {"c++", "-std=c++17", "-O1", (char *)simt_emulated_option(), "-ffp-contract=off", "-fno-strict-aliasing", "-w", "-shared",
+                           "-fPIC", "-o", (char *)object, (char *)source, NULL};
     pid_t child = fork();
     int state = 0;
     if (child == 0) {

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 typedef struct Program *NvProgram;
 typedef struct Nvrtc {
@@ -98,6 +99,18 @@ static HdStatus *open_nvrtc(const Nvrtc **out_nvrtc) {
     if (nvrtc.handle) return hd_error(HD_UNSUPPORTED, "the NVRTC that was found is too old: 11.2 or newer is needed");
     return hd_error(HD_UNSUPPORTED, "targets cuda:... need NVRTC, which was not found: install the CUDA Toolkit or `pip install "
                     "nvidia-cuda-nvrtc`, and say where with CUDA_PATH");
+}
+
+// Patches of a release have one version, but not one size.
+HdStatus *simt_nvrtc_version(HdBuf *out_text) {
+    const Nvrtc *nv;
+    Dl_info library;
+    struct stat file;
+    HD_TRY(open_nvrtc(&nv));
+    if (!dladdr((void *)(uintptr_t)nv->version, &library) || stat(library.dli_fname, &file))
+        return hd_error(HD_INTERNAL, "the file of NVRTC cannot be found");
+    hd_buf_printf(out_text, "nvrtc %d.%d of %lld bytes", nv->major, nv->minor, (long long)file.st_size);
+    return NULL;
 }
 
 // ---- architectures ---------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ static KirRef lane_row(const SimtProduct *p) { return kir_sdiv(p->fn, kir_lane(p
 static KirRef lane_part(const SimtProduct *p) { return kir_srem(p->fn, kir_lane(p->fn), kir_i64(p->fn, LANES_PER_ROW)); }
 
 static int64_t row_bytes(const MmFactor *f, int64_t columns) {
-    return f->native ? mm_row_bytes(f->dtype, columns) : simt_split_row_bytes(f->dtype, columns);
+    return f->native ? ir_dtype_row_bytes(f->dtype, columns) : simt_split_row_bytes(f->dtype, columns);
 }
 
 KirRef simt_matrix_row(const SimtProduct *p, const MmFactor *f, KirRef row) {
@@ -171,7 +171,7 @@ static void prepare(Launch *l, uint32_t index, KirRef sums[MM_MAX_FACTORS]) {
     MmJob *job = &l->jobs[index];
     job->build = l->build, job->fn = l->fn;
     if (!l->made) job->x_base = cg_pointer(l->build, ir_op(job->graph, job->op)->operands[0]);
-    job->x_bytes = cg_const(l->build, mm_row_bytes(job->x.dtype, job->columns), "bytes of an activation row");
+    job->x_bytes = cg_const(l->build, ir_dtype_row_bytes(job->x.dtype, job->columns), "bytes of an activation row");
     job->k = cg_const(l->build, job->columns, "K");
     job->n = cg_const(l->build, job->rows, "N");
     l->products[index] = (SimtProduct){.job = job, .build = l->build, .fn = l->fn, .tokens = l->tokens, .rows = l->rows};
@@ -279,7 +279,7 @@ static void make_row(const Launch *l, const KirRef *coord) {
 // One row of activations that the group makes: more lanes and rows share the work, as many as norm it where it is a launch of its own, so
 // that its sum has the same bits. Few tokens: all that a unit can take. More than that: tiles, where the products have the form for it.
 static void choose_unit(Launch *l, const IrTarget *target, IrDim rows, IrExpr *out_units) {
-    int64_t most = l->made ? 1 : mm_job_most(&l->jobs[0], rows);
+    int64_t most = l->made ? 1 : ir_dim_most(l->jobs[0].graph, rows);
     bool few_sums = true;                // of a lane, which lie beside the row in shared memory
     l->form = most > 4 * MOST_TOKENS ? simt_tile_form(target, l->jobs, l->count) : NULL;
     if (l->form && token_units(rows, l->form->tokens, out_units)) {
@@ -320,7 +320,7 @@ static void launch_matmul(CgGroupBuilder *builder, const IrTarget *target, MmJob
     cg_expr_scale(&units, blocks);
     l.build->units = units;
     l.total = cg_dim(l.build, rows);
-    bool one = made && mm_job_most(&jobs[0], rows) == 1;
+    bool one = made && ir_dim_most(jobs[0].graph, rows) == 1;
     KirLoop loop;
     l.first = kir_i64(fn, 0);
     if (one) make_row(&l, &l.first);
@@ -366,7 +366,7 @@ static void emit_tile(Launch *l, SimtProduct *p) {
 
 // Where experts have many rows each, tiles; else up to twice as many at once as they have on average, when the class is full.
 static void choose_grouped_unit(Launch *l, const IrTarget *target, const IrType *ids) {
-    int64_t rows = mm_job_most(&l->jobs[0], ids->dims[0]) * l->ranks, experts = l->jobs[0].experts;
+    int64_t rows = ir_dim_most(l->jobs[0].graph, ids->dims[0]) * l->ranks, experts = l->jobs[0].experts;
     l->form = rows >= MOST_TOKENS * experts ? simt_tile_form(target, l->jobs, l->count) : NULL;
     if (l->form) {
         l->rows = SIMT_TILE_ROWS, l->tokens = l->form->tokens, l->lanes = l->form->lanes;
@@ -403,18 +403,19 @@ static void account_chosen(const Launch *l, const IrType *ids) {
     for (uint32_t i = 0; i < l->count; i++)
         for (uint32_t f = 0; f < l->jobs[i].factor_count; f++) {
             const MmJob *job = &l->jobs[i];
-            int64_t matrix = job->rows * mm_row_bytes(job->factors[f].dtype, job->columns);
+            int64_t matrix = job->rows * ir_dtype_row_bytes(job->factors[f].dtype, job->columns);
             cg_expr_add_elements(&l->build->bytes, job->graph, ids, matrix);
             l->build->bytes.constant -= job->experts * matrix;
         }
 }
 
 static void launch_chosen(CgGroupBuilder *builder, Launch *l, const IrOp *op) {
+    static const char *const names[2][2] = {{"grouped", "grouped_int8"}, {"norm_grouped", "quantise_grouped"}};
     const IrType *chosen = cg_type(l->jobs[0].graph, op->operands[2]);
     KirFn *fn;
     if (l->made) l->lanes = simt_row_lanes(l->jobs[0].columns);
     l->rows = l->lanes / LANES_PER_ROW, l->tokens = 1;
-    int64_t blocks = begin(l, builder, !l->made ? simt_is_int8(&l->jobs[0]) ? "grouped_int8" : "grouped" : simt_is_int8(&l->jobs[0]) ? "quantise_grouped" : "norm_grouped");
+    int64_t blocks = begin(l, builder, names[l->made != 0][simt_is_int8(&l->jobs[0])]);
     KirRef ids = cg_pointer(l->build, op->operands[2]);
     account_chosen(l, chosen);
     cg_units(l->build, &chosen->dims[0], 1, l->ranks * blocks);

@@ -6,17 +6,11 @@
 
 typedef struct TopK { CgBuild *build; KirFn *fn; int64_t n, k; KirRef row, keys, values, ids; } TopK;
 
-static KirRef scratch(CgBuild *build, int64_t words) {
-    return kir_offset_const(build->fn, kir_scratch(build->fn), cg_scratch(build, (uint64_t)words * 4));
-}
-
-// Integers that compare like the floats (-0 as 0): bits of x + 0, the lower 31 of them inverted for negative numbers.
 static void make_keys(const TopK *t) {
     KirFn *fn = t->fn;
     KirLoop loop;
-    KirRef c = simt_deal_begin(t->build, kir_i64(fn, t->n), &loop), x = kir_load(fn, KT_F32, kir_at(fn, t->row, c, 4, 0));
-    KirRef bits = kir_bitcast(fn, kir_add(fn, x, kir_float(fn, KT_F32, 0)), KT_I32), sign = kir_ashr(fn, bits, kir_int(fn, KT_I32, 31));
-    kir_store(fn, kir_at(fn, t->keys, c, 4, 0), kir_xor(fn, bits, kir_and(fn, sign, kir_int(fn, KT_I32, INT_MAX))));
+    KirRef c = simt_deal_begin(t->build, kir_i64(fn, t->n), &loop);
+    kir_store(fn, kir_at(fn, t->keys, c, 4, 0), cg_order_key(fn, kir_load(fn, KT_F32, kir_at(fn, t->row, c, 4, 0))));
     simt_deal_end(t->build, &loop);
 }
 
@@ -77,7 +71,7 @@ HdStatus *cg_simt_TOPK(CgGroupBuilder *builder, const IrTarget *target, const Ir
     cg_account(build);
     cg_unit_pointers(build, &after);
     TopK t = {.build = build, .fn = build->fn, .n = ir_type_last(cg_type(graph, op->operands[0])), .k = op->attr[IR_ATTR_K].i};
-    t.row = scratch(build, t.n), t.keys = scratch(build, t.n), t.values = scratch(build, t.k), t.ids = scratch(build, t.k);
+    t.row = cg_scratch_words(build, t.n), t.keys = cg_scratch_words(build, t.n), t.values = cg_scratch_words(build, t.k), t.ids = cg_scratch_words(build, t.k);
     KirLoop loop;
     emit_token(&t, op, &after, cg_units_begin(build, &loop));
     cg_units_end(build, &loop);

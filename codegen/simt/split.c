@@ -14,8 +14,7 @@ SimtSplit simt_split(IrDtype dtype) {
 }
 
 int64_t simt_split_row_bytes(IrDtype dtype, int64_t columns) {
-    const IrDtypeInfo *info = ir_dtype_info(dtype);
-    return (int64_t)hd_align_up((uint64_t)(columns / info->block * info->block_bytes), ROW_ALIGN);
+    return (int64_t)hd_align_up((uint64_t)ir_dtype_row_bytes(dtype, columns), ROW_ALIGN);
 }
 
 // Copies pieces of `each` bytes: `per` of them from every block of `size` bytes, from byte `at` on, to one place after another.

@@ -35,13 +35,7 @@ static HdStatus *put_pipeline(const char *what, const char *target_name, HdBuf *
             const PassStep *step = &pipeline.steps.data[i];
             char name[PASS_STEP_NAME];
             hd_buf_printf(out, " %s", pass_step_name(step, name));
-            const char *before = "{";
-            for (uint32_t o = 0; o < PASS_MOST_OPTIONS; o++) {
-                if (!step->options[o]) continue;
-                hd_buf_printf(out, "%s%s=%s", before, pass_option_info(step->pass, o)->name, step->options[o]);
-                before = ",";
-            }
-            hd_buf_str(out, before[0] == ',' ? "}" : "");
+            pass_step_options(step, false, out);
         }
         hd_buf_str(out, "\n");
     }

@@ -52,15 +52,18 @@ static void put_diff(const char *text, const WbPrint *print, HdBuf *out)
     }
 }
 
-// The columns of costs: what one is called, its unit, and where it stands.
+// The columns of costs: what one is called in JSON and in a table, there its unit, and where it stands.
 static const struct {
-    const char *name, *unit;
+    const char *key, *name, *unit;
     double factor;
     size_t offset;
 } columns[] = {
-    {"launches", "", 1, offsetof(WbCost, launches)},        {"read", "KB", 1e-3, offsetof(WbCost, bytes_read)},
-    {"written", "KB", 1e-3, offsetof(WbCost, bytes_written)}, {"flops", "M", 1e-6, offsetof(WbCost, flops)},
-    {"arena", "KB", 1e-3, offsetof(WbCost, arena)},         {"time", "us", 1e6, offsetof(WbCost, seconds)},
+    {"launches", "launches", "", 1, offsetof(WbCost, launches)},
+    {"bytes_read", "read", "KB", 1e-3, offsetof(WbCost, bytes_read)},
+    {"bytes_written", "written", "KB", 1e-3, offsetof(WbCost, bytes_written)},
+    {"flops", "flops", "M", 1e-6, offsetof(WbCost, flops)},
+    {"arena", "arena", "KB", 1e-3, offsetof(WbCost, arena)},
+    {"seconds", "time", "us", 1e6, offsetof(WbCost, seconds)},
 };
 
 // Without a device there is no time.
@@ -199,15 +202,12 @@ static void put_event_json(const WbEvent *event, HdBuf *out)
     hd_buf_str(out, "}");
 }
 
-static void put_cost_json(const char *key, const WbCost *cost, HdBuf *out)
+static void put_cost_json(const WbReport *report, const char *key, const WbCost *cost, HdBuf *out)
 {
-    hd_buf_printf(out, "\"%s\": {\"launches\": ", key);
-    hd_buf_f64(out, cost->launches);
-    const struct { const char *name; double value; } more[] = {
-        {"bytes_read", cost->bytes_read}, {"bytes_written", cost->bytes_written}, {"flops", cost->flops}, {"arena", cost->arena}, {"seconds", cost->seconds}};
-    for (size_t i = 0; i < HD_COUNT(more) - !(cost->seconds > 0); i++) {
-        hd_buf_printf(out, ", \"%s\": ", more[i].name);
-        hd_buf_f64(out, more[i].value);
+    hd_buf_printf(out, "\"%s\": {", key);
+    for (size_t c = 0; c < column_count(report); c++) {
+        hd_buf_printf(out, "%s\"%s\": ", c ? ", " : "", columns[c].key);
+        hd_buf_f64(out, column(cost, c));
     }
     hd_buf_str(out, "}");
 }
@@ -219,9 +219,9 @@ static void put_costs_json(const WbReport *report, const WbRecord *record, HdBuf
     for (int class = 0; class < WB_CLASS_COUNT; class++) {
         if (!record->costed[class] || !wants_class(report, (WbClass)class)) continue;
         hd_buf_printf(out, "%s\"%s\": {", before, wb_class_name((WbClass)class));
-        put_cost_json("before", &record->before[class], out);
+        put_cost_json(report, "before", &record->before[class], out);
         hd_buf_str(out, ", ");
-        put_cost_json("after", &record->after[class], out);
+        put_cost_json(report, "after", &record->after[class], out);
         hd_buf_str(out, "}");
         before = ", ";
     }

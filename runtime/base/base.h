@@ -109,6 +109,9 @@ HdStr hd_str(const char *text);
 bool hd_str_eq(HdStr a, HdStr b);
 bool hd_str_is(HdStr a, const char *text);
 bool hd_str_starts(HdStr a, const char *prefix);
+// Takes the first item off a list: what stands in front of the first `separator` outside of braces. Behind the last item rest->data is NULL; an
+// empty text is one empty item.
+HdStr hd_next_item(HdStr *rest, char separator);
 
 // A growable byte buffer; data is always terminated by a NUL that len does not count.
 typedef struct HdBuf { char *data; size_t len, cap; } HdBuf;

@@ -16,6 +16,17 @@ bool hd_str_starts(HdStr a, const char *prefix) {
     return a.len >= len && (len == 0 || memcmp(a.data, prefix, len) == 0);
 }
 
+HdStr hd_next_item(HdStr *rest, char separator) {
+    size_t depth = 0, len = 0;
+    HdStr text = *rest;
+    for (; len < text.len && (text.data[len] != separator || depth); len++) {
+        if (text.data[len] == '{') depth++;
+        if (text.data[len] == '}' && depth) depth--;
+    }
+    *rest = len < text.len ? (HdStr){text.data + len + 1, text.len - len - 1} : (HdStr){NULL, 0};
+    return (HdStr){text.data, len};
+}
+
 static void buf_reserve(HdBuf *buf, size_t more) {
     HD_ASSERT(more < SIZE_MAX - buf->len);
     hd_vec_grow((void **)&buf->data, &buf->cap, buf->len + more + 1, 1);

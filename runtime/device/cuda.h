@@ -4,7 +4,7 @@
 //   cuda_driver.c   the library and its functions
 //   cuda_card.c     which devices there are, whether they run a module's code, choosing one
 //   cuda_device.c   a context with the kernels of a module; what went wrong
-//   cuda_memory.c   buffers, and the way of bytes to and from them
+//   cuda_memory.c   buffers, and the way of bytes to and from them (gpu_memory.h)
 //   cuda_queue.c    the steps of a session as graphs (gpu_queue.h)
 //
 // Kernels find everything by address (runtime/abi.h). All work is waited for where it is started. Contexts belong to threads: whoever
@@ -12,10 +12,8 @@
 #ifndef HEDDLE_CUDA_H
 #define HEDDLE_CUDA_H
 
-#include <pthread.h>
-
 #include "runtime/device/cuda_types.h"
-#include "runtime/device/device.h"
+#include "runtime/device/gpu_memory.h"
 
 // ---- cuda_driver.c -------------------------------------------------------------------------------------------
 
@@ -39,7 +37,7 @@ typedef struct CudaCard {
     char name[256];
     int capability;                      // 90: compute capability 9.0, sm_90
     bool is_integrated;
-    uint32_t multiprocessors, warp_lanes, shared_bytes;      // shared_bytes: of a block
+    uint32_t shared_bytes;               // of a block
     uint64_t memory_bytes;
 } CudaCard;
 
@@ -55,17 +53,14 @@ const char *cuda_card_kind(const CudaCard *card);        // "discrete GPU"
 // ---- cuda_device.c -------------------------------------------------------------------------------------------
 
 typedef struct CudaDevice {
-    RtDevice base;
+    GpuDevice gpu;
     Cuda cuda;
     CudaCard card;
     char description[sizeof((CudaCard *)NULL)->name + 32];
     CUcontext context;                   // the device's primary one, which all users of this process share
     HD_VEC(CUmodule) modules;
     CUfunction *kernels;                 // per row of the kernel table
-    // memory
-    pthread_mutex_t transfer_lock;       // over the two below
-    CUstream stream;
-    RtBuffer staging;                    // pinned; made when first needed
+    CUstream stream;                     // of what is moved (gpu.transfer_lock)
 } CudaDevice;
 
 // The error of a call, NULL for success. `what`: what was being done.
@@ -79,7 +74,7 @@ HD_MUST_USE HdStatus *cuda_stream(const CudaDevice *device, CUstream *out_stream
 
 // ---- cuda_memory.c -------------------------------------------------------------------------------------------
 
-extern const RtMemoryType cuda_memory;
+extern const GpuMemoryType cuda_memory;
 
 // ---- cuda_queue.c --------------------------------------------------------------------------------------------
 

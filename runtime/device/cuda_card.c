@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // CUDA devices: what they are, whether they run a module's code, and which of them is taken.
 #include "runtime/device/cuda.h"
+#include "runtime/device/facts.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -10,11 +11,10 @@
 
 static HdStatus *describe(const Cuda *cuda, uint32_t number, CudaCard *card)
 {
-    int major = 0, minor = 0, integrated = 0, multiprocessors = 0, lanes = 0, shared = 0;
+    int major = 0, minor = 0, integrated = 0, shared = 0;
     const struct { int attribute, *value; } attributes[] = {
         {CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, &major}, {CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, &minor},
-        {CU_DEVICE_ATTRIBUTE_INTEGRATED, &integrated}, {CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, &multiprocessors},
-        {CU_DEVICE_ATTRIBUTE_WARP_SIZE, &lanes}, {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK, &shared}};
+        {CU_DEVICE_ATTRIBUTE_INTEGRATED, &integrated}, {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK, &shared}};
     size_t bytes = 0;
     card->number = number;
     CUresult result = cuda->cuDeviceGet(&card->handle, (int)number);
@@ -24,7 +24,7 @@ static HdStatus *describe(const Cuda *cuda, uint32_t number, CudaCard *card)
         result = cuda->cuDeviceGetAttribute(attributes[i].value, attributes[i].attribute, card->handle);
     card->capability = major * 10 + minor;
     card->is_integrated = integrated != 0;
-    card->multiprocessors = (uint32_t)multiprocessors, card->warp_lanes = (uint32_t)lanes, card->shared_bytes = (uint32_t)shared;
+    card->shared_bytes = (uint32_t)shared;
     card->memory_bytes = bytes;
     if (!result) return NULL;
     return hd_error(HD_UNSUPPORTED, "CUDA device %" PRIu32 " cannot be asked what it is: %s", number, cuda_error_name(cuda, result));
@@ -95,7 +95,7 @@ static HdStatus *named(const Cards *cards, const HeddleModule *module, const cha
     uint32_t index;
     const char **names = hd_xcalloc(cards->count, sizeof *names);
     for (uint32_t i = 0; i < cards->count; i++) names[i] = cards->list[i].name;
-    HdStatus *status = rt_device_named(&(RtDeviceNames){"CUDA", names, cards->count}, which, &index);
+    HdStatus *status = rt_device_named(&(RtDeviceNames){RT_KIND_CUDA, names, cards->count}, which, &index);
     free(names);
     if (status) return status;
     *out_card = &cards->list[index];

@@ -59,7 +59,7 @@ static HdStatus *check_code(const RtKernel *kernel, const uint8_t *code)
 
 static HdStatus *load_code(CudaDevice *device, const RtKernel *kernel, CUmodule *out_code)
 {
-    const uint8_t *code = device->base.module->object + kernel->offset;
+    const uint8_t *code = device->gpu.base.module->object + kernel->offset;
     HD_TRY(check_code(kernel, code));
     CUresult result = device->cuda.cuModuleLoadData(out_code, code);
     if (result == CUDA_ERROR_UNSUPPORTED_PTX_VERSION || result == CUDA_ERROR_NO_BINARY_FOR_GPU)
@@ -73,7 +73,7 @@ static HdStatus *load_code(CudaDevice *device, const RtKernel *kernel, CUmodule 
 // Kernels that begin at the same place lie in the same code, and stand next to each other.
 static HdStatus *load_kernels(CudaDevice *device)
 {
-    const HeddleModule *module = device->base.module;
+    const HeddleModule *module = device->gpu.base.module;
     CUmodule code = NULL;
     device->kernels = hd_xcalloc(module->kernel_count, sizeof(CUfunction));
     for (uint32_t i = 0; i < module->kernel_count; i++) {
@@ -91,7 +91,7 @@ static HdStatus *load_kernels(CudaDevice *device)
 static HdStatus *create(CudaDevice *device, const char *which)
 {
     HD_TRY(cuda_open(&device->cuda));
-    HD_TRY(cuda_pick(&device->cuda, device->base.module, which, &device->card));
+    HD_TRY(cuda_pick(&device->cuda, device->gpu.base.module, which, &device->card));
     snprintf(device->description, sizeof device->description, "%s, %s", device->card.name, cuda_card_kind(&device->card));
     HD_TRY(cuda_result(device, device->cuda.cuDevicePrimaryCtxRetain(&device->context, device->card.handle), "opening it"));
     HD_TRY(cuda_enter(device));
@@ -104,7 +104,7 @@ static HdStatus *create(CudaDevice *device, const char *which)
 static void close_context(CudaDevice *device)
 {
     const Cuda *cuda = &device->cuda;
-    cuda_memory.free(&device->base, &device->staging);
+    cuda_memory.base.free(&device->gpu.base, &device->gpu.staging);
     if (cuda_enter_to_free(device)) {
         for (size_t i = 0; i < device->modules.len; i++) cuda->cuModuleUnload(device->modules.data[i]);
         if (device->stream) cuda->cuStreamDestroy(device->stream);
@@ -120,20 +120,20 @@ static void device_close(RtDevice *base)
     if (device->context) close_context(device);
     hd_vec_free(&device->modules);
     free(device->kernels);
-    pthread_mutex_destroy(&device->transfer_lock);
+    pthread_mutex_destroy(&device->gpu.transfer_lock);
     free(device);
 }
 
 static HdStatus *device_open(const HeddleModule *module, const char *which, RtDevice **out_device)
 {
     CudaDevice *device = hd_xcalloc(1, sizeof *device);
-    device->base = (RtDevice){&rt_device_cuda, module, device->description};
-    pthread_mutex_init(&device->transfer_lock, NULL);
+    device->gpu.base = (RtDevice){&rt_device_cuda, module, device->description};
+    pthread_mutex_init(&device->gpu.transfer_lock, NULL);
     HdStatus *status = create(device, which);
-    if (status) device_close(&device->base);
-    else *out_device = &device->base;
+    if (status) device_close(&device->gpu.base);
+    else *out_device = &device->gpu.base;
     return hd_annotate(status, "%s", module->path);
 }
 
-const RtDeviceType rt_device_cuda = {"cuda", true, &cuda_memory, device_open, device_close, cuda_queue_new,
+const RtDeviceType rt_device_cuda = {"cuda", true, &cuda_memory.base, device_open, device_close, cuda_queue_new,
                                      gpu_queue_free, gpu_step, gpu_launch, gpu_arena};

@@ -33,7 +33,7 @@ static CUresult dispatch(const GpuQueue *queue, const GpuShape *shape, uint32_t 
     HeddleGpuLaunch values;
     uint32_t groups = gpu_dispatch(queue, shape, launch, begin, end, &values);
     void *params[] = {&values.args, &values.begin, &values.end, &values.scratch};
-    return device->cuda.cuLaunchKernel(device->kernels[kernel], groups, 1, 1, device->base.module->kernels[kernel].lanes, 1, 1, 0,
+    return device->cuda.cuLaunchKernel(device->kernels[kernel], groups, 1, 1, device->gpu.base.module->kernels[kernel].lanes, 1, 1, 0,
                                        stream_of(queue), params, NULL);
 }
 

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Choosing a device: the one the module was compiled for, or the null device; where the machine has several of a kind, which.
+// Choosing a device: the one the module was compiled for, or the null device.
 #include "runtime/device/device.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 static const RtDeviceType *const types[] = {&rt_device_cpu, &rt_device_vulkan, &rt_device_cuda, &rt_device_null};
@@ -43,35 +42,5 @@ HdStatus *rt_device_type(const HeddleModule *module, const char *name, const RtD
         return hd_error(HD_USAGE, "device '%s': %s is compiled for %s; the devices for that are cpu and null", name, module->path,
                         module->info.target);
     *out_which = name;
-    return NULL;
-}
-
-// ---- one of several --------------------------------------------------------------------------------------------
-
-static HdStatus *unknown(const RtDeviceNames *names, const char *which, const char *why)
-{
-    HdBuf text = {0};
-    for (uint32_t i = 0; i < names->count; i++) hd_buf_printf(&text, "%s%" PRIu32 " %s", i ? ", " : "", i, names->list[i]);
-    HdStatus *status = hd_error(HD_USAGE, "device '%s': %s; %s devices: %s", which, why, names->kind, text.len ? text.data : "none");
-    hd_buf_free(&text);
-    return status;
-}
-
-HdStatus *rt_device_named(const RtDeviceNames *names, const char *which, uint32_t *out_index)
-{
-    uint64_t number;
-    uint32_t found = names->count;
-    if (hd_parse_u64(hd_str(which), &number)) {
-        if (number >= names->count) return unknown(names, which, "there is no such number");
-        *out_index = (uint32_t)number;
-        return NULL;
-    }
-    for (uint32_t i = 0; i < names->count; i++) {
-        if (!strcasestr(names->list[i], which)) continue;
-        if (found < names->count) return unknown(names, which, "the names of several hold that");
-        found = i;
-    }
-    if (found == names->count) return unknown(names, which, "no device, and no part of a name");
-    *out_index = found;
     return NULL;
 }

@@ -86,9 +86,6 @@ HD_MUST_USE HdStatus *rt_fetch(RtDevice *device, const RtBuffer *buffer, uint64_
 // what would be right.
 HD_MUST_USE HdStatus *rt_device_type(const HeddleModule *module, const char *name, const RtDeviceType **out_type,
                                      const char **out_which);
-// Which of several devices `which` means, by number or a part of its name. USAGE lists them. kind: what they are, "Vulkan".
-typedef struct RtDeviceNames { const char *kind, *const *list; uint32_t count; } RtDeviceNames;
-HD_MUST_USE HdStatus *rt_device_named(const RtDeviceNames *names, const char *which, uint32_t *out_index);
 extern const RtDeviceType rt_device_null, rt_device_cpu, rt_device_vulkan, rt_device_cuda;
 
 // ---- plan.c: a class of the schedule, bound to addresses ---------------------------------------------------------

@@ -41,9 +41,7 @@ static void add_vulkan(List *list, const VulkanCard *card)
     const VkPhysicalDeviceLimits *limits = &card->limits;
     RtFacts facts = {.type = RT_KIND_VULKAN, .number = (int32_t)card->number, .memory_bytes = card->memory_bytes,
                      .group_lanes = card->most_lanes, .groups = limits->maxComputeWorkGroupCount[0],
-                     .shared_bytes = limits->maxComputeSharedMemorySize, .subgroup_lanes = card->subgroup_lanes,
-                     .subgroup_least = card->subgroup_least, .subgroup_most = card->subgroup_most,
-                     .push_bytes = limits->maxPushConstantsSize, .storage_bytes = limits->maxStorageBufferRange,
+                     .shared_bytes = limits->maxComputeSharedMemorySize, .push_bytes = limits->maxPushConstantsSize,
                      .allocation_bytes = card->largest_allocation};
     PUT(facts.name, card->name);
     PUT(facts.kind, vulkan_card_kind(card));
@@ -72,12 +70,10 @@ static HdStatus *find_vulkan(List *list)
 static void add_cuda(List *list, const Cuda *cuda, const CudaCard *card)
 {
     RtFacts facts = {.type = RT_KIND_CUDA, .number = (int32_t)card->number, .memory_bytes = card->memory_bytes,
-                     .shared_bytes = card->shared_bytes, .subgroup_lanes = card->warp_lanes, .capability = (uint64_t)card->capability,
-                     .multiprocessors = card->multiprocessors};
+                     .shared_bytes = card->shared_bytes, .capability = (uint64_t)card->capability};
     PUT(facts.name, card->name);
     PUT(facts.kind, cuda_card_kind(card));
-    snprintf(facts.cuda_version, sizeof facts.cuda_version, "%d.%d", cuda->version / 1000, cuda->version / 10 % 100);
-    snprintf(facts.driver, sizeof facts.driver, "sm_%d, driver of CUDA %s", card->capability, facts.cuda_version);
+    snprintf(facts.driver, sizeof facts.driver, "sm_%d, driver of CUDA %d.%d", card->capability, cuda->version / 1000, cuda->version / 10 % 100);
     if (card->capability < CUDA_OLDEST_CAPABILITY) PUT(facts.lacks, "compute capability 7.5");
     hd_vec_push(list, facts);
 }
@@ -153,7 +149,7 @@ static HdStatus *unclear(const RtFacts *list, uint32_t count, const char *which,
         if (list[i].number >= 0) hd_buf_printf(&text, ":%" PRId32, list[i].number);
         hd_buf_printf(&text, " %s", list[i].name);
     }
-    HdStatus *status = hd_error(HD_USAGE, "device '%s': %s; devices: %s", which, why, text.data);
+    HdStatus *status = hd_error(HD_USAGE, "device '%s': %s; devices: %s", which, why, text.len ? text.data : "none");
     hd_buf_free(&text);
     return status;
 }
@@ -180,6 +176,20 @@ HdStatus *rt_facts_pick(const RtFacts *list, uint32_t count, const char *which, 
     if (!is_there(found)) return hd_error(HD_NOT_FOUND, "device '%s': %s", which, found->lacks);
     *out_facts = found;
     return NULL;
+}
+
+HdStatus *rt_device_named(const RtDeviceNames *names, const char *which, uint32_t *out_index)
+{
+    const RtFacts *found;
+    RtFacts *list = hd_xcalloc(names->count, sizeof *list);
+    for (uint32_t i = 0; i < names->count; i++) {
+        list[i].type = names->type, list[i].number = (int32_t)i;
+        PUT(list[i].name, names->list[i]);
+    }
+    HdStatus *status = rt_facts_pick(list, names->count, which, &found);
+    if (!status) *out_index = (uint32_t)found->number;
+    free(list);
+    return status;
 }
 
 // ---- variants of a module ------------------------------------------------------------------------------------

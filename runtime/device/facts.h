@@ -29,5 +29,8 @@ void rt_facts_all(RtFacts **out_list, uint32_t *out_count);
 // The device of the list that `which` means: a type ("cuda"), type and number ("vulkan:1"), a number, or a part of a name; NULL: the first
 // that runs modules, a GPU before the processor. USAGE lists what there is, NOT_FOUND says why there is none of the type.
 HD_MUST_USE HdStatus *rt_facts_pick(const RtFacts *list, uint32_t count, const char *which, const RtFacts **out_facts);
+// The same of devices of one type, by their names.
+typedef struct RtDeviceNames { RtDeviceKind type; const char *const *list; uint32_t count; } RtDeviceNames;
+HD_MUST_USE HdStatus *rt_device_named(const RtDeviceNames *names, const char *which, uint32_t *out_index);
 
 #endif

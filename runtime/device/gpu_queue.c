@@ -60,10 +60,10 @@ const RtBuffer *gpu_arena(const RtQueue *queue) { return &((const GpuQueue *)que
 
 // ---- shapes --------------------------------------------------------------------------------------------------
 
-static HdStatus *write_slots(const GpuQueue *queue, const GpuShape *shape)
+static HdStatus *write_slots(const GpuQueue *queue, const GpuShape *shape, uint32_t first, uint32_t count)
 {
-    const RtPlan *plan = shape->plan;
-    return memory_of(queue)->write(queue->base.device, &shape->slots, 0, plan->slots, plan->class->arg_slots * sizeof *plan->slots);
+    const uint64_t *slots = shape->plan->slots + first;
+    return memory_of(queue)->write(queue->base.device, &shape->slots, first * sizeof *slots, slots, count * sizeof *slots);
 }
 
 static HdStatus *fill(GpuQueue *queue, GpuShape *shape, const RtBinding *binding)
@@ -72,7 +72,7 @@ static HdStatus *fill(GpuQueue *queue, GpuShape *shape, const RtBinding *binding
     HD_TRY(rt_plan_bind(shape->plan, binding));
     HD_TRY(memory_of(queue)->alloc(queue->base.device, plan->class->arg_slots * sizeof *plan->slots, queue->type->slots,
                                    "arguments of the kernels", &shape->slots));
-    return write_slots(queue, shape);
+    return write_slots(queue, shape, 0, plan->class->arg_slots);
 }
 
 static bool is_shape(const GpuShape *shape, const RtClass *class, const RtBinding *binding)
@@ -132,6 +132,6 @@ HdStatus *gpu_launch(RtQueue *base, const RtClass *class, uint32_t launch, int64
     GpuShape *shape;
     HD_TRY(find(queue, class, &class->bound, &shape));
     rt_plan_refresh(shape->plan, launch);
-    HD_TRY(write_slots(queue, shape));
+    HD_TRY(write_slots(queue, shape, shape->plan->first_slot[launch], class->launches[launch].arg_count));
     return begin < end ? queue->type->run_one(queue, shape, launch, begin, end) : NULL;
 }

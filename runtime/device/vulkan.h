@@ -4,7 +4,7 @@
 //   vulkan_loader.c    the loader library and an instance of Vulkan, validation
 //   vulkan_card.c      which physical devices there are, what they lack, choosing one
 //   vulkan_device.c    a logical device with the pipelines of a module; running a command buffer
-//   vulkan_memory.c    buffers, and the way of bytes to and from them
+//   vulkan_memory.c    buffers, and the way of bytes to and from them (gpu_memory.h)
 //   vulkan_queue.c     the steps of a session as recorded command buffers (gpu_queue.h)
 //
 // Kernels find everything by address (runtime/abi.h): there are no descriptor sets. All work is waited for where it is started.
@@ -14,10 +14,9 @@
 #define HEDDLE_VULKAN_H
 
 #define VK_NO_PROTOTYPES
-#include <pthread.h>
 #include <vulkan/vulkan_core.h>
 
-#include "runtime/device/device.h"
+#include "runtime/device/gpu_memory.h"
 
 // Is an environment variable set to something but "0"?
 bool vulkan_env(const char *name);
@@ -64,7 +63,6 @@ typedef struct VulkanCard {
     VkPhysicalDeviceType type;
     uint32_t family;                     // of queues that compute
     uint32_t most_lanes;                 // of a work group
-    uint32_t subgroup_lanes, subgroup_least, subgroup_most;
     uint32_t api_version;
     char features[512];                  // those of vulkan_features.def that it has, separated by blanks
     VkPhysicalDeviceLimits limits;
@@ -90,7 +88,7 @@ enum { VULKAN_MOST_TYPES = 2 * VK_MAX_MEMORY_TYPES };
 typedef struct VulkanTypes { uint32_t count, type[VULKAN_MOST_TYPES]; } VulkanTypes;
 
 typedef struct VulkanDevice {
-    RtDevice base;
+    GpuDevice gpu;
     Vulkan vulkan;
     VulkanCard card;
     char description[sizeof((VulkanCard *)NULL)->name + 32];
@@ -105,12 +103,10 @@ typedef struct VulkanDevice {
     double most_cost;                    // of a submission (rt_plan_cost)
     // memory
     bool direct;                         // the host sees all memory of the device
-    VulkanTypes own, shared, staged;
-    pthread_mutex_t transfer_lock;       // over the four below
-    VkCommandPool pool;
+    VulkanTypes types[GPU_PLACE_COUNT];
+    VkCommandPool pool;                  // of what is moved (gpu.transfer_lock), like these two:
     VkCommandBuffer commands;
     VkFence fence;
-    RtBuffer staging;                    // made when first needed
 } VulkanDevice;
 
 // The error of a call; NULL for success, unless the validation layer has complained. `what`: what was being done.
@@ -129,7 +125,7 @@ HD_MUST_USE HdStatus *vulkan_run(VulkanDevice *device, const VkCommandBuffer *co
 
 // ---- vulkan_memory.c -----------------------------------------------------------------------------------------
 
-extern const RtMemoryType vulkan_memory;
+extern const GpuMemoryType vulkan_memory;
 // Sorts the card's memory types by what they are good for.
 void vulkan_memory_types(VulkanDevice *device);
 VkBuffer vulkan_buffer(const RtBuffer *buffer);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Physical devices: what they are, what they lack, and which of them is taken.
+#include "runtime/device/facts.h"
 #include "runtime/device/vulkan.h"
 
 #include <inttypes.h>
@@ -76,18 +77,6 @@ static void find_memory(const Vulkan *vulkan, VulkanCard *card)
             card->memory_bytes = HD_MAX(card->memory_bytes, card->memory.memoryHeaps[i].size);
 }
 
-// Vulkan 1.3 lets a pipeline choose.
-static void find_subgroups(const Vulkan *vulkan, VulkanCard *card)
-{
-    VkPhysicalDeviceSubgroupSizeControlProperties sizes = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES};
-    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &sizes};
-    card->subgroup_least = card->subgroup_most = card->subgroup_lanes;
-    if (card->api_version < VK_API_VERSION_1_3) return;
-    vulkan->vkGetPhysicalDeviceProperties2(card->handle, &properties);
-    card->subgroup_least = sizes.minSubgroupSize;
-    card->subgroup_most = sizes.maxSubgroupSize;
-}
-
 // What only Vulkan 1.2 tells.
 static void describe_1_2(const Vulkan *vulkan, VulkanCard *card)
 {
@@ -96,8 +85,6 @@ static void describe_1_2(const Vulkan *vulkan, VulkanCard *card)
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &v11};
     vulkan->vkGetPhysicalDeviceProperties2(card->handle, &properties);
     card->largest_allocation = v11.maxMemoryAllocationSize;
-    card->subgroup_lanes = v11.subgroupSize;
-    find_subgroups(vulkan, card);
     snprintf(card->driver, sizeof card->driver, "%s%s%s", v12.driverName, v12.driverInfo[0] ? " " : "", v12.driverInfo);
     find_lacks(vulkan, card);
 }
@@ -191,7 +178,7 @@ static HdStatus *named(const Cards *cards, const char *which, const VulkanCard *
     uint32_t index;
     const char **names = hd_xcalloc(cards->count, sizeof *names);
     for (uint32_t i = 0; i < cards->count; i++) names[i] = cards->list[i].name;
-    HdStatus *status = rt_device_named(&(RtDeviceNames){"Vulkan", names, cards->count}, which, &index);
+    HdStatus *status = rt_device_named(&(RtDeviceNames){RT_KIND_VULKAN, names, cards->count}, which, &index);
     free(names);
     if (!status) *out_card = &cards->list[index];
     return status;

@@ -135,7 +135,7 @@ static VkResult create_pipeline(VulkanDevice *device, VkShaderModule shader, VkP
 
 static HdStatus *load_kernel(VulkanDevice *device, uint32_t row)
 {
-    const HeddleModule *module = device->base.module;
+    const HeddleModule *module = device->gpu.base.module;
     const RtKernel *kernel = &module->kernels[row];
     const uint8_t *code = module->object + kernel->offset;
     HD_TRY(check_kernel(device, kernel, code));
@@ -152,7 +152,7 @@ static HdStatus *load_kernel(VulkanDevice *device, uint32_t row)
 
 static HdStatus *load_kernels(VulkanDevice *device)
 {
-    const HeddleModule *module = device->base.module;
+    const HeddleModule *module = device->gpu.base.module;
     device->pipelines = hd_xcalloc(module->kernel_count, sizeof *device->pipelines);
     HD_TRY(create_layout(device));
     for (uint32_t i = 0; i < module->kernel_count; i++) HD_TRY(load_kernel(device, i));
@@ -202,10 +202,10 @@ static HdStatus *create(VulkanDevice *device, const char *which)
 
 static void close_device(VulkanDevice *device)
 {
-    for (uint32_t i = 0; device->pipelines && i < device->base.module->kernel_count; i++)
+    for (uint32_t i = 0; device->pipelines && i < device->gpu.base.module->kernel_count; i++)
         device->vkDestroyPipeline(device->device, device->pipelines[i], NULL);
     free(device->pipelines);
-    vulkan_memory.free(&device->base, &device->staging);
+    vulkan_memory.base.free(&device->gpu.base, &device->gpu.staging);
     device->vkDestroyPipelineLayout(device->device, device->layout, NULL);
     device->vkDestroyFence(device->device, device->fence, NULL);
     device->vkDestroyCommandPool(device->device, device->pool, NULL);
@@ -219,22 +219,22 @@ static void device_close(RtDevice *base)
     if (device->device && device->vkQueueSubmit) close_device(device);   // the last function that is looked for
     vulkan_close(&device->vulkan);
     pthread_mutex_destroy(&device->queue_lock);
-    pthread_mutex_destroy(&device->transfer_lock);
+    pthread_mutex_destroy(&device->gpu.transfer_lock);
     free(device);
 }
 
 static HdStatus *device_open(const HeddleModule *module, const char *which, RtDevice **out_device)
 {
     VulkanDevice *device = hd_xcalloc(1, sizeof *device);
-    device->base = (RtDevice){&rt_device_vulkan, module, device->description};
+    device->gpu.base = (RtDevice){&rt_device_vulkan, module, device->description};
     device->most_cost = MOST_COST;
     pthread_mutex_init(&device->queue_lock, NULL);
-    pthread_mutex_init(&device->transfer_lock, NULL);
+    pthread_mutex_init(&device->gpu.transfer_lock, NULL);
     HdStatus *status = create(device, which);
-    if (status) device_close(&device->base);
-    else *out_device = &device->base;
+    if (status) device_close(&device->gpu.base);
+    else *out_device = &device->gpu.base;
     return hd_annotate(status, "%s", module->path);
 }
 
-const RtDeviceType rt_device_vulkan = {"vulkan", true, &vulkan_memory, device_open, device_close, vulkan_queue_new,
+const RtDeviceType rt_device_vulkan = {"vulkan", true, &vulkan_memory.base, device_open, device_close, vulkan_queue_new,
                                        gpu_queue_free, gpu_step, gpu_launch, gpu_arena};

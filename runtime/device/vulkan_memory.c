@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Buffers of a Vulkan device. Each is memory of its own. Where the host sees all of the device's memory (integrated and software devices,
-// and GPUs whose memory is mapped whole), buffers are mapped and bytes are copied by the host; elsewhere they travel through one staging
-// buffer of bounded size.
+// and GPUs whose memory is mapped whole), buffers are mapped.
 #include "runtime/device/vulkan.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "runtime/runtime.h"
 
-enum { STAGING_BYTES = 16 << 20, BLOCK_BYTES = 256 << 20, UNIT = 16 };
+enum { UNIT = 16 };
 
 #define OWN VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT
 #define SEEN (VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
@@ -23,7 +21,6 @@ typedef struct Memory {
 } Memory;
 
 static Memory *memory_of(const RtBuffer *buffer) { return buffer->handle; }
-static uint8_t *seen(const RtBuffer *buffer, uint64_t offset) { return (uint8_t *)rt_host(buffer) + offset; }
 VkBuffer vulkan_buffer(const RtBuffer *buffer) { return memory_of(buffer)->buffer; }
 
 // ---- types of memory -----------------------------------------------------------------------------------------
@@ -53,14 +50,15 @@ static bool sees_all(const VulkanDevice *device)
 
 void vulkan_memory_types(VulkanDevice *device)
 {
+    VulkanTypes *types = device->types;
     device->direct = sees_all(device);
-    if (device->direct) add_types(device, OWN | SEEN | CACHED, &device->own);
-    if (device->direct) add_types(device, OWN | SEEN, &device->own);
-    add_types(device, OWN, &device->own);
-    add_types(device, OWN | SEEN, &device->shared);
-    add_types(device, SEEN, &device->shared);
-    add_types(device, SEEN | CACHED, &device->staged);
-    add_types(device, SEEN, &device->staged);
+    if (device->direct) add_types(device, OWN | SEEN | CACHED, &types[GPU_OWN]);
+    if (device->direct) add_types(device, OWN | SEEN, &types[GPU_OWN]);
+    add_types(device, OWN, &types[GPU_OWN]);
+    add_types(device, OWN | SEEN, &types[GPU_SHARED]);
+    add_types(device, SEEN, &types[GPU_SHARED]);
+    add_types(device, SEEN | CACHED, &types[GPU_STAGING]);
+    add_types(device, SEEN, &types[GPU_STAGING]);
 }
 
 // ---- allocation ----------------------------------------------------------------------------------------------
@@ -68,10 +66,11 @@ void vulkan_memory_types(VulkanDevice *device)
 static HdStatus *no_memory(const VulkanDevice *device, const char *what, uint64_t bytes)
 {
     char size[HD_SIZE_TEXT], has[HD_SIZE_TEXT];
+    bool too_large = bytes > device->card.largest_allocation;
     hd_size_text(bytes, size);
-    hd_size_text(device->card.memory_bytes, has);
-    return hd_error(HD_NO_MEMORY, "device %s: no memory for %s: %" PRIu64 " bytes (%s) asked for, it has %s in all, some of it in use",
-                    device->card.name, what, bytes, size, has);
+    hd_size_text(too_large ? device->card.largest_allocation : device->card.memory_bytes, has);
+    return hd_error(HD_NO_MEMORY, "device %s: no memory for %s: %" PRIu64 " bytes (%s) asked for, %s %s%s", device->card.name, what, bytes, size,
+                    too_large ? "its driver gives at most" : "it has", has, too_large ? " at once" : " in all, some of it in use");
 }
 
 static VkResult create_buffer(VulkanDevice *device, uint64_t bytes, VkBuffer *out_buffer)
@@ -102,17 +101,17 @@ static VkResult allocate(VulkanDevice *device, const VulkanTypes *types, Memory 
 }
 
 // Memory, address and mapping of a buffer that is only a handle so far.
-static VkResult fill_in(VulkanDevice *device, const VulkanTypes *types, bool map, RtBuffer *buffer)
+static VkResult fill_in(VulkanDevice *device, GpuPlace place, RtBuffer *buffer)
 {
     Memory *memory = memory_of(buffer);
     uint32_t type = 0;
     VkResult result = create_buffer(device, buffer->bytes, &memory->buffer);
-    if (!result) result = allocate(device, types, memory, &type);
+    if (!result) result = allocate(device, &device->types[place], memory, &type);
     if (!result) result = device->vkBindBufferMemory(device->device, memory->buffer, memory->memory, 0);
     if (result) return result;
     const VkBufferDeviceAddressInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO, .buffer = memory->buffer};
     buffer->address = device->vkGetBufferDeviceAddress(device->device, &info);
-    if (!map || (flags_of(device, type) & SEEN) != SEEN) return VK_SUCCESS;
+    if ((place == GPU_OWN && !device->direct) || (flags_of(device, type) & SEEN) != SEEN) return VK_SUCCESS;
     memory->cached = flags_of(device, type) & CACHED;
     return device->vkMapMemory(device->device, memory->memory, 0, VK_WHOLE_SIZE, 0, &buffer->host);
 }
@@ -128,143 +127,47 @@ static void vulkan_free(RtDevice *base, RtBuffer *buffer)
     *buffer = (RtBuffer){0};
 }
 
-static HdStatus *make(VulkanDevice *device, const VulkanTypes *types, bool map, uint64_t bytes, const char *what, RtBuffer *out_buffer)
+static HdStatus *make(GpuDevice *base, GpuPlace place, uint64_t bytes, const char *what, RtBuffer *out_buffer)
 {
+    VulkanDevice *device = (VulkanDevice *)base;
     if (bytes > device->card.largest_allocation) return no_memory(device, what, bytes);
     RtBuffer buffer = {.bytes = hd_align_up(HD_MAX(bytes, 1), UNIT), .handle = hd_xcalloc(1, sizeof(Memory))};
-    VkResult result = fill_in(device, types, map, &buffer);
+    VkResult result = fill_in(device, place, &buffer);
     HdStatus *status = vulkan_result(device, result, what);
     if (!status) {
         *out_buffer = buffer;
         return NULL;
     }
-    vulkan_free(&device->base, &buffer);
+    vulkan_free(&base->base, &buffer);
     if (result != VK_ERROR_OUT_OF_DEVICE_MEMORY) return status;
     hd_status_free(status);
     return no_memory(device, what, bytes);
 }
 
-static HdStatus *vulkan_zero(RtDevice *base, const RtBuffer *buffer, uint64_t offset, uint64_t bytes);
+// ---- moving bytes --------------------------------------------------------------------------------------------
 
-static HdStatus *vulkan_alloc(RtDevice *base, uint64_t bytes, RtUse use, const char *what, RtBuffer *out_buffer)
+// A command buffer of its own.
+static HdStatus *move(GpuDevice *base, const GpuMove *move)
 {
     VulkanDevice *device = (VulkanDevice *)base;
-    bool is_shared = use == RT_SHARED;
-    HD_TRY(make(device, is_shared ? &device->shared : &device->own, is_shared || device->direct, bytes, what, out_buffer));
-    HdStatus *status = use == RT_PLAIN ? NULL : vulkan_zero(base, out_buffer, 0, out_buffer->bytes);
-    if (status) vulkan_free(base, out_buffer);
-    return status;
-}
-
-// ---- transfers -----------------------------------------------------------------------------------------------
-
-// One copy or fill as a command buffer of its own; `from` NULL: zeroes. Called with the transfer lock.
-static HdStatus *transfer(VulkanDevice *device, const RtBuffer *to, uint64_t to_offset, const RtBuffer *from, uint64_t from_offset,
-                          uint64_t bytes)
-{
-    const VkBufferCopy region = {from_offset, to_offset, bytes};
+    const VkBufferCopy region = {move->from_offset, move->to_offset, move->bytes};
     HD_TRY(vulkan_begin(device, device->commands));
-    if (from) device->vkCmdCopyBuffer(device->commands, vulkan_buffer(from), vulkan_buffer(to), 1, &region);
-    else device->vkCmdFillBuffer(device->commands, vulkan_buffer(to), to_offset, bytes, 0);
+    if (move->from) device->vkCmdCopyBuffer(device->commands, vulkan_buffer(move->from), vulkan_buffer(move->to), 1, &region);
+    else device->vkCmdFillBuffer(device->commands, vulkan_buffer(move->to), move->to_offset, move->bytes, 0);
     HD_TRY(vulkan_end(device, device->commands));
     return vulkan_run(device, &device->commands, 1, device->fence, "a copy");
-}
-
-static HdStatus *staging(VulkanDevice *device)
-{
-    if (device->staging.handle) return NULL;
-    return make(device, &device->staged, true, STAGING_BYTES, "the staging buffer", &device->staging);
-}
-
-static HdStatus *write_staged(VulkanDevice *device, const RtBuffer *buffer, uint64_t offset, const uint8_t *data, uint64_t bytes)
-{
-    HD_TRY(staging(device));
-    for (uint64_t at = 0, piece; at < bytes; at += piece) {
-        piece = HD_MIN(bytes - at, (uint64_t)STAGING_BYTES);
-        memcpy(rt_host(&device->staging), data + at, piece);
-        HD_TRY(transfer(device, buffer, offset + at, &device->staging, 0, piece));
-    }
-    return NULL;
-}
-
-static HdStatus *read_staged(VulkanDevice *device, const RtBuffer *buffer, uint64_t offset, uint64_t bytes, uint8_t *out_data)
-{
-    HD_TRY(staging(device));
-    for (uint64_t at = 0, piece; at < bytes; at += piece) {
-        piece = HD_MIN(bytes - at, (uint64_t)STAGING_BYTES);
-        HD_TRY(transfer(device, &device->staging, 0, buffer, offset + at, piece));
-        memcpy(out_data + at, rt_host(&device->staging), piece);
-    }
-    return NULL;
-}
-
-static HdStatus *vulkan_zero(RtDevice *base, const RtBuffer *buffer, uint64_t offset, uint64_t bytes)
-{
-    VulkanDevice *device = (VulkanDevice *)base;
-    if (!bytes) return NULL;
-    if (rt_host(buffer)) {
-        memset(seen(buffer, offset), 0, bytes);
-        return NULL;
-    }
-    pthread_mutex_lock(&device->transfer_lock);
-    HdStatus *status = transfer(device, buffer, offset, NULL, 0, bytes);
-    pthread_mutex_unlock(&device->transfer_lock);
-    return status;
-}
-
-static HdStatus *vulkan_write(RtDevice *base, const RtBuffer *buffer, uint64_t offset, const void *data, uint64_t bytes)
-{
-    VulkanDevice *device = (VulkanDevice *)base;
-    if (rt_host(buffer)) {
-        memcpy(seen(buffer, offset), data, bytes);
-        return NULL;
-    }
-    pthread_mutex_lock(&device->transfer_lock);
-    HdStatus *status = write_staged(device, buffer, offset, data, bytes);
-    pthread_mutex_unlock(&device->transfer_lock);
-    return status;
 }
 
 static const void *vulkan_view(const RtDevice *base, const RtBuffer *buffer, uint64_t offset)
 {
     (void)base;
-    return rt_host(buffer) && memory_of(buffer)->cached ? seen(buffer, offset) : NULL;
-}
-
-static HdStatus *vulkan_read(RtDevice *base, const RtBuffer *buffer, uint64_t offset, uint64_t bytes, void *out_data)
-{
-    VulkanDevice *device = (VulkanDevice *)base;
-    const void *data = vulkan_view(base, buffer, offset);
-    if (data) {
-        memcpy(out_data, data, bytes);
-        return NULL;
-    }
-    pthread_mutex_lock(&device->transfer_lock);
-    HdStatus *status = read_staged(device, buffer, offset, bytes, out_data);
-    pthread_mutex_unlock(&device->transfer_lock);
-    return status;
-}
-
-static HdStatus *vulkan_copy(RtDevice *base, const RtBuffer *to, uint64_t to_offset, const RtBuffer *from, uint64_t from_offset,
-                             uint64_t bytes)
-{
-    VulkanDevice *device = (VulkanDevice *)base;
-    const void *data = vulkan_view(base, from, from_offset);
-    if (!bytes) return NULL;
-    if (data && rt_host(to)) {
-        memcpy(seen(to, to_offset), data, bytes);
-        return NULL;
-    }
-    pthread_mutex_lock(&device->transfer_lock);
-    HdStatus *status = transfer(device, to, to_offset, from, from_offset, bytes);
-    pthread_mutex_unlock(&device->transfer_lock);
-    return status;
+    return rt_host(buffer) && memory_of(buffer)->cached ? gpu_seen(buffer, offset) : NULL;
 }
 
 static uint64_t vulkan_block_bytes(const RtDevice *base)
 {
-    return HD_MIN(((const VulkanDevice *)base)->card.largest_allocation, (uint64_t)BLOCK_BYTES);
+    return HD_MIN(((const VulkanDevice *)base)->card.largest_allocation, (uint64_t)GPU_BLOCK_BYTES);
 }
 
-const RtMemoryType vulkan_memory = {false, vulkan_alloc, vulkan_free, vulkan_zero, vulkan_write, vulkan_read, vulkan_copy, vulkan_view,
-                                    vulkan_block_bytes};
+const GpuMemoryType vulkan_memory = {
+    {false, gpu_alloc, vulkan_free, gpu_zero, gpu_write, gpu_read, gpu_copy, vulkan_view, vulkan_block_bytes}, make, move};

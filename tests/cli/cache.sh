@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # The cache of compiled modules: what hits and what does not, two processes at once, interrupted and refused writes, the cap.
-# usage: cache.sh HEDDLE SOURCE_DIR
-heddle=$1 source=$2
+# usage: cache.sh HEDDLE SOURCE_DIR FOLDER_OF_AN_NVRTC FOLDER_OF_ANOTHER
+heddle=$1 source=$2 nvrtc=$3 other_nvrtc=$4
 # shellcheck source=tests/cli/common.sh
 . "$(dirname "$0")/common.sh"
 models=$source/tests/data/models
@@ -67,6 +67,19 @@ touch -r "$work/other.so" "$work/bin/libheddle-compiler.so"
 check $? "another build of the compiler uses neither module nor objects: $objects objects, then $(count o)"
 hit
 check $? "the first build still finds its own"
+
+# ---- another NVRTC
+plan() { "$heddle" plan "$model" --target cuda:compute_80 --cuda-path "$1" >/dev/null 2>"$work/err"; }
+objects=$(count o)
+plan "$nvrtc" && compiled && plan "$nvrtc" && ! compiled
+check $? "a module for CUDA is compiled once: $(cat "$work/err")"
+cp -r "$nvrtc" "$work/nvrtc" && plan "$work/nvrtc" && ! compiled
+check $? "and not again where the same NVRTC lies elsewhere: $(cat "$work/err")"
+kernels=$(($(count o) - objects))
+plan "$other_nvrtc" && compiled && [ "$kernels" -gt 0 ] && [ "$(count o)" -eq $((objects + 2 * kernels)) ]
+check $? "another NVRTC uses neither module nor objects: $objects, $kernels more, then $(count o)"
+plan "$nvrtc" && ! compiled && plan "$other_nvrtc" && ! compiled
+check $? "each finds its own: $(cat "$work/err")"
 
 # ---- an entry is never half written
 "$heddle" cache clear >/dev/null

@@ -46,10 +46,10 @@ refuses "an unknown feature" 1 "wrong.json: key 'features': 'sse4.3' is no featu
 
 # a Vulkan device that is not here
 cat >vk.json <<'END'
-{"heddle_device": 1, "type": "vulkan", "name": "Some GPU", "kind": "discrete GPU", "driver": "", "memory_bytes": 8589934592,
+{"heddle_device": 2, "type": "vulkan", "name": "Some GPU", "kind": "discrete GPU", "driver": "", "memory_bytes": 8589934592,
  "features": ["shaderInt64", "shaderInt16", "shaderInt8", "storageBuffer8BitAccess", "storageBuffer16BitAccess", "scalarBlockLayout",
- "bufferDeviceAddress"], "api_version": "1.2.0", "group_lanes": 256, "groups": 65535, "shared_bytes": 32768, "subgroup_lanes": 32,
- "subgroup_least": 32, "subgroup_most": 32, "push_bytes": 128, "storage_bytes": 134217728, "allocation_bytes": 4294967296}
+ "bufferDeviceAddress"], "api_version": "1.2.0", "group_lanes": 256, "groups": 65535, "shared_bytes": 32768, "push_bytes": 128,
+ "allocation_bytes": 4294967296}
 END
 compiled @vk.json a.hdl >/dev/null && compiled vulkan b.hdl >/dev/null && cmp a.hdl b.hdl
 check $? "a module for Some GPU runs on every Vulkan device that has as much"
@@ -75,13 +75,16 @@ check $? "a file that says less than it did is not taken for what the cache has:
 sed -i 's/"group_lanes": 32/"group_lanes": 256/; s/"shared_bytes": 32768/"shared_bytes": 128/' vk.json
 compiled @vk.json x.hdl | tail -1 | grep -qE 'kernel .+ needs [0-9]+ bytes of shared memory, Some GPU has 128$' && [ ! -e x.hdl ]
 check $? "little shared memory: $(compiled @vk.json x.hdl | tail -1)"
+sed -i 's/"shared_bytes": 128/"shared_bytes": 32768/; s/4294967296/65536/' vk.json
+compiled @vk.json x.hdl | tail -1 | grep -qE 'weight .+ needs [0-9]+ bytes in one piece, Some GPU gives at most 65536$' && [ ! -e x.hdl ]
+check $? "small buffers: $(compiled @vk.json x.hdl | tail -1)"
 if [ "$count" -gt 0 ]; then
     "$heddle" devices --save here.json --device vulkan 2>/dev/null && compiled @here.json a.hdl >/dev/null && cmp a.hdl b.hdl
     check $? "the Vulkan device that is here"
 fi
 
 # files that are none
-echo '{"heddle_device": 1' >broken.json
+echo '{"heddle_device": 2' >broken.json
 refuses "a broken file" 1 'broken.json: JSON, byte ' compile "$model" --target @broken.json -o x.hdl
 refuses "another file" 1 'not a description of a device' compile "$model" --target "@$source/models/tiny/tiny-dense/tokenizer.json" -o x.hdl
 refuses "no file" 1 '/nowhere.json: cannot open' compile "$model" --target @/nowhere.json -o x.hdl

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Modules for x86-64-v2 run whole on a processor that has nothing more, with the bits they have here; a module for x86-64-v3 is
-# refused there. The processor is qemu's.
+# refused there, and the cache has other emulated kernels for it. The processor is qemu's.
 # usage: nehalem.sh HEDDLE SOURCE_DIR QEMU_X86_64
 heddle=$1 source=$2 qemu=$3
 # shellcheck source=tests/cli/common.sh
@@ -42,4 +42,13 @@ model=$models/h1-mha-tied.gguf
 "${nehalem[@]}" run "$model" --module "$work/v3.hdl" -p In -n 1 >"$work/out" 2>"$work/err"
 [ $? -eq 1 ] && [ "$(wc -l <"$work/err")" -eq 1 ] && grep -q 'needs avx, avx2, fma, f16c, bmi2' "$work/err"
 check $? "a module for x86-64-v3 is refused: $(head -1 "$work/err")"
+
+# emulated kernels of a processor with fused multiply-add are no others' kernels
+if grep -qw fma /proc/cpuinfo; then
+    "$heddle" plan "$model" --target cpu:emulated-cuda >/dev/null 2>&1
+    objects=$(find "$XDG_CACHE_HOME" -name '*.o' | wc -l)
+    "${nehalem[@]}" plan "$model" --target cpu:emulated-cuda >/dev/null 2>"$work/err" && grep -q '^compiling' "$work/err" &&
+        [ "$(find "$XDG_CACHE_HOME" -name '*.o' | wc -l)" -eq $((objects + 1)) ]
+    check $? "Nehalem takes no emulated kernels out of the cache that are compiled for this processor: $(cat "$work/err")"
+fi
 finish

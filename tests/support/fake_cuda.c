@@ -111,8 +111,6 @@ CUresult cuDeviceGetAttribute(int *out_value, int attribute, CUdevice device)
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *out_value = capability / 10; break;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *out_value = capability % 10; break;
     case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK: *out_value = 49152; break;
-    case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *out_value = 132; break;
-    case CU_DEVICE_ATTRIBUTE_WARP_SIZE: *out_value = 32; break;
     default: *out_value = 0;
     }
     return CUDA_SUCCESS;

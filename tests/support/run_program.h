@@ -5,6 +5,7 @@
 #define HEDDLE_TESTS_RUN_PROGRAM_H
 
 #include "codegen/codegen.h"
+#include "tests/support/nmse.h"
 
 #include <dlfcn.h>
 #include <math.h>
@@ -213,18 +214,6 @@ static inline const void *run_result(const RunProgram *run, const char *class_na
             if (!strcmp(class->results.data[r].name, name)) return run->arena + class->results.data[r].arena_offset;
     }
     return NULL;
-}
-
-// Normalised mean square error of `count` floats against `want`.
-static inline double run_nmse(const float *got, const float *want, uint64_t count)
-{
-    double error = 0, power = 0;
-    for (uint64_t i = 0; i < count; i++) {
-        double d = (double)got[i] - want[i];
-        error += d * d;
-        power += (double)want[i] * want[i];
-    }
-    return power > 0 ? error / power : error;
 }
 
 #endif

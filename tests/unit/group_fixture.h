@@ -181,7 +181,7 @@ static inline double bench_nmse(Bench *bench, const char *name) {
     uint64_t count;
     const float *want = ir_interp_result(bench->interp, name, &count);
     assert_non_null(want);
-    return run_nmse(bench_result(bench, name), want, count);
+    return nmse(bench_result(bench, name), want, count);
 }
 
 static inline void bench_compare(Bench *bench, const char *name, double most) {

@@ -14,6 +14,7 @@
 #include <math.h>
 
 #include "ir/ir.h"
+#include "tests/support/nmse.h"
 
 typedef struct RigWeight { const char *name; const float *values; uint64_t rows, columns, reads; } RigWeight;
 typedef struct Rig {
@@ -164,16 +165,6 @@ static inline void expect_near(const float *values, const float *wanted, uint64_
     for (uint64_t i = 0; i < count; i++)
         if (!(fabs((double)values[i] - wanted[i]) <= tolerance))
             fail_msg("[%u] is %.9g, not %.9g", (unsigned)i, (double)values[i], (double)wanted[i]);
-}
-
-// Sum of squared differences over the sum of squares of `wanted`.
-static inline double nmse(const float *values, const float *wanted, uint64_t count) {
-    double error = 0, power = 0;
-    for (uint64_t i = 0; i < count; i++) {
-        error += ((double)values[i] - wanted[i]) * ((double)values[i] - wanted[i]);
-        power += (double)wanted[i] * wanted[i];
-    }
-    return error / power;
 }
 
 // ---- numbers -------------------------------------------------------------------------------------------------

@@ -216,4 +216,16 @@ static inline void interpret_tokens(Fixture *f, const char *graph, uint32_t firs
 }
 static inline void interpret(Fixture *f, const char *graph) { interpret_tokens(f, graph, 0, TOKENS); }
 
+// The program's result beside the interpreter's, of the same tokens. Returns of how many values.
+static inline uint64_t expect_near(Fixture *f, const char *graph, const char *name, double bound) {
+    uint64_t count;
+    const float *want = ir_interp_result(f->interp, name, &count), *got = run_result(&f->run, graph, name);
+    assert_non_null(want);
+    assert_non_null(got);
+    double error = nmse(got, want, count);
+    if (getenv("MATMUL_VERBOSE")) printf("@%-10s %-24s %.2e\n", graph, name, error);
+    if (!(error <= bound)) fail_msg("@%s %s: NMSE %g, at most %g", graph, name, error, bound);
+    return count;
+}
+
 #endif

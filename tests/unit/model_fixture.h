@@ -4,6 +4,7 @@
 #define HEDDLE_TESTS_MODEL_FIXTURE_H
 
 #include "models/models.h"
+#include "tests/support/nmse.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -44,17 +45,6 @@ static inline Golden golden_open(const char *name) {
     golden.count = (uint32_t)tokens->ne[0];
     golden.vocab = (uint32_t)logits->ne[0];
     return golden;
-}
-
-// Sum of squared differences over sum of squares.
-static inline double nmse(const float *values, const float *expected, uint64_t count) {
-    double difference = 0, energy = 0;
-    for (uint64_t i = 0; i < count; i++) {
-        double d = (double)values[i] - (double)expected[i];
-        difference += d * d;
-        energy += (double)expected[i] * (double)expected[i];
-    }
-    return difference / energy;
 }
 
 // ---- runs ----------------------------------------------------------------------------------------------------

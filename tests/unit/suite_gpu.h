@@ -5,6 +5,8 @@
 
 #include "tests/unit/suite.h"
 
+#include <pthread.h>
+
 #include "runtime/device/gpu_queue.h"
 
 static HdStatus *eval_one(HeddleSession *session, int32_t token)
@@ -44,6 +46,36 @@ static void check_kept_shapes(RecordsOf *records)
     }
     append_and_check(&hand, session, 0, text[0], 2, 5);
     heddle_session_free(session);
+}
+
+static void *evaluate_apart(void *out_ok)
+{
+    HeddleSession *session;
+    float want[HAND_VOCAB];
+    hand_logits(&hand.values, text[0], 20, want);
+    bool ok = !heddle_session_create(hand.model, NULL, &session);
+    for (int round = 0; round < 5 && ok; round++) {
+        for (uint32_t i = 0; i < 20 && ok; i++) {
+            HdStatus *status = eval_one(session, text[0][i]);
+            ok = !status;
+            hd_status_free(status);
+        }
+        ok = ok && first_off(heddle_logits(session, &(uint64_t){0}), want) == HAND_VOCAB && !heddle_slot_reset(session, 0);
+    }
+    heddle_session_free(session);
+    *(bool *)out_ok = ok;
+    return NULL;
+}
+
+// Sessions in threads of their own share the device, its queue or context, and its staging buffer.
+static void sessions_run_side_by_side(void **state)
+{
+    (void)state;
+    pthread_t threads[3];
+    bool ok[3] = {false};
+    for (int i = 0; i < 3; i++) assert_int_equal(pthread_create(&threads[i], NULL, evaluate_apart, &ok[i]), 0);
+    for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    assert_true(ok[0] && ok[1] && ok[2]);
 }
 
 #endif

@@ -129,6 +129,15 @@ static void test_text(void **state) {
     assert_true(hd_str_is((HdStr){NULL, 0}, ""));
     assert_true(hd_str_starts(HD_STR("blk.3.x"), "blk."));
     assert_false(hd_str_starts(HD_STR("bl"), "blk."));
+    static const char *const items[] = {"a{b,c}", "", "d"};
+    HdStr rest = HD_STR("a{b,c},,d");
+    for (size_t i = 0; i < 3; i++) {
+        assert_non_null(rest.data);
+        assert_true(hd_str_is(hd_next_item(&rest, ','), items[i]));
+    }
+    assert_null(rest.data);
+    rest = HD_STR("");
+    assert_true(hd_next_item(&rest, ' ').len == 0 && !rest.data);
     HdBuf buf = {0};
     hd_buf_str(&buf, "a");
     hd_buf_bytes(&buf, "\0b", 2);

@@ -30,15 +30,15 @@ static void shared_memory_is_used_in_place(void **state)
     RtDevice *device = hand.model->device;
     RtBuffer a;
     uint64_t got[2];
-    OK(cuda_memory.alloc(device, 64, RT_SHARED, "a test", &a));
-    OK(cuda_memory.write(device, &a, 8, (uint64_t[]){7, 9}, 16));
-    OK(cuda_memory.zero(device, &a, 16, 8));
-    OK(cuda_memory.read(device, &a, 0, 16, got));
+    OK(cuda_memory.base.alloc(device, 64, RT_SHARED, "a test", &a));
+    OK(cuda_memory.base.write(device, &a, 8, (uint64_t[]){7, 9}, 16));
+    OK(cuda_memory.base.zero(device, &a, 16, 8));
+    OK(cuda_memory.base.read(device, &a, 0, 16, got));
     assert_true(got[0] == 0 && got[1] == 7);
-    assert_memory_equal(cuda_memory.view(device, &a, 8), ((uint64_t[]){7, 0}), 16);
-    cuda_memory.free(device, &a);
+    assert_memory_equal(cuda_memory.base.view(device, &a, 8), ((uint64_t[]){7, 0}), 16);
+    cuda_memory.base.free(device, &a);
     assert_true(!a.address && !a.host);
-    cuda_memory.free(device, &a);
+    cuda_memory.base.free(device, &a);
 }
 
 // ---- capturing -------------------------------------------------------------------------------------------------
@@ -157,43 +157,12 @@ static void poison_is_there(void **state)
     const RtBuffer *arena = rt_device_cuda.arena(session->queue);
     uint32_t last, zero = 0;
     for (int i = 0; i < 2; i++) {                            // captured, and run once more
-        OK(cuda_memory.write(hand.model->device, arena, arena->bytes - 4, &zero, 4));
+        OK(cuda_memory.base.write(hand.model->device, arena, arena->bytes - 4, &zero, 4));
         OK(eval_one(session, 1));                            // needs less of the arena than a longer step
-        OK(cuda_memory.read(hand.model->device, arena, arena->bytes - 4, 4, &last));
+        OK(cuda_memory.base.read(hand.model->device, arena, arena->bytes - 4, 4, &last));
         assert_int_equal(last, UINT32_MAX);
     }
     heddle_session_free(session);
-}
-
-// Sessions in threads of their own share the device and its staging buffer; each thread has to make the context its own.
-static void *evaluate_apart(void *out_ok)
-{
-    HeddleSession *session;
-    bool ok = !heddle_session_create(hand.model, NULL, &session);
-    for (int round = 0; round < 5 && ok; round++) {
-        for (uint32_t i = 0; i < 20 && ok; i++) {
-            HdStatus *status = eval_one(session, text[0][i]);
-            ok = !status;
-            hd_status_free(status);
-        }
-        float want[HAND_VOCAB];
-        hand_logits(&hand.values, text[0], 20, want);
-        if (ok) ok = !memcmp(heddle_logits(session, &(uint64_t){0}), want, sizeof want);
-        if (ok) ok = !heddle_slot_reset(session, 0);
-    }
-    heddle_session_free(session);
-    *(bool *)out_ok = ok;
-    return NULL;
-}
-
-static void sessions_run_side_by_side(void **state)
-{
-    (void)state;
-    pthread_t threads[3];
-    bool ok[3] = {false};
-    for (int i = 0; i < 3; i++) assert_int_equal(pthread_create(&threads[i], NULL, evaluate_apart, &ok[i]), 0);
-    for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
-    assert_true(ok[0] && ok[1] && ok[2]);
 }
 
 // Whoever embeds the library may use CUDA too.
@@ -228,14 +197,14 @@ static void devices_are_chosen_by_number_and_name(void **state)
     (void)state;
     setenv("FAKE_CUDA_DEVICES", "2", 1);
     static const struct { const char *device, *chosen; } good[] = {
-        {NULL, "Stand-in A, discrete GPU"}, {"cuda", "Stand-in A, discrete GPU"}, {"1", "Stand-in B, discrete GPU"},
+        {NULL, "Stand-in A, discrete GPU"}, {"cuda", "Stand-in A, discrete GPU"}, {"1", "Stand-in B, discrete GPU"}, {"cuda:1", "Stand-in B, discrete GPU"},
         {"in b", "Stand-in B, discrete GPU"}, {"null", ""}};
     for (size_t i = 0; i < HD_COUNT(good); i++) {
         OK(model_on(good[i].device));
         assert_string_equal(chosen, good[i].chosen);
     }
-    expect(model_on("77"), HD_USAGE, "m.hdl: device '77': there is no such number; CUDA devices: 0 Stand-in A, 1 Stand-in B");
-    expect(model_on("stand"), HD_USAGE, "m.hdl: device 'stand': the names of several hold that; CUDA devices: 0 ");
+    expect(model_on("77"), HD_USAGE, "m.hdl: device '77': no type, number or part of a name; devices: cuda:0 Stand-in A, cuda:1 Stand-in B");
+    expect(model_on("stand"), HD_USAGE, "m.hdl: device 'stand': that may be several; devices: cuda:0 ");
     expect(model_on("vulkan"), HD_MISMATCH, "m.hdl: compiled for cuda:hand, device 'vulkan' is asked for: heddle compile");
     unsetenv("FAKE_CUDA_DEVICES");
 }

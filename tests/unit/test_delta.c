@@ -121,7 +121,7 @@ static void check_against_scan(Bench *chunks, Bench *scan, const Decays *decays,
     bench_run_interp(scan, &call);
     uint64_t values;
     const float *want = ir_interp_result(scan->interp, "o", &values);
-    double error = run_nmse(bench_result(chunks, "o"), want, values);
+    double error = nmse(bench_result(chunks, "o"), want, values);
     if (!(error <= 2e-13)) fail_msg("%s, %d tokens: NMSE %g", decays->what, count, error);
 }
 

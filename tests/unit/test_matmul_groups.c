@@ -136,22 +136,13 @@ static int teardown_all(void **state) {
 
 // ---- tests ---------------------------------------------------------------------------------------------------------
 
-static void expect_near(const char *graph, const char *name, double bound) {
-    uint64_t count;
-    const float *want = ir_interp_result(all.interp, name, &count);
-    assert_non_null(want);
-    double nmse = run_nmse(run_result(&all.run, graph, name), want, count);
-    if (getenv("MATMUL_VERBOSE")) printf("@%s %s %.2e\n", graph, name, nmse);
-    if (!(nmse <= bound)) fail_msg("@%s %s: NMSE %g, at most %g", graph, name, nmse, bound);
-}
-
 static void test_epilogues(void **state) {
     (void)state;
     run_tokens(&all, "epilogue", 0, TOKENS);
     interpret(&all, "epilogue");
-    expect_near("epilogue", "sum", 1.1e-13);
-    expect_near("epilogue", "product", 1.1e-13);
-    expect_near("epilogue", "heads", 1.6e-14);
+    expect_near(&all, "epilogue", "sum", 1.1e-13);
+    expect_near(&all, "epilogue", "product", 1.1e-13);
+    expect_near(&all, "epilogue", "heads", 1.6e-14);
     const float *sum = run_result(&all.run, "epilogue", "sum");
     const uint16_t *rounded = run_result(&all.run, "epilogue", "short");
     for (int i = 0; i < TOKENS * 24; i++) assert_int_equal(rounded[i], hd_f32_to_bf16(sum[i]));
@@ -184,7 +175,7 @@ static void test_types_without_packed_form(void **state) {
     (void)state;
     run_tokens(&all, "unpacked", 0, TOKENS);
     interpret(&all, "unpacked");
-    for (size_t i = 0; i < HD_COUNT(decoded); i++) expect_near("unpacked", ir_dtype_info(decoded[i])->name, 5e-14);
+    for (size_t i = 0; i < HD_COUNT(decoded); i++) expect_near(&all, "unpacked", ir_dtype_info(decoded[i])->name, 5e-14);
 }
 
 static void test_experts(void **state) {
@@ -193,8 +184,8 @@ static void test_experts(void **state) {
     for (size_t i = 0; i < HD_COUNT(graphs); i++) {
         run_tokens(&all, graphs[i], 0, TOKENS);
         interpret(&all, graphs[i]);
-        expect_near(graphs[i], "mid", 4e-14);
-        expect_near(graphs[i], "out", 4e-14);
+        expect_near(&all, graphs[i], "mid", 4e-14);
+        expect_near(&all, graphs[i], "out", 4e-14);
     }
 }
 

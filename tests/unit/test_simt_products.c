@@ -49,27 +49,11 @@ static void open_graphs(Fixture *f, const char *target, const IrDtype *types, si
     hd_buf_free(&text);
 }
 
-static const float *result_of(Fixture *f, const char *graph) {
-    for (size_t i = 0; i < f->run.program->classes.len; i++)
-        if (!strcmp(f->run.program->classes.data[i].name, graph))
-            return (const float *)(const void *)(f->run.arena + f->run.program->classes.data[i].results.data[0].arena_offset);
-    fail_msg("no class %s", graph);
-    return NULL;
-}
-
 // Tokens first..first+count-1 by the program and by the interpreter.
-static double nmse_of(Fixture *f, const char *graph, uint32_t first, uint32_t count) {
-    static const int32_t rows[1] = {0};
-    const int32_t segment[8] = {0, 0, 0, (int32_t)count, 0, 0, 0, 0};
-    uint64_t numbers;
-    double error = 0, power = 0;
+static void check_tokens(Fixture *f, const char *graph, uint32_t first, uint32_t count, double most) {
     run_tokens(f, graph, first, count);
-    expect_ok(ir_interp_run(f->interp, ir_graph_find(f->module, graph),
-                            &(IrCall){.tokens = f->tokens + first, .token_count = count, .segments = segment, .segment_count = 1, .rows = rows, .row_count = 1}));
-    const float *want = ir_interp_result(f->interp, "y", &numbers), *got = result_of(f, graph);
-    assert_int_equal(numbers, count * ROWS);
-    for (uint64_t i = 0; i < numbers; i++) error += ((double)got[i] - (double)want[i]) * ((double)got[i] - (double)want[i]), power += (double)want[i] * (double)want[i];
-    return error / power;
+    interpret_tokens(f, graph, first, count);
+    assert_int_equal(expect_near(f, graph, "y", most), count * ROWS);
 }
 
 static uint32_t all_types(IrDtype *out_types) {
@@ -89,8 +73,7 @@ static void test_one_token(void **state) {
     for (uint32_t i = 0; i < count; i++) {
         char graph[48];
         snprintf(graph, sizeof graph, "d_%s", ir_dtype_info(types[i])->name);
-        double nmse = nmse_of(&f, graph, i % TOKENS, 1);
-        if (!(nmse < 1e-12)) fail_msg("%s: %g", graph, nmse);
+        check_tokens(&f, graph, i % TOKENS, 1, 1e-12);
     }
     close_fixture(&f);
 }
@@ -103,11 +86,10 @@ static void check_tiles(const char *target, const IrDtype *types, size_t count, 
     for (size_t i = 0; i < count; i++) {
         char graph[48];
         snprintf(graph, sizeof graph, "many_%s", ir_dtype_info(types[i])->name);
-        double nmse = nmse_of(&f, graph, 0, TOKENS);
-        if (!(nmse < most)) fail_msg("%s, %s: %g", target, graph, nmse);
-        memcpy(many, result_of(&f, graph), sizeof many);
+        check_tokens(&f, graph, 0, TOKENS, most);
+        memcpy(many, run_result(&f.run, graph, "y"), sizeof many);
         run_tokens(&f, graph, 3, 66);
-        assert_memory_equal(many + 3 * ROWS, result_of(&f, graph), 66 * ROWS * sizeof *many);
+        assert_memory_equal(many + 3 * ROWS, run_result(&f.run, graph, "y"), 66 * ROWS * sizeof *many);
     }
     close_fixture(&f);
 }
