@@ -199,17 +199,17 @@ static void put_event_json(const WbEvent *event, HdBuf *out)
     hd_buf_str(out, "}");
 }
 
-static void put_cost_json(const char *key, const WbCost *cost, HdBuf *out)
+void wb_print_cost_json(const char *key, const WbCost *cost, HdBuf *out_text)
 {
-    hd_buf_printf(out, "\"%s\": {\"launches\": ", key);
-    hd_buf_f64(out, cost->launches);
+    hd_buf_printf(out_text, "\"%s\": {\"launches\": ", key);
+    hd_buf_f64(out_text, cost->launches);
     const struct { const char *name; double value; } more[] = {
         {"bytes_read", cost->bytes_read}, {"bytes_written", cost->bytes_written}, {"flops", cost->flops}, {"arena", cost->arena}, {"seconds", cost->seconds}};
     for (size_t i = 0; i < HD_COUNT(more) - !(cost->seconds > 0); i++) {
-        hd_buf_printf(out, ", \"%s\": ", more[i].name);
-        hd_buf_f64(out, more[i].value);
+        hd_buf_printf(out_text, ", \"%s\": ", more[i].name);
+        hd_buf_f64(out_text, more[i].value);
     }
-    hd_buf_str(out, "}");
+    hd_buf_str(out_text, "}");
 }
 
 static void put_costs_json(const WbReport *report, const WbRecord *record, HdBuf *out)
@@ -219,9 +219,9 @@ static void put_costs_json(const WbReport *report, const WbRecord *record, HdBuf
     for (int class = 0; class < WB_CLASS_COUNT; class++) {
         if (!record->costed[class] || !wants_class(report, (WbClass)class)) continue;
         hd_buf_printf(out, "%s\"%s\": {", before, wb_class_name((WbClass)class));
-        put_cost_json("before", &record->before[class], out);
+        wb_print_cost_json("before", &record->before[class], out);
         hd_buf_str(out, ", ");
-        put_cost_json("after", &record->after[class], out);
+        wb_print_cost_json("after", &record->after[class], out);
         hd_buf_str(out, "}");
         before = ", ";
     }
