@@ -64,8 +64,8 @@ typedef struct HeddleOptOptions {
     int64_t context;                     // positions that costs are for; 0: 4096
     const char *device;                  // a known device or a device file, to predict times; NULL: none
 } HeddleOptOptions;
-// What comes of it: the module after the passes, as text; the report, also where a requirement or the verification failed; the pictures. Empty is what was not
-// asked for. Buffers of the caller.
+// What comes of it, in buffers of the caller: the module after the passes, as text; the report, also where a requirement or the verification failed; the pictures.
+// Report and pictures are empty when they were not asked for.
 typedef struct HeddleOptResult { HdBuf ir, report, html, dot; } HeddleOptResult;
 HD_MUST_USE HdStatus *heddle_opt(const HeddleOptOptions *options, HeddleOptResult *out_result);
 // What there is to say of a pass, of all passes where it is NULL.

@@ -132,6 +132,12 @@ def svg_of(dot):
     return count, ["".join(g.itertext()) for g in count["node"]]
 
 
+def kinds_joined(drawn, labels):
+    """"embed exp" for an edge from an embed to an exp."""
+    kinds = {label.split()[0]: re.search(r" = (\w+)", label)[1] for label in labels}
+    return sorted(" ".join(kinds[node] for node in "".join(g.itertext()).split()[0].split("->")) for g in drawn["edge"])
+
+
 def graphviz():
     if not shutil.which("dot"):
         print("Graphviz is not here: skipped")
@@ -149,10 +155,11 @@ def graphviz():
                 check(any(head in label for label in labels), f"{head} has a node")
     chain = 'module "m" { graph @decode { %tokens = input tokens : i32[T] %t = weight "t" : f32[9, 8] %x = embed %tokens, %t : f32[T, 8] ' \
             '%a = neg %x : f32[T, 8] %b = exp %x : f32[T, 8] %c = add %a, %b : f32[T, 8] return y = %c } }'
-    dot = run("-", *TARGET, "--dot", "-", text=chain).stdout
-    check(len(svg_of(dot)[0]["edge"]) == 4 and dot.count(" -> ") == 4, "four edges by hand")
-    labels = svg_of(run("-", *TARGET, "--dot", "-", text=HOSTILE_GRAPH).stdout)[1]
+    drawn, labels = svg_of(run("-", *TARGET, "--dot", "-", text=chain).stdout)
+    check(kinds_joined(drawn, labels) == ["embed exp", "embed neg", "exp add", "neg add"], f"edges by hand: {kinds_joined(drawn, labels)}")
+    drawn, labels = svg_of(run("-", *TARGET, "--dot", "-", text=HOSTILE_GRAPH).stdout)
     check(sum(HOSTILE in label for label in labels) == 1, f"a hostile name is text: {labels}")
+    check(kinds_joined(drawn, labels) == ["embed exp"], "into a group")
 
 
 # ---- Chromium ----------------------------------------------------------------------------------------------------
@@ -266,24 +273,44 @@ def hovers(tab):
     check(texts(tab, "after")[at] in tab.run("byId('details').innerText"), "details on click")
 
 
+def lives_of(text):
+    """(offset, first launch, last launch) of each placed value in a graph's text, where launches are its groups by stage: it is kept in all launches of the
+    stages from its group's to its last reader's, a result of the graph to the end."""
+    groups = re.findall(r"^    (?:([%\w, ]+) = )?fused (.*?) \{kind = .*?^    \}(.*?)(?: : .*?)? stage (\d+)", text, re.MULTILINE | re.DOTALL)
+    groups = [(names.split(", ") if names else [], operands.split(", "), int(stage)) for names, operands, _, stage in groups]
+    stages = sorted(stage for _, _, stage in groups)
+    kept = re.findall(r"%\w+", re.search(r"^    return(.*)", text, re.MULTILINE)[1])
+    offsets = iter(int(offset) for offset in re.findall(r"\] at (\d+)", text))
+    lives = []
+    for names, _, stage in groups:
+        for name in names:
+            last = max([stage] + [reader for _, operands, reader in groups if name in operands])
+            end = len(stages) if name in kept else sum(s <= last for s in stages)
+            lives.append((next(offsets), sum(s < stage for s in stages), end - 1))
+    return lives
+
+
 def arena(tab):
-    """A rectangle for each placed value; those that meet in time and in place would be two values in one place."""
+    """A rectangle for each placed value; two that met in time and in place would be two values in one place."""
     choose_pass(tab, "decode", "partition")
     tab.click("#view-arena")
     check(tab.run("byId('arena')") is None and "No places yet" in tab.run("byId('main').innerText"), "no arena yet")
     tab.click("#main .note button")
     text = run(model, *DECODE).stdout
-    lives = tab.run("""[...document.querySelectorAll(".life")].map((b) => ({...b.dataset, box: b.getBBox()}))""")
-    lives = [{key: int(life[key]) for key in ("first", "last", "offset", "bytes")} for life in lives]
-    check(len(lives) == len(re.findall(r"\] at \d+", text)) > 50, f"{len(lives)} rectangles")
-    top = max(life["offset"] + life["bytes"] for life in lives)
-    check(0 <= int(re.search(r"arena (\d+)", text)[1]) - top < 64, f"up to {top}")
-    meet = [(a, b) for i, a in enumerate(lives) for b in lives[:i] if a["first"] <= b["last"] and b["first"] <= a["last"]
-            and a["offset"] < b["offset"] + b["bytes"] and b["offset"] < a["offset"] + a["bytes"]]
+    lives = tab.run("""state.after.ops.flatMap((op) => op.results).map((value) => document.querySelector(`.life[data-value="${value.id}"]`))
+        .map((b) => ({...b.dataset, x: b.x.baseVal.value, y: b.y.baseVal.value, width: b.width.baseVal.value, height: b.height.baseVal.value}))""")
+    check(len(lives) == tab.run("document.querySelectorAll('.life').length") == len(re.findall(r"\] at \d+", text)) > 50, f"{len(lives)} rectangles")
+    check([tuple(int(life[key]) for key in ("offset", "first", "last")) for life in lives] == lives_of(text), "places and lives are those of the text")
+    meet = [(a, b) for i, a in enumerate(lives) for b in lives[:i] if a["x"] < b["x"] + b["width"] - 0.01 and b["x"] < a["x"] + a["width"] - 0.01
+            and a["y"] < b["y"] + b["height"] - 0.01 and b["y"] < a["y"] + a["height"] - 0.01]
     check(not meet, f"values in one place: {meet[:2]}")
-    check(sorted(life["offset"] for life in lives) == sorted(map(int, re.findall(r"\] at (\d+)", text))), "places are the text's")
+    top = max(int(life["offset"]) + int(life["bytes"]) for life in lives)
+    check(0 <= int(re.search(r"arena (\d+)", text)[1]) - top < 64, f"up to {top}")
     tab.hover(".life")
     check("launches" in tab.run("byId('tip').innerText"), "a value on hover")
+    high = lives[0]["height"]
+    tab.run("[...document.querySelectorAll('#main .note button')].find((b) => b.textContent === 'higher').click()")
+    check(abs(tab.run("document.querySelector('.life').height.baseVal.value") / high - 2) < 0.01, "twice as high")
 
 
 def hostile_names(tab):
@@ -315,13 +342,31 @@ def published_size(tab):
     check(drawn(tab, "after") == wanted > 600 and seconds < 5, f"{drawn(tab, 'after')} of {wanted} boxes in {seconds:.2f} s")
     times = tab.run("[state.after.shot.cost.seconds, state.after.ops.reduce((sum, op) => sum + op.seconds, 0)]")
     check(0 < times[1] <= times[0] and timed(tab), f"times: {times}")
-    overlaps = tab.run("""[...document.querySelectorAll(".after > svg")].flatMap((picture) => {
-        const boxes = [...picture.children].filter((g) => /op|port/.test(g.getAttribute("class"))).map((g) => g.querySelector("rect").getBoundingClientRect());
-        return boxes.flatMap((a, i) => boxes.slice(0, i).filter((b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1)); }).length""")
-    check(overlaps == 0, f"{overlaps} boxes lie on others")
+    no_overlaps(tab, "decode")
     tab.click("#view-arena")
     tab.run("byId('main').querySelector('.note button').click()")
     check(tab.run("document.querySelectorAll('.life').length") > 300, "its arena")
+
+
+def no_overlaps(tab, what):
+    overlaps = tab.run("""[...document.querySelectorAll(".after > svg")].flatMap((picture) => {
+        const boxes = [...picture.children].filter((g) => /op|port/.test(g.getAttribute("class"))).map((g) => g.querySelector("rect").getBoundingClientRect());
+        return boxes.flatMap((a, i) => boxes.slice(0, i).filter((b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1)); }).length""")
+    check(overlaps == 0, f"{what}: {overlaps} boxes lie on others")
+
+
+def all_graphs(tab):
+    """A GPU's graphs of all classes, with layers and without."""
+    target = ("--target", "vulkan", "--set", "select-layout{layout=packed}")
+    open_page(tab, page("all.html", model, *target)[0])
+    text = run(model, *target, "--stop-after", "partition").stdout
+    graphs = dict(re.findall(r"^  graph @(\w+) \{\n(.*?)^  \}", text, re.MULTILINE | re.DOTALL))
+    check(list(graphs) == ["model", "decode", "small", "prefill", "load"], list(graphs))
+    for name, body_ in graphs.items():
+        choose_pass(tab, name, "specialise" if name == "model" else "partition")
+        tab.click("#expand")
+        check(drawn(tab, "after") == len(operations(body_)) > 10, f"{name}: {drawn(tab, 'after')} of {len(operations(body_))} boxes")
+        no_overlaps(tab, name)
 
 
 def timed(tab):
@@ -353,7 +398,7 @@ def chromium():
         sys.exit(77)
     tab = browser.Browser()
     try:
-        for test in (passes_and_nodes, groups_made, searches, hovers, arena, hostile_names, published_size, readable):
+        for test in (passes_and_nodes, groups_made, searches, hovers, arena, hostile_names, all_graphs, published_size, readable):
             test(tab)
         check(not tab.errors, f"errors in the console: {tab.errors[:3]}")
     finally:

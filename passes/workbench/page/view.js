@@ -6,6 +6,7 @@ const byId = (id) => document.getElementById(id);
 const state = { graph: null, step: null, view: "graph", open: new Set(), query: "", hit: -1, selected: null, zoom: { wide: 1, high: 1 }, before: null, after: null };
 
 function choose(graph, step, view) {
+  if (graph !== state.graph) state.selected = null;
   state.graph = graph, state.step = step, state.view = view;
   state.before = readShot(graph, step.before, step.names[0]);
   state.after = readShot(graph, step.after, step.names[1]);
@@ -68,7 +69,7 @@ function totals(side) {
     const moved = Math.abs(percent) >= 0.05 ? html("em", { class: percent < 0 ? "less" : "more" }, `${percent > 0 ? "+" : "−"}${Math.abs(percent).toFixed(1)} %`) : null;
     return html("span", {}, html("small", {}, name), ` ${text(cost[key])} `, moved);
   });
-  return html("div", { class: "totals" }, html("h2", {}, `${side} ${state.step.pass}`), ...parts);
+  return html("div", { class: "totals" }, html("h2", {}, state.step.pass === "no pass" ? "as it is" : `${side} ${state.step.pass}`), ...parts);
 }
 
 const count = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
