@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One page for a browser: the files of page/, in one another, and what was recorded as JSON.
 #include "passes/workbench/page.h"
-#include "passes/workbench/workbench.h"
 
 #include <string.h>
 
@@ -9,7 +8,7 @@
 
 static void put_text(const char *key, const char *text, HdBuf *out)
 {
-    hd_buf_printf(out, "%s\"%s\": ", out->data[out->len - 1] == '{' ? "" : ", ", key);
+    wb_put_key(key, out);
     hd_buf_json(out, hd_str(text), false);
 }
 

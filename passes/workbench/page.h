@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The files of page/, which the build puts into the program (embed.cmake). Private to the workbench.
+// What html.c and picture.c share, and the files of page/, which the build puts into the program (embed.cmake). Private to the workbench.
 #ifndef HEDDLE_WORKBENCH_PAGE_H
 #define HEDDLE_WORKBENCH_PAGE_H
 
-#include <stddef.h>
+#include "passes/workbench/workbench.h"
 
 typedef struct WbPageFile {
     const char *name;                      // NULL behind the last
@@ -11,5 +11,8 @@ typedef struct WbPageFile {
     size_t len;
 } WbPageFile;
 extern const WbPageFile wb_page_files[];
+
+// Of a JSON object: "key": , with a comma in front of it where it is not the first.
+void wb_put_key(const char *key, HdBuf *out);
 
 #endif

@@ -2,7 +2,7 @@
 // The graphs between passes, as the page draws them (page/data.js tells the form). An operation, or a value without one, is a record: a JSON object in which values
 // are numbers of the graph (IrValue), which no pass changes. Equal records are one, and a graph at some moment, a shot, is a list of numbers of records: what a pass
 // did is which numbers differ. Names in print change from pass to pass, and are lists of their own.
-#include "passes/workbench/workbench.h"
+#include "passes/workbench/page.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -54,17 +54,17 @@ static Writer writer(WbReport *report, const IrGraph *graph)
 
 static void put_text(const char *text, HdBuf *out) { hd_buf_json(out, hd_str(text), false); }
 
-static void put_key(const char *key, HdBuf *out) { hd_buf_printf(out, "%s\"%s\": ", out->data[out->len - 1] == '{' ? "" : ", ", key); }
+void wb_put_key(const char *key, HdBuf *out) { hd_buf_printf(out, "%s\"%s\": ", out->data[out->len - 1] == '{' ? "" : ", ", key); }
 
 static void put_number(const char *key, double number, HdBuf *out)
 {
-    put_key(key, out);
+    wb_put_key(key, out);
     hd_buf_f64(out, number);
 }
 
 static void put_integer(const char *key, int64_t number, HdBuf *out)
 {
-    put_key(key, out);
+    wb_put_key(key, out);
     hd_buf_printf(out, "%lld", (long long)number);
 }
 
@@ -73,7 +73,7 @@ static void put_comma(size_t start, HdBuf *out) { hd_buf_str(out, out->len > sta
 
 static void put_list(const char *key, const uint32_t *numbers, size_t count, HdBuf *out)
 {
-    put_key(key, out);
+    wb_put_key(key, out);
     hd_buf_str(out, "[");
     for (size_t i = 0; i < count; i++) hd_buf_printf(out, "%s%u", i ? ", " : "", numbers[i]);
     hd_buf_str(out, "]");
@@ -124,7 +124,7 @@ static void put_value(const Writer *w, IrValue value, HdBuf *out)
 
 static void put_values(const Writer *w, const char *key, const IrValue *values, size_t count, HdBuf *out)
 {
-    put_key(key, out);
+    wb_put_key(key, out);
     hd_buf_str(out, "[");
     for (size_t i = 0; i < count; i++) {
         hd_buf_str(out, i ? ", " : "");
@@ -143,7 +143,7 @@ static void put_region(Writer *w, const IrOp *op, HdBuf *out)
     HD_VEC(uint32_t) members = {0};
     IR_FOR_OPS(w->graph, op->region, ref) hd_vec_push(&members, op_record(w, ref));
     if (known) {
-        put_key("group", out);
+        wb_put_key("group", out);
         put_text(ir_group_name(kind), out);
         put_integer("later", ir_group_later(w->report->target, kind), out);
     }
@@ -158,12 +158,12 @@ static uint32_t op_record(Writer *w, IrOpRef ref)
     const IrOp *op = ir_op(w->graph, ref);
     HdBuf text = {0}, attrs = {0};
     hd_buf_printf(&text, "{\"op\": %u", ref);
-    put_key("kind", &text);
+    wb_put_key("kind", &text);
     put_text(ir_op_info(op->kind)->name, &text);
     put_list("in", op->operands, op->operand_count, &text);
     put_values(w, "out", op->results, op->result_count, &text);
     ir_print_attrs(op, &attrs);
-    put_key("attrs", &text);
+    wb_put_key("attrs", &text);
     put_text(attrs.len ? attrs.data : "", &text);
     hd_buf_free(&attrs);
     if (op->layer >= 0) put_integer("layer", op->layer, &text);
@@ -192,12 +192,12 @@ static uint32_t source_record(Writer *w, IrValue value)
     HdBuf text = {0}, printed = {0};
     ir_print_source(w->graph, value, &printed);
     hd_buf_printf(&text, "{\"value\": %u, \"source\": \"%s\"", value, kinds[data->kind]);
-    put_key("name", &text);
+    wb_put_key("name", &text);
     put_text(data->name ? data->name : "", &text);
-    put_key("type", &text);
+    wb_put_key("type", &text);
     put_type(w, &data->type, &text);
     put_integer("bytes", ir_type_bytes(w->graph, &data->type, at(w)), &text);
-    put_key("text", &text);
+    wb_put_key("text", &text);
     put_text(printed.data, &text);
     hd_buf_str(&text, "}");
     hd_buf_free(&printed);
@@ -208,7 +208,7 @@ static uint32_t source_record(Writer *w, IrValue value)
 
 static void put_results(const IrGraph *graph, HdBuf *out)
 {
-    put_key("results", out);
+    wb_put_key("results", out);
     hd_buf_str(out, "[");
     for (size_t i = 0; i < graph->results.len; i++) {
         hd_buf_str(out, i ? ", [" : "[");
@@ -220,7 +220,7 @@ static void put_results(const IrGraph *graph, HdBuf *out)
 
 static void put_dims(const IrGraph *graph, HdBuf *out)
 {
-    put_key("dims", out);
+    wb_put_key("dims", out);
     hd_buf_str(out, "[");
     for (size_t i = IR_SYM_BASE_COUNT; i < graph->syms.len; i++) {
         HdBuf expr = {0};
@@ -239,7 +239,7 @@ static void put_seconds(const Writer *w, HdBuf *out)
 {
     WbSeconds seconds = {0};
     wb_predict(w->report->options->device, w->graph, at(w), &seconds);
-    put_key("seconds", out);
+    wb_put_key("seconds", out);
     hd_buf_str(out, "[");
     for (size_t i = 0; i < seconds.len; i++) {
         hd_buf_str(out, i ? ", " : "");
@@ -321,7 +321,7 @@ static void keep_heirs(Picture *picture, const IrGraph *graph)
 // A value, and what has taken its place since.
 static void put_heirs(const Picture *picture, const IrGraph *graph, HdBuf *out)
 {
-    put_key("heirs", out);
+    wb_put_key("heirs", out);
     hd_buf_str(out, "[");
     size_t start = out->len;
     for (IrValue v = 1; v < graph->values.len; v++) {
@@ -360,11 +360,11 @@ void wb_picture_after(WbReport *report, const IrGraph *graph, const IrNames *nam
     HdBuf *out = &w.picture->steps;
     size_t before = w.picture->shots.len - 1, after = take_shot(&w);
     hd_buf_str(out, out->len ? ",\n{" : "{");
-    put_key("pass", out);
+    wb_put_key("pass", out);
     put_text(record->step, out);
     put_integer("before", (int64_t)before, out);
     put_integer("after", (int64_t)after, out);
-    put_key("names", out);
+    wb_put_key("names", out);
     hd_buf_printf(out, "[%s,\n", w.picture->names.data);
     put_names(graph, names, out);
     hd_buf_str(out, "]");
@@ -376,7 +376,7 @@ void wb_picture_after(WbReport *report, const IrGraph *graph, const IrNames *nam
 
 static void put_all(const char *key, const char *const *texts, size_t count, HdBuf *out)
 {
-    put_key(key, out);
+    wb_put_key(key, out);
     hd_buf_str(out, "[");
     for (size_t i = 0; i < count; i++) hd_buf_printf(out, "%s%s", i ? ",\n" : "", texts[i]);
     hd_buf_str(out, "]");
@@ -389,11 +389,11 @@ void wb_print_pictures(const WbReport *report, HdBuf *out_json)
         const Picture *picture = &report->album->pictures.data[i];
         const int64_t *at = report->at[picture->class].value;
         hd_buf_str(out_json, i ? ",\n{" : "{");
-        put_key("name", out_json);
+        wb_put_key("name", out_json);
         put_text(picture->name, out_json);
-        put_key("class", out_json);
+        wb_put_key("class", out_json);
         put_text(wb_class_name(picture->class), out_json);
-        put_key("at", out_json);
+        wb_put_key("at", out_json);
         hd_buf_printf(out_json, "[%lld, %lld, %lld, %lld]", (long long)at[IR_SYM_T], (long long)at[IR_SYM_S], (long long)at[IR_SYM_C], (long long)at[IR_SYM_R]);
         put_all("records", picture->records.data, picture->records.len, out_json);
         put_all("shots", picture->shots.data, picture->shots.len, out_json);
