@@ -111,7 +111,7 @@ HD_MUST_USE HdStatus *compiler_compile(const char *path, const HeddleCompileOpti
 HD_MUST_USE HdStatus *compiler_key(const char *path, const HeddleCompileOptions *options, HdDigest *out_key);
 HD_MUST_USE HdStatus *compiler_interpret(const char *path, const HeddleCompileOptions *options, const int32_t *tokens, uint32_t count,
                                          float **out_logits, uint32_t *out_vocab);
-HD_MUST_USE HdStatus *compiler_opt(const HeddleOptOptions *options, HdBuf *out_ir, HdBuf *out_report);
+HD_MUST_USE HdStatus *compiler_opt(const HeddleOptOptions *options, HeddleOptResult *out_result);
 HD_MUST_USE HdStatus *compiler_passes(const char *pass, bool colour, HdBuf *out_text);
 HD_MUST_USE HdStatus *compiler_list_targets(const struct RtFacts *list, uint32_t count, HdBuf *out_text);
 // Where the library lies; false when only the loader's cache may know it.

@@ -47,24 +47,53 @@ static HeddleOptOptions opt_options(const CliOptions *options, const HdBuf *text
                               .require_count = options->require.count, .explain = options->explain, .diff = options->diff,
                               .cost = options->cost, .timing = options->timing, .verify = options->verify, .bisect = options->bisect,
                               .model = options->model, .json = options->report_ && !strcmp(options->report_, "json"),
-                              .colour = is_coloured(),
+                              .colour = is_coloured(), .html = options->html, .dot = options->dot,
                               .context = options->ctx_size == CLI_UNSET ? 0 : options->ctx_size, .device = options->device_file};
+}
+
+static bool is_standard(const char *path) { return path && !strcmp(path, "-"); }
+
+// Into a file, all of it or nothing, or to standard output.
+static HdStatus *write_text(const char *path, const HdBuf *text)
+{
+    if (!is_standard(path)) return hd_write_file(path, text->data, text->len);
+    fwrite(text->data, 1, text->len, stdout);
+    return NULL;
+}
+
+// The graph goes to standard output where nothing else is asked for.
+static HdStatus *write_result(const CliOptions *options, bool reports, const HeddleOptResult *result)
+{
+    if (options->html) HD_TRY(write_text(options->html, &result->html));
+    if (options->dot) HD_TRY(write_text(options->dot, &result->dot));
+    if (options->output) return write_text(options->output, &result->ir);
+    return reports || options->html || options->dot ? NULL : write_text("-", &result->ir);
+}
+
+static HdStatus *check_outputs(const CliOptions *options, bool reports)
+{
+    int standard = is_standard(options->html) + is_standard(options->dot);
+    if (!standard || standard + reports + is_standard(options->output) == 1) return NULL;
+    return hd_error(HD_USAGE, "%s -: standard output gets something else too: give the name of a file", is_standard(options->html) ? "--html" : "--dot");
 }
 
 HdStatus *cmd_opt(CliOptions *options)
 {
-    HdBuf text = {0}, ir = {0}, report = {0};
+    HdBuf text = {0};
+    HeddleOptResult result = {.ir = {0}};
     const char *name;
     HdStatus *status = read_input(options->operand, &text, &name);
     HeddleOptOptions opt = opt_options(options, &text, name);
     bool reports = opt.diff || opt.cost || opt.explain || opt.timing || opt.verify || opt.bisect || opt.json;
-    if (!status) status = compiler_opt(&opt, &ir, &report);
-    if (report.len) fwrite(report.data, 1, report.len, stdout);
-    if (!status && options->output && strcmp(options->output, "-") != 0) status = hd_write_file(options->output, ir.data, ir.len);
-    else if (!status && (!reports || options->output)) fwrite(ir.data, 1, ir.len, stdout);
+    if (!status) status = check_outputs(options, reports);
+    if (!status) status = compiler_opt(&opt, &result);
+    if (result.report.len) fwrite(result.report.data, 1, result.report.len, stdout);
+    if (!status) status = write_result(options, reports, &result);
     hd_buf_free(&text);
-    hd_buf_free(&ir);
-    hd_buf_free(&report);
+    hd_buf_free(&result.ir);
+    hd_buf_free(&result.report);
+    hd_buf_free(&result.html);
+    hd_buf_free(&result.dot);
     return status;
 }
 

@@ -60,11 +60,14 @@ typedef struct HeddleOptOptions {
     const char *explain;                 // NULL: no; "": everything; else a node or a rule
     bool diff, cost, timing, verify, bisect;
     bool json, colour;                   // how the report is printed
+    bool html, dot;                      // pictures: a page, and text for Graphviz
     int64_t context;                     // positions that costs are for; 0: 4096
     const char *device;                  // a known device or a device file, to predict times; NULL: none
 } HeddleOptOptions;
-// The module after the passes, as text, and the report (empty when none was asked for; also where a requirement or the verification failed).
-HD_MUST_USE HdStatus *heddle_opt(const HeddleOptOptions *options, HdBuf *out_ir, HdBuf *out_report);
+// What comes of it, in buffers of the caller: the module after the passes, as text; the report, also where a requirement or the verification failed; the pictures.
+// Report and pictures are empty when they were not asked for.
+typedef struct HeddleOptResult { HdBuf ir, report, html, dot; } HeddleOptResult;
+HD_MUST_USE HdStatus *heddle_opt(const HeddleOptOptions *options, HeddleOptResult *out_result);
 // What there is to say of a pass, of all passes where it is NULL.
 HD_MUST_USE HdStatus *heddle_passes(const char *pass, bool colour, HdBuf *out_text);
 // What the compiler is made of: "compiler: LLVM 22.1.8; back ends: cpu, vulkan, cuda".

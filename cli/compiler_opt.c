@@ -126,7 +126,8 @@ static HdStatus *check_plan(const HeddleOptOptions *options, const Plan *plan)
     if (options->kv_type && options->text) return hd_error(HD_USAGE, "--kv-type has no effect on a graph in text form, whose states have their types");
     if (options->model && !options->text) return hd_error(HD_USAGE, "--model is for a graph in text form: %s has weights of its own", options->input);
     if (options->model && !options->verify && !options->bisect) return hd_error(HD_USAGE, "--model %s has no effect without --verify", options->model);
-    if (options->device && !options->cost) return hd_error(HD_USAGE, "--device-file %s has no effect without --cost", options->device);
+    if (options->device && !options->cost && !options->html)
+        return hd_error(HD_USAGE, "--device-file %s has no effect without --cost or --html", options->device);
     return wb_check_requires(options->requires, options->require_count);
 }
 
@@ -164,14 +165,14 @@ static HdStatus *open_weights(const HeddleOptOptions *options, GgufFile **out_fi
     return NULL;
 }
 
-static HdStatus *run_passes(const HeddleOptOptions *options, const Plan *plan, IrModule *module, HdBuf *out_report)
+static HdStatus *run_passes(const HeddleOptOptions *options, const Plan *plan, IrModule *module, HeddleOptResult *out_result)
 {
     WbReport report = {0};
     GgufFile *weights = NULL;
     WbOptions watch = {.graph = options->class_name, .diff = options->diff, .cost = options->cost, .explain = options->explain != NULL,
                        .explain_only = options->explain, .print_after = options->print_after, .print_after_count = options->print_after_count,
                        .verify = options->verify || options->bisect,
-                       .bisect = options->bisect, .dumps = stderr, .context = options->context};
+                       .bisect = options->bisect, .dumps = stderr, .context = options->context, .pictures = options->html};
     WbDevice device;
     bool wanted = options->diff || options->cost || options->explain || options->timing || options->json || watch.verify;
     if (options->device) {
@@ -185,22 +186,24 @@ static HdStatus *run_passes(const HeddleOptOptions *options, const Plan *plan, I
     if (!status) status = wb_verified(&report);
     if (!status) status = wb_require(report.fired, report.missed, options->requires, options->require_count);
     if (weights) gguf_close(weights);
-    if (wanted) print_report(options, &report, out_report);
+    if (wanted) print_report(options, &report, &out_result->report);
+    if (options->html && !status) wb_print_html(&report, options->input, &out_result->html);
     wb_report_free(&report);
     return status;
 }
 
-static HdStatus *work(const HeddleOptOptions *options, const Plan *plan, IrModule *module, HdBuf *out_ir, HdBuf *out_report)
+static HdStatus *work(const HeddleOptOptions *options, const Plan *plan, IrModule *module, HeddleOptResult *out_result)
 {
     if (options->layers) HD_TRY(slice(module, options->layers));
     if (options->stage) HD_TRY(pass_run(module, &plan->stage, NULL));
-    HD_TRY(run_passes(options, plan, module, out_report));
+    HD_TRY(run_passes(options, plan, module, out_result));
     if (options->class_name) HD_TRY(keep_class(module, options->class_name));
-    ir_print_module(module, out_ir);
+    ir_print_module(module, &out_result->ir);
+    if (options->dot) wb_print_dot(module, &out_result->dot);
     return NULL;
 }
 
-HdStatus *heddle_opt(const HeddleOptOptions *options, HdBuf *out_ir, HdBuf *out_report)
+HdStatus *heddle_opt(const HeddleOptOptions *options, HeddleOptResult *out_result)
 {
     Plan plan;
     IrModule *module = NULL;
@@ -208,7 +211,7 @@ HdStatus *heddle_opt(const HeddleOptOptions *options, HdBuf *out_ir, HdBuf *out_
     if (!status) status = check_plan(options, &plan);
     if (!status) status = read_module(options, &module);
     if (!status) {
-        status = work(options, &plan, module, out_ir, out_report);
+        status = work(options, &plan, module, out_result);
         ir_module_free(module);
     }
     plan_free(&plan);

@@ -109,11 +109,11 @@ HdStatus *compiler_interpret(const char *path, const HeddleCompileOptions *optio
     return library.interpret(path, options, tokens, count, out_logits, out_vocab);
 }
 
-HdStatus *compiler_opt(const HeddleOptOptions *options, HdBuf *out_ir, HdBuf *out_report)
+HdStatus *compiler_opt(const HeddleOptOptions *options, HeddleOptResult *out_result)
 {
     Library library;
     HD_TRY(open_library(&library));
-    return library.opt(options, out_ir, out_report);
+    return library.opt(options, out_result);
 }
 
 HdStatus *compiler_passes(const char *pass, bool colour, HdBuf *out_text)

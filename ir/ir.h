@@ -259,6 +259,9 @@ HD_MUST_USE HdStatus *ir_infer(const IrGraph *graph, const IrBuild *build, IrTyp
 void ir_print_module(const IrModule *module, HdBuf *out_text);
 void ir_print_graph(const IrGraph *graph, HdBuf *out_text);
 void ir_print_type(const IrGraph *graph, const IrType *type, HdBuf *out_text);
+void ir_print_attrs(const IrOp *op, HdBuf *out_text);                            // " {eps = 1e-06}"; nothing where it has none
+void ir_print_source(const IrGraph *graph, IrValue value, HdBuf *out_text);      // of a value without an operation: "weight \"blk.0.attn_norm.weight\" : f32[128]"
+void ir_print_expr(const IrExpr *expr, HdBuf *out_text);                         // "64*S + 64*ceil(T/64)"
 // The names that a graph's values have in print. They stay while the graph changes, and ir_names_update numbers what is new behind them: two prints by
 // the same names differ only where the graph does.
 typedef struct IrNames IrNames;

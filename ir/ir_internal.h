@@ -47,7 +47,6 @@ void ir_remove_user(IrGraph *graph, IrValue value, IrOpRef op);          // one 
 extern const char *const ir_input_names[IR_INPUT_COUNT];   // "tokens", ..: as in `input tokens` and %tokens
 extern const char *const ir_state_names[IR_STATE_COUNT];   // "kv", ..
 void ir_print_dim(const IrGraph *graph, IrDim dim, HdBuf *out_text);
-void ir_print_expr(const IrExpr *expr, HdBuf *out_text);
 // "%7 = rms_norm", or "kv_append %6, %s0, %segments" without results: the names that ir_print_graph gives.
 void ir_print_op_label(const IrGraph *graph, IrOpRef op, HdBuf *out_text);
 void ir_print_value(const IrGraph *graph, IrValue value, HdBuf *out_text);

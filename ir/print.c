@@ -174,25 +174,30 @@ void ir_print_type(const IrGraph *graph, const IrType *type, HdBuf *out_text) {
 
 // ---- values without an operation -----------------------------------------------------------------------------
 
-static void put_source(const Names *n, IrValue value, HdBuf *out) {
-    const IrValueData *data = ir_value(n->graph, value);
-    hd_buf_str(out, "    ");
-    put_value(n, value, out);
+void ir_print_source(const IrGraph *graph, IrValue value, HdBuf *out_text) {
+    const IrValueData *data = ir_value(graph, value);
     if (data->kind == IR_VALUE_INPUT) {
-        hd_buf_printf(out, " = input %s", ir_input_names[data->index]);
+        hd_buf_printf(out_text, "input %s", ir_input_names[data->index]);
     } else {
-        hd_buf_str(out, data->kind == IR_VALUE_WEIGHT ? " = weight " : " = state ");
-        put_quoted(data->name, out);
-        if (data->kind == IR_VALUE_STATE) hd_buf_printf(out, " %s", ir_state_names[data->index]);
+        hd_buf_str(out_text, data->kind == IR_VALUE_WEIGHT ? "weight " : "state ");
+        put_quoted(data->name, out_text);
+        if (data->kind == IR_VALUE_STATE) hd_buf_printf(out_text, " %s", ir_state_names[data->index]);
     }
     if (data->kind == IR_VALUE_INPUT && data->index == IR_INPUT_ROPE) {
-        hd_buf_str(out, " {theta = ");
-        hd_buf_f32(out, data->theta);
-        hd_buf_str(out, "}");
+        hd_buf_str(out_text, " {theta = ");
+        hd_buf_f32(out_text, data->theta);
+        hd_buf_str(out_text, "}");
     }
-    hd_buf_str(out, " : ");
-    ir_print_type(n->graph, &data->type, out);
-    if (data->offset >= 0) hd_buf_printf(out, " at %lld", (long long)data->offset);
+    hd_buf_str(out_text, " : ");
+    ir_print_type(graph, &data->type, out_text);
+    if (data->offset >= 0) hd_buf_printf(out_text, " at %lld", (long long)data->offset);
+}
+
+static void put_source(const Names *n, IrValue value, HdBuf *out) {
+    hd_buf_str(out, "    ");
+    put_value(n, value, out);
+    hd_buf_str(out, " = ");
+    ir_print_source(n->graph, value, out);
     hd_buf_str(out, "\n");
 }
 
@@ -214,15 +219,15 @@ static void put_attr(IrAttrId id, IrAttrValue value, HdBuf *out) {
     }
 }
 
-static void put_attrs(const IrOp *op, HdBuf *out) {
+void ir_print_attrs(const IrOp *op, HdBuf *out_text) {
     const char *before = " {";
     for (int id = 0; id < IR_ATTR_COUNT; id++) {
         if (!(op->attr_mask >> id & 1)) continue;
-        hd_buf_str(out, before);
-        put_attr((IrAttrId)id, op->attr[id], out);
+        hd_buf_str(out_text, before);
+        put_attr((IrAttrId)id, op->attr[id], out_text);
         before = ", ";
     }
-    if (op->attr_mask) hd_buf_str(out, "}");
+    if (op->attr_mask) hd_buf_str(out_text, "}");
 }
 
 static void put_values(const Names *n, const IrValue *values, size_t count, HdBuf *out) {
@@ -269,7 +274,7 @@ static void put_op(const Names *n, const IrOp *op, int depth, HdBuf *out) {
     put_op_head(n, op, out);
     hd_buf_str(out, " ");
     put_values(n, op->operands, op->operand_count, out);
-    put_attrs(op, out);
+    ir_print_attrs(op, out);
     if (op->region && depth == 1) put_region(n, op->region, depth, out);
     put_result_types(n, op, out);
     if (op->stage >= 0) hd_buf_printf(out, " stage %d", op->stage);

@@ -51,7 +51,7 @@ static double peak_bytes(const IrGraph *graph, const IrBinding *at)
 WbCost wb_graph_cost(const IrGraph *graph, const IrBinding *at, const WbDevice *device)
 {
     WbCost sum = {.arena = graph->arena_bytes >= 0 ? (double)graph->arena_bytes : peak_bytes(graph, at),
-                  .seconds = device ? wb_predict(device, graph, at) : 0};
+                  .seconds = device ? wb_predict(device, graph, at, NULL) : 0};
     IR_FOR_OPS(graph, 0, ref)
     {
         IrCost cost = ir_op_cost(graph, ref, at);

@@ -125,7 +125,7 @@ HdStatus *wb_device(const char *name, WbDevice *out_device)
 const char *wb_figure_name(WbFigure figure) { return figures[figure].name; }
 
 // A roof for each operation: the slower of memory and arithmetic; then what launches and stages take by themselves.
-double wb_predict(const WbDevice *device, const IrGraph *graph, const IrBinding *at)
+double wb_predict(const WbDevice *device, const IrGraph *graph, const IrBinding *at, WbSeconds *out_each)
 {
     double bytes = 0, seconds = 0;
     int32_t stages = 0, launches = 0;
@@ -141,7 +141,9 @@ double wb_predict(const WbDevice *device, const IrGraph *graph, const IrBinding 
     IR_FOR_OPS(graph, 0, ref)
     {
         IrCost cost = ir_op_cost(graph, ref, at);
-        seconds += fmax((cost.bytes_read + cost.bytes_written) / rate, cost.flops / (device->value[WB_FIGURE_gflops] * 1e9));
+        double roof = fmax((cost.bytes_read + cost.bytes_written) / rate, cost.flops / (device->value[WB_FIGURE_gflops] * 1e9));
+        if (out_each) hd_vec_push(out_each, roof);
+        seconds += roof;
     }
     return seconds + (launches * device->value[WB_FIGURE_launch_us] + (stages ? stages : launches) * device->value[WB_FIGURE_barrier_us]) * 1e-6;
 }

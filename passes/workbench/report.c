@@ -202,14 +202,14 @@ static void put_event_json(const WbEvent *event, HdBuf *out)
     hd_buf_str(out, "}");
 }
 
-static void put_cost_json(const WbReport *report, const char *key, const WbCost *cost, HdBuf *out)
+void wb_print_cost_json(const char *key, const WbCost *cost, HdBuf *out_text)
 {
-    hd_buf_printf(out, "\"%s\": {", key);
-    for (size_t c = 0; c < column_count(report); c++) {
-        hd_buf_printf(out, "%s\"%s\": ", c ? ", " : "", columns[c].key);
-        hd_buf_f64(out, column(cost, c));
+    hd_buf_printf(out_text, "\"%s\": {", key);
+    for (size_t c = 0; c < HD_COUNT(columns) - !(cost->seconds > 0); c++) {
+        hd_buf_printf(out_text, "%s\"%s\": ", c ? ", " : "", columns[c].key);
+        hd_buf_f64(out_text, column(cost, c));
     }
-    hd_buf_str(out, "}");
+    hd_buf_str(out_text, "}");
 }
 
 static void put_costs_json(const WbReport *report, const WbRecord *record, HdBuf *out)
@@ -219,9 +219,9 @@ static void put_costs_json(const WbReport *report, const WbRecord *record, HdBuf
     for (int class = 0; class < WB_CLASS_COUNT; class++) {
         if (!record->costed[class] || !wants_class(report, (WbClass)class)) continue;
         hd_buf_printf(out, "%s\"%s\": {", before, wb_class_name((WbClass)class));
-        put_cost_json(report, "before", &record->before[class], out);
+        wb_print_cost_json("before", &record->before[class], out);
         hd_buf_str(out, ", ");
-        put_cost_json(report, "after", &record->after[class], out);
+        wb_print_cost_json("after", &record->after[class], out);
         hd_buf_str(out, "}");
         before = ", ";
     }

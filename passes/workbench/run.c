@@ -153,6 +153,7 @@ static void before_pass(void *user, const PassStep *step, const IrGraph *graph)
     watch->names = ir_names_new(graph);
     watch->named = graph->values.len;
     if (watch->options->diff) ir_names_graph(watch->names, &watch->before);
+    if (watch->options->pictures) wb_picture_before(report, graph, watch->names);
     prepare_verify(watch, step, graph);
     watch->step = *step;
     watch->start = hd_seconds();
@@ -191,6 +192,7 @@ static bool on_event(void *user, const PassEvent *event)
     if (event->fired) watch->report->fired[event->rule]++, current(watch)->fired++;
     else watch->report->missed[event->rule][event->reason]++, current(watch)->missed++;
     if (watch->options->explain) record_event(watch, event);
+    if (watch->options->pictures) wb_picture_event(watch->report, event);
     return true;
 }
 
@@ -198,7 +200,6 @@ static void record_diff(Watch *watch, const IrGraph *graph)
 {
     WbRecord *record = current(watch);
     HdBuf after = {0}, from = {0}, to = {0};
-    ir_names_update(watch->names);
     ir_names_graph(watch->names, &after);
     hd_buf_printf(&from, "@%s before %s", graph->name, record->step);
     hd_buf_printf(&to, "@%s after %s", graph->name, record->step);
@@ -234,7 +235,9 @@ static HdStatus *after_pass(void *user, const PassStep *step, const IrGraph *gra
     WbRecord *record = current(watch);
     record->seconds = seconds;
     if (watch->options->cost) take_costs(watch->report, graph, record->after, record->costed);
+    ir_names_update(watch->names);
     if (watch->options->diff) record_diff(watch, graph);
+    if (watch->options->pictures) wb_picture_after(watch->report, graph, watch->names, record);
     if (is_dumped(watch->options, record->step)) {
         dump(watch, record->step, graph);
         for (size_t i = 0; i < watch->module->graphs.len && step->pass == PASS_specialise; i++)   // what it has made
@@ -289,16 +292,30 @@ HdStatus *wb_verified(const WbReport *report)
     return NULL;
 }
 
+// A picture of a graph that no pass runs over.
+static void show(WbReport *report, const IrGraph *graph, const WbRecord *record)
+{
+    IrNames *names = ir_names_new(graph);
+    wb_picture_before(report, graph, names);
+    wb_picture_after(report, graph, names, record);
+    ir_names_free(names);
+}
+
 void wb_look(const IrModule *module, const WbOptions *options, WbReport *report)
 {
     report->options = options;
     for (int class = 0; class < WB_CLASS_COUNT; class++)
         report->at[class] = binding_of(module, &(PassPipeline){0}, (WbClass)class, options->context);
-    for (size_t i = 0; i < module->graphs.len && options->cost; i++) {
-        WbRecord record = {.step = "no pass", .graph = module->graphs.data[i]->name};
-        take_costs(report, module->graphs.data[i], record.before, record.costed);
-        memcpy(record.after, record.before, sizeof record.after);
-        if (is_reported(options, module->graphs.data[i])) hd_vec_push(&report->records, record);
+    for (size_t i = 0; i < module->graphs.len; i++) {
+        const IrGraph *graph = module->graphs.data[i];
+        WbRecord record = {.step = "no pass", .graph = graph->name};
+        if (!is_reported(options, graph)) continue;
+        if (options->cost) {
+            take_costs(report, graph, record.before, record.costed);
+            memcpy(record.after, record.before, sizeof record.after);
+            hd_vec_push(&report->records, record);
+        }
+        if (options->pictures) show(report, graph, &record);
     }
 }
 
@@ -310,5 +327,6 @@ void wb_report_free(WbReport *report)
     }
     hd_vec_free(&report->records);
     hd_buf_free(&report->pipeline);
+    wb_pictures_free(report);
     hd_arena_free(&report->arena);
 }

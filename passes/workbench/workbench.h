@@ -10,6 +10,7 @@
 typedef struct WbOptions {
     const char *graph;                     // reports and dumps are of this graph and of @model only; NULL: of all
     bool diff, explain, cost, verify;      // what is recorded; times always are
+    bool pictures;                         // for wb_print_html
     bool bisect;                           // with `verify`: of a pass that changes values, the rewrite that does
     IrWeights weights;                     // for `verify`
     const char *explain_only;              // of --explain: a node ("%12"), a rule ("norm", "fuse-norm.norm"), NULL or "": everything
@@ -57,7 +58,9 @@ const char *wb_figure_name(WbFigure figure);
 // A device of figures.def, or a device file. Errors of a file begin with "FILE:LINE: "; USAGE lists the devices when `name` is neither.
 HD_MUST_USE HdStatus *wb_device(const char *name, WbDevice *out_device);
 // Seconds of a step: for each operation its bytes or its arithmetic, whatever takes longer; and launches and stages by themselves, where they are known.
-double wb_predict(const WbDevice *device, const IrGraph *graph, const IrBinding *at);
+// out_each (may be NULL): appended are the seconds of each operation of the body.
+typedef HD_VEC(double) WbSeconds;
+double wb_predict(const WbDevice *device, const IrGraph *graph, const IrBinding *at, WbSeconds *out_each);
 
 // ---- verify.c, bisect.c: does a graph still give what it gave before a pass? ----------------------------------------
 
@@ -92,6 +95,7 @@ typedef struct WbReport {
     HD_VEC(WbRecord) records;
     IrBinding at[WB_CLASS_COUNT];          // what costs are for
     uint32_t fired[RULE_COUNT], missed[RULE_COUNT][MISSED_COUNT];   // over the graphs that are reported
+    struct WbAlbum *album;                 // NULL: no pictures
 } WbReport;
 
 // Runs the pipeline of `config`, whose callbacks are the workbench's own, and records. The report is to be freed also after an error; it refers to `options` and
@@ -125,6 +129,25 @@ void wb_diff(HdStr before, HdStr after, const char *before_name, const char *aft
 typedef struct WbPrint { bool timing, colour; } WbPrint;
 void wb_print_text(const WbReport *report, const WbPrint *print, HdBuf *out_text);
 void wb_print_json(const WbReport *report, const WbPrint *print, HdBuf *out_text);
+// "key": {"launches": .., "bytes_read": .., ..}
+void wb_print_cost_json(const char *key, const WbCost *cost, HdBuf *out_text);
+
+// ---- picture.c: the graphs between passes, as data for the page --------------------------------------------------
+
+// Called before and after a pass over a graph, with the names that its record in the report has, and for each event between.
+void wb_picture_before(WbReport *report, const IrGraph *graph, const IrNames *names);
+void wb_picture_event(WbReport *report, const PassEvent *event);
+void wb_picture_after(WbReport *report, const IrGraph *graph, const IrNames *names, const WbRecord *record);
+void wb_pictures_free(WbReport *report);
+// Appends the pictures as a JSON array; what is in it is told at the head of page/data.js.
+void wb_print_pictures(const WbReport *report, HdBuf *out_json);
+
+// ---- html.c, dot.c -----------------------------------------------------------------------------------------------
+
+// One page that needs nothing else, of a report with pictures; `name`: of what was read.
+void wb_print_html(const WbReport *report, const char *name, HdBuf *out_page);
+// The graphs of a module for Graphviz: one digraph, a cluster for each graph, and in it one for each group.
+void wb_print_dot(const IrModule *module, HdBuf *out_text);
 
 // ---- slice.c -----------------------------------------------------------------------------------------------------
 
