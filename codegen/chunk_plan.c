@@ -5,12 +5,9 @@
 enum { CHUNK_UNIT = 16, MOST_CHUNK = 128 };
 
 HdStatus *cg_chunk_op(const IrGraph *graph, IrOpRef group, IrOpKind kind, const IrOp **out_op) {
-    IrOpRef ref = cg_find_op(graph, group, kind);
-    if (!ref) return hd_error(HD_INTERNAL, "a group of chunks holds one %s", ir_op_info(kind)->name);
-    const IrOp *op = *out_op = ir_op(graph, ref);
-    int64_t size = op->attr[IR_ATTR_CHUNK].i;
-    HD_TRY(cg_check_operands(graph, op));
-    HD_TRY(cg_check_results(graph, group, op));
+    HD_TRY(cg_group_op(graph, group, kind, out_op));
+    HD_TRY(cg_check_results(graph, group, *out_op));
+    int64_t size = (*out_op)->attr[IR_ATTR_CHUNK].i;
     if (size % CHUNK_UNIT == 0 && size <= MOST_CHUNK) return NULL;
     return hd_error(HD_UNSUPPORTED, "%s: chunk = %lld, must be a multiple of %d, at most %d", ir_op_info(kind)->name, (long long)size, CHUNK_UNIT,
                     MOST_CHUNK);

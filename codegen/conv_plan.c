@@ -25,6 +25,13 @@ static bool find_channels(Walk *w, IrValue value) {
     return find_channels(w, op->operands[0]);
 }
 
+HdStatus *cg_conv_group(const IrGraph *graph, IrOpRef group, const IrOp **out_op, CgUnit *out_all) {
+    HD_TRY(cg_group_op(graph, group, IR_OP_conv1d, out_op));
+    if (cg_type(graph, (*out_op)->operands[1])->dims[1] > CG_CONV_MOST_TAPS)
+        return hd_error(HD_UNSUPPORTED, "conv1d: more than %d taps", CG_CONV_MOST_TAPS);
+    return cg_unit_plan(graph, group, out_all);
+}
+
 // ---- a yield ---------------------------------------------------------------------------------------------------
 
 // How the rows of a yield are dealt out, before anything is emitted for it.

@@ -7,6 +7,8 @@
 
 // The first operation of this kind in the group's region; 0: none.
 IrOpRef cg_find_op(const IrGraph *graph, IrOpRef group, IrOpKind kind);
+// The same where the group is made for it: its operands are checked (cg_check_operands). INTERNAL: there is none.
+HD_MUST_USE HdStatus *cg_group_op(const IrGraph *graph, IrOpRef group, IrOpKind kind, const IrOp **out_op);
 // Type of a value seen from inside the group.
 static inline const IrType *cg_type(const IrGraph *graph, IrValue value) { return &ir_value(graph, value)->type; }
 
@@ -61,11 +63,6 @@ int64_t cg_attention_row_bytes(const CgAttention *attention);     // from one po
 HD_MUST_USE HdStatus *cg_attention_plan(const IrGraph *graph, IrOpRef group, const IrOp *op, CgUnit *out_unit);
 // What the launch costs: the group's bytes, and keys and values of the positions seen, read once.
 void cg_attention_account(CgBuild *build, const IrOp *op);
-
-// The group's topk, and the unit of what follows it: rows of the tokens that are chosen from.
-HD_MUST_USE HdStatus *cg_topk_plan(const IrGraph *graph, IrOpRef group, const IrOp **out_op, CgUnit *out_after);
-// Computes the token's row that is chosen from into scratch at `row`, and binds it.
-void cg_topk_row(CgBuild *build, CgRegion *region, const IrOp *op, const CgUnit *after, KirRef token, KirRef row);
 
 // An embedding: a row of a native matrix for each token.
 typedef struct CgEmbed {
@@ -129,6 +126,8 @@ IrExpr cg_chunk_units(const CgBuild *build, const IrOp *op);                    
 enum { CG_CONV_BLOCK = 64, CG_CONV_MOST_TAPS = 16 };
 typedef struct CgConvYield { CgUnit unit; IrType type; bool whole_rows; int64_t heads, d; } CgConvYield;   // d: channels of a unit
 
+// The group's convolution, and its yields as sinks.
+HD_MUST_USE HdStatus *cg_conv_group(const IrGraph *graph, IrOpRef group, const IrOp **out_op, CgUnit *out_all);
 // How the rows of yield `index` of all->sinks are dealt out, before anything is emitted for it.
 HD_MUST_USE HdStatus *cg_conv_plan(CgBuild *build, const IrOp *op, const CgUnit *all, uint32_t index, CgConvYield *out_yield);
 // The convolution's channel that is the first of this head's (i64).

@@ -42,6 +42,13 @@ HdStatus *cg_check_results(const IrGraph *graph, IrOpRef group, const IrOp *op) 
     return NULL;
 }
 
+HdStatus *cg_group_op(const IrGraph *graph, IrOpRef group, IrOpKind kind, const IrOp **out_op) {
+    IrOpRef ref = cg_find_op(graph, group, kind);
+    if (!ref) return hd_error(HD_INTERNAL, "@%s: a group without the %s that it is made for", graph->name, ir_op_info(kind)->name);
+    *out_op = ir_op(graph, ref);
+    return cg_check_operands(graph, *out_op);
+}
+
 // ---- loops and addresses ---------------------------------------------------------------------------------------
 
 KirRef cg_loop_begin(KirFn *fn, KirRef begin, KirRef end, KirLoop *out_loop) {
@@ -133,10 +140,8 @@ KirRef cg_key_head(KirFn *fn, const IrOp *op, KirRef j, int64_t nk, int64_t nv) 
 // ---- attention -------------------------------------------------------------------------------------------------
 
 HdStatus *cg_attention_find(const IrGraph *graph, IrOpRef group, IrOpKind kind, CgAttention *out_attention) {
-    IrOpRef ref = cg_find_op(graph, group, kind);
-    if (!ref) return hd_error(HD_INTERNAL, "an attention group holds one %s", ir_op_info(kind)->name);
-    const IrOp *op = ir_op(graph, ref);
-    HD_TRY(cg_check_operands(graph, op));
+    const IrOp *op;
+    HD_TRY(cg_group_op(graph, group, kind, &op));
     const IrType *q = cg_type(graph, op->operands[0]), *k = cg_type(graph, op->operands[1]);
     *out_attention = (CgAttention){.op = op, .H = q->dims[1], .heads = k->dims[1], .d = q->dims[2], .G = q->dims[1] / k->dims[1],
                                    .scale = op->attr[IR_ATTR_SCALE].f, .cache = k->dtype};
@@ -169,29 +174,6 @@ void cg_attention_account(CgBuild *build, const IrOp *op) {
         const IrType *cache = cg_type(build->graph, op->operands[i]);
         cg_expr_add_elements(&build->bytes, build->graph, cache, ir_dtype_info(cache->dtype)->block_bytes);
     }
-}
-
-// ---- topk --------------------------------------------------------------------------------------------------------
-
-HdStatus *cg_topk_plan(const IrGraph *graph, IrOpRef group, const IrOp **out_op, CgUnit *out_after) {
-    IrOpRef ref = cg_find_op(graph, group, IR_OP_topk);
-    if (!ref) return hd_error(HD_INTERNAL, "a topk group holds one topk");
-    const IrOp *op = *out_op = ir_op(graph, ref);
-    HD_TRY(cg_unit_plan(graph, group, out_after));
-    HD_TRY(cg_region_supported(graph, group, op->operands[0]));
-    if (out_after->prefix != 1 || out_after->dims[0] != cg_type(graph, op->operands[0])->dims[0])
-        return hd_error(HD_UNSUPPORTED, "a topk group whose results are not rows of its tokens");
-    return NULL;
-}
-
-// A unit with one sink whose address is such that this token's row lands at `row`.
-void cg_topk_row(CgBuild *build, CgRegion *region, const IrOp *op, const CgUnit *after, KirRef token, KirRef row) {
-    CgUnit before = {.prefix = 1, .sink_count = 1, .dims = {after->dims[0]}};
-    int64_t bytes = ir_type_last(cg_type(build->graph, op->operands[0])) * 4;
-    KirRef back = kir_mul(build->fn, token, kir_i64(build->fn, -bytes));
-    before.sinks[0] = (CgSink){.value = op->operands[0], .to = kir_offset(build->fn, row, back)};
-    cg_unit_emit(region, &before, &token);
-    cg_region_bind_memory(region, op->operands[0], row, (KirRef[3]){0, 0, 0});
 }
 
 // ---- embed -------------------------------------------------------------------------------------------------------

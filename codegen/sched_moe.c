@@ -40,10 +40,8 @@ void cg_plan_clear_tiles(const CgPlan *p, KirRef used, KirRef first, KirRef step
 }
 
 HdStatus *cg_plan_begin(CgGroupBuilder *builder, const IrGraph *graph, IrOpRef group, uint32_t lanes, CgPlan *out_plan) {
-    IrOpRef ref = cg_find_op(graph, group, IR_OP_moe_plan);
-    if (!ref) return hd_error(HD_INTERNAL, "a moe_plan group holds one moe_plan");
-    const IrOp *op = ir_op(graph, ref);
-    HD_TRY(cg_check_operands(graph, op));
+    const IrOp *op;
+    HD_TRY(cg_group_op(graph, group, IR_OP_moe_plan, &op));
     HD_TRY(cg_check_results(graph, group, op));
     const IrType *ids = cg_type(graph, op->operands[0]);
     CgBuild *build = lanes ? cg_simt_launch_begin(builder, "moe_plan", lanes) : cg_launch_begin(builder, "moe_plan");

@@ -46,14 +46,13 @@ static void dispatch(IrGraph *graph, PassCtx *ctx, IrOpRef ref, int64_t tile)
 
 HdStatus *pass_moe_dispatch(IrGraph *graph, PassCtx *ctx)
 {
-    IrBinding bound = {{2, 1, 1, 1}};
-    int64_t tile = pass_option_int(ctx, "tile");
-    if (ir_graph_bound(graph, &bound)) tile = HD_MIN(tile, bound.value[IR_SYM_T]);   // a token chooses an expert once
+    int64_t tile = pass_option_int(ctx, "tile"), tokens = ir_dim_most(graph, IR_DIM_T);
+    if (tokens) tile = HD_MIN(tile, tokens);             // a token chooses an expert once
     IR_FOR_OPS(graph, 0, ref)
     {
         const IrOp *op = ir_op(graph, ref);
         if (op->kind != IR_OP_grouped_linear || op->operand_count != 3) continue;
-        if (bound.value[IR_SYM_T] == 1) pass_missed(ctx, RULE_moe_dispatch_dispatch, graph, ref, MISSED_one_token);
+        if (tokens == 1) pass_missed(ctx, RULE_moe_dispatch_dispatch, graph, ref, MISSED_one_token);
         else dispatch(graph, ctx, ref, tile);
     }
     return NULL;

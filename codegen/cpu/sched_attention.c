@@ -260,7 +260,7 @@ HdStatus *cg_cpu_ATTENTION(CgGroupBuilder *builder, const IrTarget *target, cons
         return hd_error(HD_UNSUPPORTED, "attention: %lld query heads per cache head, at most %d", (long long)a.G,
                         KIR_MAX_CARRIED);
     CgBuild *build = a.build = cg_launch_begin(builder, "attention");
-    KirFn *fn = a.fn = build->fn;
+    a.fn = build->fn;
     cg_units(build, (IrDim[2]){IR_DIM_T, a.of.heads}, 2, 1);
     cg_attention_account(build, a.of.op);
     cg_unit_pointers(build, &unit);
@@ -268,9 +268,8 @@ HdStatus *cg_cpu_ATTENTION(CgGroupBuilder *builder, const IrTarget *target, cons
     a.span_m = cg_scratch_words(build, a.G), a.span_l = cg_scratch_words(build, a.G), a.span_o = cg_scratch_words(build, a.G * width(&a));
     a.all_m = cg_scratch_words(build, a.G), a.all_l = cg_scratch_words(build, a.G), a.all_o = cg_scratch_words(build, a.G * width(&a));
     KirLoop loop;
-    KirRef number = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop);
-    build_unit(&a, &unit, number);
-    cg_loop_end(fn, &loop);
+    build_unit(&a, &unit, cg_units_begin(build, &loop));
+    cg_units_end(build, &loop);
     cg_launch_end(builder);
     return NULL;
 }

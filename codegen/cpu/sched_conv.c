@@ -166,23 +166,17 @@ static HdStatus *build_yield(CgGroupBuilder *builder, const IrOp *op, CgUnit *al
     yield.unit.sinks[0].to = cg_pointer(build, ir_op(build->graph, build->group)->results[index]);
     c.taps = cg_scratch_words(build, c.K * width(&c)), c.past = cg_scratch_words(build, (c.K - 1) * width(&c)), c.row = cg_scratch_words(build, width(&c));
     KirLoop loop;
-    KirRef number = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop);
-    emit_unit(&c, &yield, number);
-    cg_loop_end(fn, &loop);
+    emit_unit(&c, &yield, cg_units_begin(build, &loop));
+    cg_units_end(build, &loop);
     cg_launch_end(builder);
     return NULL;
 }
 
 HdStatus *cg_cpu_CONV(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     (void)target;
-    IrOpRef ref = cg_find_op(graph, group, IR_OP_conv1d);
-    if (!ref) return hd_error(HD_INTERNAL, "a conv group holds one conv1d");
-    const IrOp *op = ir_op(graph, ref);
-    HD_TRY(cg_check_operands(graph, op));
-    if (cg_type(graph, op->operands[1])->dims[1] > MAX_TAPS)
-        return hd_error(HD_UNSUPPORTED, "conv1d: more than %d taps", MAX_TAPS);
+    const IrOp *op;
     CgUnit all;
-    HD_TRY(cg_unit_plan(graph, group, &all));
+    HD_TRY(cg_conv_group(graph, group, &op, &all));
     for (uint32_t i = 0; i < all.sink_count; i++) {
         if (all.sinks[i].op) return hd_error(HD_UNSUPPORTED, "a conv group appends to no cache");
         HD_TRY(build_yield(builder, op, &all, i));

@@ -238,12 +238,10 @@ HdStatus *cg_cpu_DELTA(CgGroupBuilder *builder, const IrTarget *target, const Ir
     cg_expr_add_elements(&build->flops, graph, &(IrType){.rank = 4, .dims = {v->dims[0], x.nv, x.dk, x.dv}}, 7);
     x.q = cg_operand(build, op->operands[0]), x.k = cg_operand(build, op->operands[1]), x.v = cg_operand(build, op->operands[2]);
     x.g = cg_operand(build, op->operands[3]), x.beta = cg_operand(build, op->operands[4]), x.o = cg_result(build, op->results[0]);
-    KirRef scratch =
-        one_token ? 0 : kir_offset_const(fn, kir_scratch(fn), cg_scratch(build, (uint64_t)(x.dk * x.vectors) * LANES * 4));
+    KirRef scratch = one_token ? 0 : cg_scratch_words(build, x.dk * x.vectors * LANES);
     KirLoop loop;
-    KirRef number = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop);
-    emit_unit(&x, number, one_token, scratch);
-    cg_loop_end(fn, &loop);
+    emit_unit(&x, cg_units_begin(build, &loop), one_token, scratch);
+    cg_units_end(build, &loop);
     cg_launch_end(builder);
     return NULL;
 }

@@ -153,8 +153,8 @@ HdStatus *cg_cpu_DELTA_PREP(CgGroupBuilder *builder, const IrTarget *target, con
     x.G = cg_result(build, op->results[3]);
     x.keys = cg_scratch_words(build, c->dk * c->size), x.decays = cg_scratch_words(build, c->size), x.a = cg_scratch_words(build, c->size);
     KirLoop loop;
-    KirRef unit = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop), coord[2];
-    cg_unit_coords(fn, unit, (IrDim[2]){IR_DIM_T, c->nv}, 2, coord);
+    KirRef coord[2];
+    cg_unit_coords(fn, cg_units_begin(build, &loop), (IrDim[2]){IR_DIM_T, c->nv}, 2, coord);
     c->head = coord[1];
     c->key_head = cg_key_head(fn, op, c->head, c->nk, c->nv);
     cg_chunk_find(c, coord[0]);
@@ -163,7 +163,7 @@ HdStatus *cg_cpu_DELTA_PREP(CgGroupBuilder *builder, const IrTarget *target, con
     transpose_keys(&x);
     prepare_rows(&x);
     kir_if_end(fn, &any, NULL);
-    cg_loop_end(fn, &loop);
+    cg_units_end(build, &loop);
     cg_launch_end(builder);
     return NULL;
 }
@@ -352,7 +352,6 @@ HdStatus *cg_cpu_DELTA_CHUNK(CgGroupBuilder *builder, const IrTarget *target, co
     const IrOp *op;
     HD_TRY(cg_chunk_op(graph, group, IR_OP_delta_chunk_scan, &op));
     CgBuild *build = cg_launch_begin(builder, "delta_chunk");
-    KirFn *fn = build->fn;
     Walk x = {.chunk = cg_chunk(build, op, cg_type(graph, op->results[0]))};
     CgChunk *c = &x.chunk;
     x.vectors = c->dv % (VECTORS * LANES) ? 1 : VECTORS;
@@ -367,9 +366,8 @@ HdStatus *cg_cpu_DELTA_CHUNK(CgGroupBuilder *builder, const IrTarget *target, co
     x.state = cg_scratch_words(build, c->dk * block_width(&x)), x.news = cg_scratch_words(build, c->size * block_width(&x));
     x.passed = cg_scratch_words(build, c->size), x.left = cg_scratch_words(build, c->size);
     KirLoop loop;
-    KirRef unit = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop);
-    emit_unit(&x, unit);
-    cg_loop_end(fn, &loop);
+    emit_unit(&x, cg_units_begin(build, &loop));
+    cg_units_end(build, &loop);
     cg_launch_end(builder);
     return NULL;
 }

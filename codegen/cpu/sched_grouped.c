@@ -32,12 +32,12 @@ static void by_row(Grouped *g) {
     KirRef panels = cg_const(job->build, mm_job_panels(job), "panels of an expert");
     KirLoop units;
     cg_units(job->build, &g->tokens, 1, g->ranks * mm_job_panels(job));
-    kir_for_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), kir_i64(fn, 1), 0, NULL, &units);
-    g->rows = kir_sdiv(fn, units.iv, panels);
-    mm_job_open(job, kir_srem(fn, units.iv, panels), 1, load_index(fn, g->ids, g->rows));
+    KirRef unit = cg_units_begin(job->build, &units);
+    g->rows = kir_sdiv(fn, unit, panels);
+    mm_job_open(job, kir_srem(fn, unit, panels), 1, load_index(fn, g->ids, g->rows));
     mm_job_make(job);
     mm_job_tokens(job, kir_i64(fn, 1), 1, single_at, g);
-    kir_for_end(fn, &units, NULL);
+    cg_units_end(job->build, &units);
 }
 
 // ---- with a plan ---------------------------------------------------------------------------------------------------

@@ -34,8 +34,7 @@ static void launch(CgGroupBuilder *builder, MmJob *job) {
             per_unit = most == 1 ? 1 : panels_of_unit(job->build->target);
     cg_units(job->build, NULL, 0, hd_ceil_div(panels, per_unit));
     KirLoop units;
-    kir_for_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), kir_i64(fn, 1), 0, NULL, &units);
-    KirRef first = kir_mul(fn, units.iv, kir_i64(fn, per_unit));
+    KirRef first = kir_mul(fn, cg_units_begin(job->build, &units), kir_i64(fn, per_unit));
     if (panels % per_unit == 0) {
         do_panels(job, first, (uint32_t)per_unit, tokens, most);
     } else {
@@ -47,7 +46,7 @@ static void launch(CgGroupBuilder *builder, MmJob *job) {
         do_panels(job, first, 1, tokens, most);
         kir_if_end(fn, &pair, NULL);
     }
-    kir_for_end(fn, &units, NULL);
+    cg_units_end(job->build, &units);
     cg_launch_end(builder);
 }
 

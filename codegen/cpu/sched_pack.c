@@ -5,7 +5,8 @@
 
 HdStatus *cg_cpu_PACK(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     (void)target;
-    const IrOp *op = ir_op(graph, cg_find_op(graph, group, IR_OP_pack));
+    const IrOp *op;
+    HD_TRY(cg_group_op(graph, group, IR_OP_pack, &op));
     const IrType type = ir_value(graph, op->operands[0])->type;
     int64_t columns = type.dims[type.rank - 1], rows = type.dims[type.rank - 2], experts = type.rank == 3 ? type.dims[0] : 1;
     int64_t panels = hd_ceil_div(rows, CG_PANEL_ROWS), bytes = (int64_t)cg_panel_bytes(type.dtype, (uint64_t)columns);
@@ -23,15 +24,14 @@ HdStatus *cg_cpu_PACK(CgGroupBuilder *builder, const IrTarget *target, const IrG
     cg_units(build, NULL, 0, panels * experts);
     build->bytes.constant = experts * (panels * bytes + rows * row_bytes);
     KirLoop units;
-    kir_for_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), kir_i64(fn, 1), 0, NULL, &units);
-    KirRef expert = kir_sdiv(fn, units.iv, per_expert),
-           first = kir_mul(fn, kir_srem(fn, units.iv, per_expert), kir_i64(fn, CG_PANEL_ROWS));
+    KirRef unit = cg_units_begin(build, &units), expert = kir_sdiv(fn, unit, per_expert),
+           first = kir_mul(fn, kir_srem(fn, unit, per_expert), kir_i64(fn, CG_PANEL_ROWS));
     KirRef valid = kir_min(fn, kir_sub(fn, n, first), kir_i64(fn, CG_PANEL_ROWS));
     KirRef row = kir_add(fn, kir_mul(fn, expert, n), first);
     KirRef source = kir_offset(fn, from, kir_mul(fn, row, cg_const(build, row_bytes, "bytes of a native row")));
-    KirRef panel = kir_offset(fn, to, kir_mul(fn, units.iv, cg_const(build, bytes, "bytes of a panel")));
+    KirRef panel = kir_offset(fn, to, kir_mul(fn, unit, cg_const(build, bytes, "bytes of a panel")));
     mm_pack(fn, type.dtype, source, columns, k, valid, panel);
-    kir_for_end(fn, &units, NULL);
+    cg_units_end(build, &units);
     cg_launch_end(builder);
     return NULL;
 }

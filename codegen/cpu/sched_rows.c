@@ -16,10 +16,8 @@ static void copy_row(KirFn *fn, KirRef from, KirRef to, int64_t n) {
 
 HdStatus *cg_cpu_ROWS(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     (void)target;
-    IrOpRef ref = cg_find_op(graph, group, IR_OP_take_rows);
-    if (!ref) return hd_error(HD_INTERNAL, "a rows group holds one take_rows");
-    const IrOp *op = ir_op(graph, ref);
-    HD_TRY(cg_check_operands(graph, op));
+    const IrOp *op;
+    HD_TRY(cg_group_op(graph, group, IR_OP_take_rows, &op));
     HD_TRY(cg_check_results(graph, group, op));
     const IrType *type = cg_type(graph, op->results[0]);
     CgBuild *build = cg_launch_begin(builder, "rows");
@@ -30,10 +28,10 @@ HdStatus *cg_cpu_ROWS(CgGroupBuilder *builder, const IrTarget *target, const IrG
     KirRef x = cg_operand(build, op->operands[0]), rows = cg_operand(build, op->operands[1]),
            to = cg_result(build, op->results[0]);
     KirLoop loop;
-    KirRef r = cg_loop_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), &loop);
+    KirRef r = cg_units_begin(build, &loop);
     KirRef row = cg_load_i32(fn, kir_at(fn, rows, r, 4, 0), 0);
     copy_row(fn, kir_at(fn, x, row, n * 4, 0), kir_at(fn, to, r, n * 4, 0), n);
-    cg_loop_end(fn, &loop);
+    cg_units_end(build, &loop);
     cg_launch_end(builder);
     return NULL;
 }

@@ -8,18 +8,16 @@ HdStatus *cg_cpu_ROWWISE(CgGroupBuilder *builder, const IrTarget *target, const 
     CgUnit unit;
     HD_TRY(cg_unit_plan(graph, group, &unit));
     CgBuild *build = cg_launch_begin(builder, "rowwise");
-    KirFn *fn = build->fn;
     cg_units(build, unit.dims, unit.prefix, 1);
     cg_account(build);
     cg_unit_pointers(build, &unit);
     KirLoop loop;
     KirRef coord[4];
-    kir_for_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), kir_i64(fn, 1), 0, NULL, &loop);
-    cg_unit_coords(fn, loop.iv, unit.dims, unit.prefix, coord);
+    cg_unit_coords(build->fn, cg_units_begin(build, &loop), unit.dims, unit.prefix, coord);
     CgRegion *region = cg_region_new(build);
     cg_unit_emit(region, &unit, coord);
     cg_region_free(region);
-    kir_for_end(fn, &loop, NULL);
+    cg_units_end(build, &loop);
     cg_launch_end(builder);
     return NULL;
 }

@@ -152,16 +152,10 @@ static HdStatus *launch(CgGroupBuilder *builder, const IrGraph *graph, const IrO
 
 HdStatus *cg_simt_CONV(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     (void)target;
-    IrOpRef ref = cg_find_op(graph, group, IR_OP_conv1d);
-    if (!ref) return hd_error(HD_INTERNAL, "a conv group holds one conv1d");
-    const IrOp *op = ir_op(graph, ref);
-    HD_TRY(cg_check_operands(graph, op));
-    if (cg_type(graph, op->operands[1])->dims[1] > CG_CONV_MOST_TAPS)
-        return hd_error(HD_UNSUPPORTED, "conv1d: more than %d taps", CG_CONV_MOST_TAPS);
+    const IrOp *op;
     CgUnit all;
-    IrBinding bound;
-    HD_TRY(cg_unit_plan(graph, group, &all));
-    if (ir_graph_bound(graph, &bound) && bound.value[IR_SYM_T] == 1) return launch(builder, graph, op, &all, SEGMENT);
+    HD_TRY(cg_conv_group(graph, group, &op, &all));
+    if (ir_dim_most(graph, IR_DIM_T) == 1) return launch(builder, graph, op, &all, SEGMENT);
     HD_TRY(launch(builder, graph, op, &all, TOKEN));
     return launch(builder, graph, op, &all, WINDOW);
 }

@@ -128,8 +128,8 @@ HdStatus *cg_simt_ROWWISE(CgGroupBuilder *builder, const IrTarget *target, const
 
 HdStatus *cg_simt_ROWS(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     (void)target;
-    const IrOp *op = ir_op(graph, cg_find_op(graph, group, IR_OP_take_rows));
-    HD_TRY(cg_check_operands(graph, op));
+    const IrOp *op;
+    HD_TRY(cg_group_op(graph, group, IR_OP_take_rows, &op));
     HD_TRY(cg_check_results(graph, group, op));
     const IrType *type = cg_type(graph, op->results[0]);
     int64_t n = ir_type_last(type);

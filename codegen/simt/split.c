@@ -39,7 +39,8 @@ static void fill(CgBuild *build, KirRef to, KirRef begin, KirRef end) {
 
 HdStatus *cg_simt_PACK(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     (void)target;
-    const IrOp *op = ir_op(graph, cg_find_op(graph, group, IR_OP_pack));
+    const IrOp *op;
+    HD_TRY(cg_group_op(graph, group, IR_OP_pack, &op));
     const IrType *type = cg_type(graph, op->operands[0]);
     const IrDtypeInfo *info = ir_dtype_info(type->dtype);
     int64_t columns = ir_type_last(type), blocks = columns / info->block, rows = type->dims[0] * (type->rank == 3 ? type->dims[1] : 1);

@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include "runtime/device/gpu_queue.h"
+#include "runtime/runtime.h"
 
 static HdStatus *eval_one(HeddleSession *session, int32_t token)
 {
@@ -45,6 +46,62 @@ static void check_kept_shapes(RecordsOf *records)
         assert_int_equal(records(session, text[0], more[i].count, more[i].logits), more[i].is_new);
     }
     append_and_check(&hand, session, 0, text[0], 2, 5);
+    heddle_session_free(session);
+}
+
+static void the_plan_counts_work_groups(void **state)
+{
+    (void)state;
+    HeddleMemory memory;
+    OK(heddle_memory_plan(hand.module, NULL, &memory));
+    assert_int_equal(memory.scratch, 96 * HEDDLE_GPU_MAX_GROUPS);            // 6 MB: all groups that can be
+    assert_int_equal(rt_group_scratch(1 << 20), 32 << 20);                   // 32 groups of 1 MiB
+    assert_int_equal(rt_group_scratch(40 << 20), 40 << 20);
+    assert_int_equal(rt_group_scratch(0), 0);
+}
+
+// on: launches only tell how many work groups they are given, in `groups`.
+typedef void CountGroups(bool on);
+static uint32_t groups;
+
+// Work groups that a launch of so many units and so much scratch is given.
+static uint32_t groups_of(HeddleSession *session, CountGroups *count, int64_t units, uint32_t scratch)
+{
+    enum { RECUR = 3 };
+    const RtClass *class = &hand.module->classes[1];
+    uint32_t *bytes = (uint32_t *)(uintptr_t)&class->launches[RECUR].scratch, saved = *bytes;
+    count(true);
+    *bytes = scratch;
+    HdStatus *status = hand.model->device->type->launch(session->queue, class, RECUR, 0, units);
+    *bytes = saved;
+    count(false);
+    OK(status);
+    return groups;
+}
+
+static void check_groups(CountGroups *count)
+{
+    HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){0});
+    assert_int_equal(groups_of(session, count, 7, 64), 7);
+    assert_int_equal(groups_of(session, count, 65535, 0), 65535);
+    assert_int_equal(groups_of(session, count, (int64_t)1 << 33, 0), 65535);
+    assert_int_equal(groups_of(session, count, 1000, 1 << 20), 5);   // of 96 * 65535 bytes
+    heddle_session_free(session);
+}
+
+static void poison_is_there(void **state)
+{
+    (void)state;
+    HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){.poison = true});
+    const RtDeviceType *type = hand.model->device->type;
+    const RtBuffer *arena = type->arena(session->queue);
+    uint32_t last, zero = 0;
+    for (int i = 0; i < 2; i++) {                            // recorded, and run once more
+        OK(type->memory->write(hand.model->device, arena, arena->bytes - 4, &zero, 4));
+        OK(eval_one(session, 1));                            // needs less of the arena than a longer step
+        OK(type->memory->read(hand.model->device, arena, arena->bytes - 4, 4, &last));
+        assert_int_equal(last, UINT32_MAX);
+    }
     heddle_session_free(session);
 }
 

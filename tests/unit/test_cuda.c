@@ -44,13 +44,12 @@ static void shared_memory_is_used_in_place(void **state)
 // ---- capturing -------------------------------------------------------------------------------------------------
 
 static Cuda real;
-static uint32_t dispatched, captured, launched, groups;
+static uint32_t dispatched, captured, launched;
 
 static CUresult count_kernel(CUfunction function, unsigned int x, unsigned int y, unsigned int z, unsigned int lanes, unsigned int ly,
                              unsigned int lz, unsigned int shared, CUstream stream, void **params, void **extra)
 {
     dispatched++;
-    groups = x;
     return real.cuLaunchKernel(function, x, y, z, lanes, ly, lz, shared, stream, params, extra);
 }
 
@@ -119,50 +118,17 @@ static void shapes_are_kept_up_to_a_bound(void **state)
     check_kept_shapes(captures);
 }
 
-// Work groups that a launch of so many units and so much scratch is given.
-static uint32_t groups_of(HeddleSession *session, int64_t units, uint32_t scratch)
+static void count_groups(bool on)
 {
-    enum { RECUR = 3 };
     Cuda *cuda = &device_of(&hand)->cuda;
-    const RtClass *class = &hand.module->classes[1];
-    uint32_t *bytes = (uint32_t *)(uintptr_t)&class->launches[RECUR].scratch, saved = *bytes;
-    real = *cuda;
-    cuda->cuLaunchKernel = only_count_groups;
-    *bytes = scratch;
-    HdStatus *status = rt_device_cuda.launch(session->queue, class, RECUR, 0, units);
-    *bytes = saved;
-    *cuda = real;
-    OK(status);
-    return groups;
+    if (on) real = *cuda;
+    cuda->cuLaunchKernel = on ? only_count_groups : real.cuLaunchKernel;
 }
 
 static void groups_keep_within_bounds(void **state)
 {
     (void)state;
-    HeddleMemory memory;
-    HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){0});
-    OK(heddle_memory_plan(hand.module, NULL, &memory));
-    assert_int_equal(memory.scratch, 96 * HEDDLE_GPU_MAX_GROUPS);
-    assert_int_equal(groups_of(session, 7, 64), 7);
-    assert_int_equal(groups_of(session, 65535, 0), 65535);
-    assert_int_equal(groups_of(session, (int64_t)1 << 33, 0), 65535);
-    assert_int_equal(groups_of(session, 1000, 1 << 20), 5);  // of 96 * 65535 bytes
-    heddle_session_free(session);
-}
-
-static void poison_is_there(void **state)
-{
-    (void)state;
-    HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){.poison = true});
-    const RtBuffer *arena = rt_device_cuda.arena(session->queue);
-    uint32_t last, zero = 0;
-    for (int i = 0; i < 2; i++) {                            // captured, and run once more
-        OK(cuda_memory.base.write(hand.model->device, arena, arena->bytes - 4, &zero, 4));
-        OK(eval_one(session, 1));                            // needs less of the arena than a longer step
-        OK(cuda_memory.base.read(hand.model->device, arena, arena->bytes - 4, 4, &last));
-        assert_int_equal(last, UINT32_MAX);
-    }
-    heddle_session_free(session);
+    check_groups(count_groups);
 }
 
 // Whoever embeds the library may use CUDA too.
@@ -423,6 +389,7 @@ int main(void)
         cmocka_unit_test(large_weights_are_packed),
         cmocka_unit_test(steps_are_captured_once),
         cmocka_unit_test(shapes_are_kept_up_to_a_bound),
+        cmocka_unit_test(the_plan_counts_work_groups),
         cmocka_unit_test(groups_keep_within_bounds),
         cmocka_unit_test(poison_is_there),
         cmocka_unit_test(sessions_run_side_by_side),

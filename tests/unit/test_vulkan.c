@@ -63,22 +63,11 @@ static void uploaded_pages_are_given_back(void **state)
     hand_close(&large);
 }
 
-static void the_plan_counts_work_groups(void **state)
-{
-    (void)state;
-    HeddleMemory memory;
-    OK(heddle_memory_plan(hand.module, NULL, &memory));
-    assert_int_equal(memory.scratch, 96 * HEDDLE_GPU_MAX_GROUPS);            // 6 MB: all groups that can be
-    assert_int_equal(rt_group_scratch(1 << 20), 32 << 20);                   // 32 groups of 1 MiB
-    assert_int_equal(rt_group_scratch(40 << 20), 40 << 20);
-    assert_int_equal(rt_group_scratch(0), 0);
-}
-
 // ---- recording -------------------------------------------------------------------------------------------------
 
 static PFN_vkCmdDispatch real_dispatch;
 static PFN_vkCmdPipelineBarrier real_barrier;
-static uint32_t dispatched, barriers, groups;
+static uint32_t dispatched, barriers;
 
 static void VKAPI_PTR count_dispatch(VkCommandBuffer commands, uint32_t x, uint32_t y, uint32_t z)
 {
@@ -195,44 +184,17 @@ static void long_steps_are_several_submissions(void **state)
     assert_true(counts[0] > 10 * launches && counts[1] == launches / 6 && counts[2] == 1);
 }
 
-// Work groups that a launch of so many units and so much scratch is given.
-static uint32_t groups_of(HeddleSession *session, int64_t units, uint32_t scratch)
+static void count_groups(bool on)
 {
-    enum { RECUR = 3 };
     VulkanDevice *device = device_of(&hand);
-    const RtClass *class = &hand.module->classes[1];
-    uint32_t *bytes = (uint32_t *)(uintptr_t)&class->launches[RECUR].scratch, saved = *bytes;
-    real_dispatch = device->vkCmdDispatch;
-    device->vkCmdDispatch = only_count_groups;
-    *bytes = scratch;
-    HdStatus *status = rt_device_vulkan.launch(session->queue, class, RECUR, 0, units);
-    *bytes = saved;
-    device->vkCmdDispatch = real_dispatch;
-    OK(status);
-    return groups;
+    if (on) real_dispatch = device->vkCmdDispatch;
+    device->vkCmdDispatch = on ? only_count_groups : real_dispatch;
 }
 
 static void groups_keep_within_bounds(void **state)
 {
     (void)state;
-    HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){0});
-    assert_int_equal(groups_of(session, 7, 64), 7);
-    assert_int_equal(groups_of(session, 65535, 0), 65535);
-    assert_int_equal(groups_of(session, (int64_t)1 << 33, 0), 65535);
-    assert_int_equal(groups_of(session, 1000, 1 << 20), 5);  // of 96 * 65535 bytes
-    heddle_session_free(session);
-}
-
-static void poison_is_there(void **state)
-{
-    (void)state;
-    HeddleSession *session = hand_session(&hand, (HeddleSessionOptions){.poison = true});
-    const RtBuffer *arena = rt_device_vulkan.arena(session->queue);
-    uint32_t last;
-    OK(eval_one(session, 1));                                // needs less of the arena than a longer step
-    OK(vulkan_memory.base.read(hand.model->device, arena, arena->bytes - 4, 4, &last));
-    assert_int_equal(last, UINT32_MAX);
-    heddle_session_free(session);
+    check_groups(count_groups);
 }
 
 static void sessions_side_by_side_are_valid(void **state)
