@@ -119,11 +119,13 @@ static void convolve(void *user, KirRef channel, KirRef valid) {
     for (int64_t j = 0; j < past; j++) kir_store(fn, scratch_at(c, c->past, j, channel), x[t->count + j]);
 }
 
+// The unit's channels of a token.
+static KirRef inputs_of(const Conv *c, KirRef token) { return kir_at(c->fn, kir_at(c->fn, c->u, token, c->N * 4, 0), c->channel, 4, 0); }
+
 // Tokens first.. of the call into rows row.. of scratch (i64 both).
 static void convolve_tokens(const Conv *c, KirRef first, KirRef row, uint32_t count) {
     KirFn *fn = c->fn;
-    KirRef inputs = kir_at(fn, kir_at(fn, c->u, first, c->N * 4, 0), c->channel, 4, 0);
-    Tokens tokens = {c, inputs, kir_at(fn, c->rows, row, width(c) * 4, 0), count};
+    Tokens tokens = {c, inputs_of(c, first), kir_at(fn, c->rows, row, width(c) * 4, 0), count};
     each_chunk(c, convolve, &tokens);
 }
 
@@ -133,7 +135,7 @@ static void emit_tokens(Conv *c, CgConvYield *yield, const CgSegment *segment, K
     KirFn *fn = c->fn;
     KirLoop block, one, row;
     KirIf whole;
-    KirRef zero = kir_i64(fn, 0), most = kir_i64(fn, TOKENS);
+    KirRef zero = kir_i64(fn, 0), most = kir_i64(fn, TOKENS), last = kir_sub(fn, kir_add(fn, segment->first, segment->count), kir_i64(fn, 1));
     kir_for_begin(fn, zero, segment->count, most, 0, NULL, &block);
     KirRef first = kir_add(fn, segment->first, block.iv), count = cg_min(fn, most, kir_sub(fn, segment->count, block.iv));
     kir_if_begin(fn, kir_cmp(fn, KIR_EQ, count, most), &whole);
@@ -144,6 +146,8 @@ static void emit_tokens(Conv *c, CgConvYield *yield, const CgSegment *segment, K
     cg_loop_end(fn, &one);
     kir_if_end(fn, &whole, NULL);
     i = cg_loop_begin(fn, zero, count, &row);
+    KirRef later = cg_min(fn, kir_add(fn, kir_add(fn, first, most), i), last);
+    cg_prefetch_row(fn, inputs_of(c, later), HD_MIN(c->d, 256));   // rows are pages apart: no processor foresees them
     cg_conv_store(c->build, c->op, yield, kir_at(fn, c->rows, i, width(c) * 4, 0), c->channel, kir_add(fn, first, i), head);
     cg_loop_end(fn, &row);
     kir_for_end(fn, &block, NULL);
