@@ -85,6 +85,8 @@ KIR_BINARY(sdiv) KIR_BINARY(srem) KIR_BINARY(and) KIR_BINARY(or) KIR_BINARY(xor)
 KIR_BINARY(div) KIR_UNARY(neg) KIR_UNARY(abs) KIR_UNARY(sqrt) KIR_UNARY(rint) KIR_UNARY(floor)
 KirRef kir_fma(KirFn *fn, KirRef a, KirRef b, KirRef c);
 KirRef kir_fma_exact(KirFn *fn, KirRef a, KirRef b, KirRef c);
+enum { KIR_MAX_PRODUCTS = 16 };
+KirRef kir_sum_products(KirFn *fn, uint32_t count, const KirRef *a, const KirRef *b);
 KirRef kir_cmp(KirFn *fn, KirPred pred, KirRef a, KirRef b);
 KirRef kir_select(KirFn *fn, KirRef mask, KirRef a, KirRef b);
 // Conversions keep the lanes and take the scalar type wanted.

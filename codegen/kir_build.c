@@ -279,6 +279,13 @@ UNARY(neg) UNARY(abs) UNARY(sqrt) UNARY(rint) UNARY(floor)
 KirRef kir_fma(KirFn *fn, KirRef a, KirRef b, KirRef c) { return op_lanes(fn, KIR_OP_fma, 3, (KirRef[]){a, b, c}); }
 KirRef kir_fma_exact(KirFn *fn, KirRef a, KirRef b, KirRef c) { return op_lanes(fn, KIR_OP_fma_exact, 3, (KirRef[]){a, b, c}); }
 
+KirRef kir_sum_products(KirFn *fn, uint32_t count, const KirRef *a, const KirRef *b) {
+    KirRef refs[2 * KIR_MAX_PRODUCTS];
+    HD_ASSERT(count && count <= KIR_MAX_PRODUCTS);
+    for (uint32_t i = 0; i < count; i++) refs[2 * i] = a[i], refs[2 * i + 1] = b[i];
+    return op_lanes(fn, KIR_OP_sum_products, 2 * count, refs);
+}
+
 KirRef kir_cmp(KirFn *fn, KirPred pred, KirRef a, KirRef b) {
     KirRef refs[2] = {a, b};
     unify(fn, 2, refs);

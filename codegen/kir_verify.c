@@ -95,6 +95,11 @@ static const char *rule_select(const KirFn *fn, const KirOp *op) {
     return mask.lanes == 1 || mask.lanes == a.lanes ? NULL : "a mask has one lane, or as many as the values";
 }
 
+static const char *rule_pairs(const KirFn *fn, const KirOp *op) {
+    (void)fn;
+    return op->operand_count % 2 ? "the operands are pairs" : NULL;
+}
+
 static const char *rule_lanes_stay(const KirFn *fn, const KirOp *op) {
     return result_type(fn, op).lanes == type_at(fn, op, 0).lanes ? NULL : "a conversion keeps the lanes";
 }
@@ -306,6 +311,7 @@ static const struct { uint16_t scalars; bool same; Rule *rule; } rules[KIR_OP_CO
     [KIR_OP_div] = {S_F32, true, NULL},
     [KIR_OP_fma] = {S_F32, true, NULL},
     [KIR_OP_fma_exact] = {S_F32, true, NULL},
+    [KIR_OP_sum_products] = {S_F32, true, rule_pairs},
     [KIR_OP_neg] = {S_F32, true, NULL},
     [KIR_OP_abs] = {S_F32, true, NULL},
     [KIR_OP_sqrt] = {S_F32, true, NULL},

@@ -37,6 +37,7 @@ typedef struct MmJob {
     KirRef x_base, x_bytes, k, n;   // x_bytes: of a row of activations
     // of the CPU's kernels:
     uint32_t panel_count;        // of this work unit
+    KirRef tile_scratch;         // int8 activations: see MmProduct
     KirRef row0;                 // i64: first row of the first panel among those of all experts
     KirRef n0[MM_MAX_PANELS], valid[MM_MAX_PANELS];   // i64: first row of the panel; how many it has, 0: 16 always
 } MmJob;

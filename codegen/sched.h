@@ -36,6 +36,7 @@ KirRef cg_element(KirFn *fn, KirRef base, uint32_t count, const KirRef *a, const
 KirRef cg_load16(KirFn *fn, KirRef ptr, KirRef valid);
 void cg_store16(KirFn *fn, KirRef ptr, KirRef value, KirRef valid);
 KirRef cg_load_f32(KirFn *fn, KirRef ptr, int64_t bytes);         // one f32 at ptr + bytes
+void cg_prefetch_row(KirFn *fn, KirRef row, int64_t n);           // n f32 at `row` are read soon (SIMD)
 KirRef cg_lane_numbers(KirFn *fn);                                // i32 x 16: 0, 1, .., 15
 
 // A row of the segment table.

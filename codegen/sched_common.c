@@ -91,6 +91,10 @@ void cg_store16(KirFn *fn, KirRef ptr, KirRef value, KirRef valid) {
 
 KirRef cg_load_f32(KirFn *fn, KirRef ptr, int64_t bytes) { return kir_load(fn, KT_F32, kir_offset_const(fn, ptr, bytes)); }
 
+void cg_prefetch_row(KirFn *fn, KirRef row, int64_t n) {
+    for (int64_t at = 0; at < n * 4; at += 64) kir_prefetch(fn, kir_offset_const(fn, row, at));
+}
+
 KirRef cg_lane_numbers(KirFn *fn) {
     static const int32_t lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     return kir_load(fn, KT_I32x16, kir_table(fn, lane, sizeof lane, "lane numbers"));

@@ -58,16 +58,32 @@ static MlirValue emit_fma(Emit *e, const KirOp *op) {
     return mb_op(e, "math.fma", mlirValueGetType(a), 3, (MlirValue[]){a, b, c}, 0, NULL);
 }
 
+static MlirType double_type(const Emit *e, KirType type) {
+    int64_t lanes = type.lanes;
+    return lanes == 1 ? mlirF64TypeGet(e->context) : mlirVectorTypeGet(1, &lanes, mlirF64TypeGet(e->context));
+}
+
+static MlirValue double_operand(Emit *e, const KirOp *op, uint32_t i) {
+    return mb_unary(e, "arith.extf", double_type(e, emit_type(e, op->result)), emit_operand(e, op, i));
+}
+
 // The product of two floats has at most 48 bits.
 static MlirValue emit_fma_exact(Emit *e, const KirOp *op) {
     if (ir_target_has_fma(e->target)) return emit_fma(e, op);
-    KirType type = emit_type(e, op->result);
-    int64_t lanes = type.lanes;
-    MlirType wide = lanes == 1 ? mlirF64TypeGet(e->context) : mlirVectorTypeGet(1, &lanes, mlirF64TypeGet(e->context));
-    MlirValue x[3];
-    for (uint32_t i = 0; i < 3; i++) x[i] = mb_unary(e, "arith.extf", wide, emit_operand(e, op, i));
-    MlirValue sum = mb_binary(e, "arith.addf", mb_binary(e, "arith.mulf", x[0], x[1]), x[2]);
-    return mb_unary(e, "arith.truncf", mb_type(e, type), sum);
+    MlirValue product = mb_binary(e, "arith.mulf", double_operand(e, op, 0), double_operand(e, op, 1));
+    return mb_unary(e, "arith.truncf", mb_type(e, emit_type(e, op->result)), mb_binary(e, "arith.addf", product, double_operand(e, op, 2)));
+}
+
+// Fused or not, the sum of an exact product and a number is rounded once.
+static MlirValue emit_sum_products(Emit *e, const KirOp *op) {
+    MlirValue sum = no_value();
+    for (uint32_t i = 0; i < op->operand_count; i += 2) {
+        MlirValue x[3] = {double_operand(e, op, i), double_operand(e, op, i + 1), sum};
+        if (i && ir_target_has_fma(e->target)) sum = mb_op(e, "math.fma", mlirValueGetType(sum), 3, x, 0, NULL);
+        else if (i) sum = mb_binary(e, "arith.addf", sum, mb_binary(e, "arith.mulf", x[0], x[1]));
+        else sum = mb_binary(e, "arith.mulf", x[0], x[1]);
+    }
+    return mb_unary(e, "arith.truncf", mb_type(e, emit_type(e, op->result)), sum);
 }
 
 static MlirValue emit_cmp(Emit *e, const KirOp *op) {
@@ -202,6 +218,7 @@ static const struct Row { const char *on_ints, *on_floats; EmitOp *function; } r
     [KIR_OP_div] = {.on_floats = "arith.divf"},
     [KIR_OP_fma] = {.function = emit_fma},
     [KIR_OP_fma_exact] = {.function = emit_fma_exact},
+    [KIR_OP_sum_products] = {.function = emit_sum_products},
     [KIR_OP_neg] = {.on_floats = "arith.negf"},
     [KIR_OP_abs] = {.on_floats = "math.absf"},
     [KIR_OP_sqrt] = {.on_floats = "math.sqrt"},

@@ -39,6 +39,7 @@ typedef struct MmFormat {
     uint8_t group;               // k's per scale: 16 or 32; 0: plain numbers
     uint8_t offset;              // of the stored quants
     bool has_min, has_super;     // has_super: K is a multiple of 256
+    bool any_exponent;           // scales may be as large as a float can be; others are an f16 times an integer of at most 11 bits
     const int8_t *codes;         // what the 16 codes of a packed panel stand for; NULL: the quants themselves
 } MmFormat;
 
@@ -64,14 +65,16 @@ KirRef mm_plain_column(const MmCursor *cursor, KirRef k);
 
 // ---- mm_tile.c: the micro-kernel -----------------------------------------------------------------------------------
 
+enum { MM_TILE_SCRATCH = 2 * MM_MAX_TOKENS * 256 };
 typedef struct MmProduct {
     IrDtype weight, activation;
-    int64_t columns;             // K; only K mod part decides what is generated, the number itself is the parameter k
+    int64_t columns;             // K; only K mod 256 decides what is generated, the number itself is the parameter k
     KirRef k;                    // i64
     uint32_t panel_count;        // panels that share what is loaded of the activations
     KirRef panel[MM_MAX_PANELS]; // ptr
     bool prefetch, decoded;      // as a cursor has them
     bool fused;                  // the target has fma
+    KirRef scratch;              // int8 activations: ptr to MM_TILE_SCRATCH bytes
 } MmProduct;
 
 // rows[i]: ptr to the activation row of token i. Gives sums[p * tokens + i]: f32x16, the products of token i with the 16 rows of

@@ -52,6 +52,7 @@ void mm_job_begin(MmJob *job, CgGroupBuilder *builder, const char *name, const I
     job->x_bytes = cg_const(build, ir_dtype_row_bytes(job->x.dtype, job->columns), "bytes of an activation row");
     job->k = cg_const(build, job->columns, "K");
     job->n = cg_const(build, job->rows, "N");
+    if (job->x.dtype == IR_Q8A) job->tile_scratch = kir_offset_const(job->fn, kir_scratch(job->fn), cg_scratch(build, MM_TILE_SCRATCH));
     for (uint32_t i = 0; i < job->factor_count; i++) {
         MmFactor *f = &job->factors[i];
         f->base = cg_pointer(build, f->weight);
@@ -157,7 +158,8 @@ static void tile(const MmJob *job, KirRef first, uint32_t tokens, MmTokenAt *at,
         const MmFactor *factor = &job->factors[f];
         bool fused = ir_target_has_fma(job->build->target);
         MmProduct product = {.weight = factor->dtype, .activation = job->x.dtype, .columns = job->columns, .k = job->k, .panel_count = job->panel_count,
-                             .prefetch = !factor->native && !factor->expanded, .decoded = is_decoded(factor), .fused = fused};
+                             .prefetch = !factor->native && !factor->expanded, .decoded = is_decoded(factor), .fused = fused,
+                             .scratch = job->tile_scratch};
         for (uint32_t p = 0; p < job->panel_count; p++) product.panel[p] = factor->panel[p];
         mm_tile(fn, &product, rows, tokens, sums[f]);
     }

@@ -84,40 +84,92 @@ static void part_bf16(const Tile *t, KirRef column, KirRef *sums) {
 }
 
 // ---- int8 activations ----------------------------------------------------------------------------------------------
-// A group of 32 columns of the activation row has an f32 scale and the i32 sum of its values (ir/dtypes.def, q8a).
+// A group of 32 columns of the activation row has an f32 scale and the i32 sum of its values (ir/dtypes.def, q8a). Of these sums the kernel
+// notes in scratch, for 256 columns at once and per scale of the weights: where integer sums begin, at minus the offset of the quants
+// times the sum of the values; and minus the sum of the values as a float, where the type has minima.
+//
+// With fma the first integer sum of a group begins LIFT further on: its bits then are those of the float LIFTED + sum, exactly, and
+// fma(LIFTED + sum, scale, -LIFTED scale) is sum * scale rounded once, by one operation less than with a conversion. LIFTED scale is exact
+// too, because a scale is an f16 times a short integer.
+enum { LIFT = 0x4b400000, STEP = 64 };
+#define LIFTED 12582912.0f       // 1.5 * 2^23; LIFT are its bits
 
-// ptr, at the part's first column; half: sums (i32) of the halves of the group, where these have scales of their own
-typedef struct Q8Row { KirRef values, scales, sums, half[2]; } Q8Row;
+// ptr, at the part's first column; starts and minus: what is noted
+typedef struct Q8Row { KirRef values, scales, starts, minus; } Q8Row;
 
-static Q8Row q8_row(const Tile *t, KirRef row, KirRef column) {
-    KirFn *fn = t->fn;
-    KirRef scales = kir_offset(fn, row, t->product->k), group = kir_lshr(fn, column, kir_i64(fn, 5));
-    KirRef sums = kir_offset(fn, scales, kir_lshr(fn, t->product->k, kir_i64(fn, 3)));
-    return (Q8Row){kir_offset(fn, row, column), kir_at(fn, scales, group, 4, 0), kir_at(fn, sums, group, 4, 0), {0, 0}};
+static bool halves(const Tile *t) { return t->format->group == 16; }
+static bool is_lifted(const Tile *t) { return t->product->fused && !t->format->any_exponent; }
+
+// Notes are 4 bytes apart; of halves of groups, four times each, 16.
+static int64_t note_bytes(const Tile *t) { return halves(t) ? 32 : 4; }      // of a group
+static KirRef notes_at(const Tile *t, uint32_t token, KirRef k, bool minus) {
+    KirRef group = kir_lshr(t->fn, k, kir_i64(t->fn, 5));
+    return kir_at(t->fn, t->product->scratch, group, note_bytes(t), SUPER * (token + (minus ? MM_MAX_TOKENS : 0)));
 }
 
-// Sum of 16 values of the row (i32), which q8a does not keep.
-static KirRef half_sum(KirFn *fn, KirRef values) {
-    KirRef fours = kir_dot_u8i8(fn, kir_int(fn, KIR_T(KIR_I32, 4), 0), kir_int(fn, KT_I8x16, 1), kir_load(fn, KT_I8x16, values));
-    return kir_reduce_add(fn, fours);
+static Q8Row q8_row(const Tile *t, uint32_t token, KirRef k0, KirRef k) {
+    KirFn *fn = t->fn;
+    KirRef row = t->rows[token], column = kir_add(fn, k0, k), scales = kir_offset(fn, row, t->product->k);
+    return (Q8Row){kir_offset(fn, row, column), kir_at(fn, scales, kir_lshr(fn, column, kir_i64(fn, 5)), 4, 0), notes_at(t, token, k, false),
+                   notes_at(t, token, k, true)};
 }
 
-// Where the integer sums of group g begin: at minus the offset of the quants times the sum of the values, one per scale.
-static void start_q8a(const Tile *t, Q8Row *x, uint32_t g, KirRef *out_first, KirRef *out_second) {
+// Where integer sums begin beyond their offset.
+static KirRef lift_of(const Tile *t, KirType type) {
+    static const int32_t first[16] = {LIFT, LIFT, LIFT, LIFT, 0, 0, 0, 0, LIFT, LIFT, LIFT, LIFT};
+    if (!is_lifted(t)) return kir_int(t->fn, type, 0);
+    return halves(t) ? kir_load(t->fn, type, kir_table(t->fn, first, sizeof first, "lift")) : kir_int(t->fn, type, LIFT);
+}
+
+// sums: i32 of values of the row, from column k of the superblock on.
+static void note(const Tile *t, uint32_t token, KirRef k, KirRef sums) {
     KirFn *fn = t->fn;
-    int64_t factor = -(int64_t)t->format->offset;
-    if (!factor) {
-        *out_first = *out_second = kir_int(fn, KT_I32x16, 0);
-        return;
+    KirType type = kir_type(fn, sums);
+    if (t->format->offset) {
+        KirRef start = kir_sub(fn, lift_of(t, type), kir_mul(fn, sums, kir_int(fn, type, t->format->offset)));
+        kir_store(fn, notes_at(t, token, k, false), start);
     }
-    KirRef whole = kir_load(fn, KT_I32, kir_offset_const(fn, x->sums, 4 * g)), scale = kir_int(fn, KT_I32, factor);
-    KirRef first = t->format->group == 32 ? whole : half_sum(fn, kir_offset_const(fn, x->values, 32 * g));
-    *out_first = kir_splat(fn, kir_mul(fn, first, scale), 16);
-    *out_second = 0;
-    if (t->format->group == 32) return;
-    x->half[0] = first;
-    x->half[1] = kir_sub(fn, whole, first);
-    *out_second = kir_splat(fn, kir_mul(fn, x->half[1], scale), 16);
+    if (t->format->has_min) kir_store(fn, notes_at(t, token, k, true), kir_neg(fn, kir_itof(fn, sums)));
+}
+
+// Each four lanes: their sum, in all of them.
+static KirRef sums_of_four(KirFn *fn, KirRef lanes) {
+    static const uint8_t other[16] = {1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14};
+    static const uint8_t far[16] = {2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13};
+    lanes = kir_add(fn, lanes, kir_shuffle(fn, lanes, lanes, other, 16));
+    return kir_add(fn, lanes, kir_shuffle(fn, lanes, lanes, far, 16));
+}
+
+// Sums of 16 values, which q8a does not keep.
+static void note_halves(const Tile *t, KirRef k0, KirRef count) {
+    KirFn *fn = t->fn;
+    KirLoop loop;
+    kir_for_begin(fn, kir_i64(fn, 0), count, kir_i64(fn, STEP), 0, NULL, &loop);
+    for (uint32_t i = 0; i < t->tokens; i++) {
+        KirRef values = kir_load(fn, KT_I8x64, kir_offset(fn, t->rows[i], kir_add(fn, k0, loop.iv)));
+        KirRef fours = kir_dot_u8i8(fn, kir_int(fn, KT_I32x16, 0), kir_int(fn, KT_I8x64, 1), values);
+        note(t, i, loop.iv, sums_of_four(fn, fours));
+    }
+    kir_for_end(fn, &loop, NULL);
+}
+
+// Of `count` columns from k0 on, where a superblock begins.
+static void note_super(const Tile *t, KirRef k0, KirRef count) {
+    KirFn *fn = t->fn;
+    KirType eight = KIR_T(KIR_I32, 8);
+    KirRef k = t->product->k, sums = kir_add(fn, k, kir_lshr(fn, kir_add(fn, k, k0), kir_i64(fn, 3)));
+    if (halves(t)) note_halves(t, k0, count);
+    for (uint32_t i = 0; i < t->tokens && !halves(t) && (t->format->offset || t->format->has_min); i++) {
+        KirRef at = kir_offset(fn, t->rows[i], sums);
+        note(t, i, kir_i64(fn, 0), t->product->columns % SUPER ? kir_load_part(fn, eight, at, kir_lshr(fn, count, kir_i64(fn, 5)))
+                                                               : kir_load(fn, eight, at));
+    }
+}
+
+// Where the integer sums of half h of group g begin.
+static KirRef start_of(const Tile *t, const Q8Row *x, uint32_t g, uint32_t h) {
+    if (t->format->offset) return broadcast(t->fn, KT_I32, x->starts, note_bytes(t) * g + 16 * h, 16);
+    return kir_int(t->fn, KT_I32x16, is_lifted(t) && !h ? LIFT : 0);
 }
 
 // acc[h] += products of group g with the activations, exactly; h: which of the group's scales.
@@ -134,46 +186,47 @@ static void multiply_q8a(const Tile *t, const Q8Row *x, uint32_t g, KirRef acc[2
     }
 }
 
-static KirRef minus_min(KirFn *fn, KirRef p, KirRef value_sum, KirRef min) {
-    return kir_fma(fn, kir_neg(fn, kir_itof(fn, value_sum)), min, p);
-}
-
-// sum + (isum * scale [+ isum2 * scale2] [- asum * min [- asum2 * min2]]) * activation scale
-static KirRef scale_q8a(const Tile *t, const Q8Row *x, uint32_t g, const MmCursor *c, KirRef first, KirRef second, KirRef sum) {
+// The integer sum of a group, or of its first half, times the scale; lift: minus LIFTED times the scale.
+static KirRef first_product(const Tile *t, KirRef sum, KirRef scale, KirRef lift) {
     KirFn *fn = t->fn;
-    const KirRef *scale = c->scale + g * (32 / t->format->group), *min = c->min + g * (32 / t->format->group);
-    KirRef p = kir_mul(fn, kir_itof(fn, first), scale[0]);
-    if (t->format->group == 16) p = kir_fma(fn, kir_itof(fn, second), scale[1], p);
-    if (t->format->has_min && t->format->group == 32) p = minus_min(fn, p, broadcast(fn, KT_I32, x->sums, 4 * g, 16), min[0]);
-    for (uint32_t h = 0; t->format->has_min && t->format->group == 16 && h < 2; h++)
-        p = minus_min(fn, p, kir_splat(fn, x->half[h], 16), min[h]);
-    return kir_fma(fn, p, broadcast(fn, KT_F32, x->scales, 4 * g, 16), sum);
+    return is_lifted(t) ? kir_fma(fn, kir_bitcast(fn, sum, KT_F32x16), scale, lift) : kir_mul(fn, kir_itof(fn, sum), scale);
 }
 
-static void group_q8a(const Tile *t, Q8Row *x, uint32_t g, KirRef *sums) {
-    KirRef acc[2][MM_MAX_LANES];
-    for (uint32_t i = 0; i < t->tokens; i++) {
-        start_q8a(t, &x[i], g, &acc[0][i], &acc[1][i]);
-        for (uint32_t at = i + t->tokens; at < t->lanes; at += t->tokens) acc[0][at] = acc[0][i], acc[1][at] = acc[1][i];
+// sum + (isum * scale [+ isum2 * scale2] [- asum * min [- asum2 * min2]]) * activation scale, for every token and panel
+static void scale_q8a(const Tile *t, const Q8Row *x, uint32_t g, KirRef acc[2][MM_MAX_LANES], KirRef *sums) {
+    KirFn *fn = t->fn;
+    uint32_t scales = 32u / t->format->group;
+    for (uint32_t at = 0; at < t->lanes; at++) {
+        const MmCursor *c = &t->cursor[at / t->tokens];
+        const Q8Row *row = &x[at % t->tokens];
+        const KirRef *scale = c->scale + g * scales, *min = c->min + g * scales;
+        KirRef p = first_product(t, acc[0][at], scale[0], kir_mul(fn, scale[0], kir_float(fn, KT_F32, -LIFTED)));
+        if (halves(t)) p = kir_fma(fn, kir_itof(fn, acc[1][at]), scale[1], p);
+        for (uint32_t h = 0; t->format->has_min && h < scales; h++)
+            p = kir_fma(fn, broadcast(fn, KT_F32, row->minus, note_bytes(t) * g + 16 * h, 16), min[h], p);
+        sums[at] = kir_fma(fn, p, broadcast(fn, KT_F32, row->scales, 4 * g, 16), sums[at]);
     }
-    multiply_q8a(t, x, g, acc);
-    for (uint32_t at = 0; at < t->lanes; at++)
-        sums[at] = scale_q8a(t, &x[at % t->tokens], g, &t->cursor[at / t->tokens], acc[0][at], acc[1][at], sums[at]);
 }
 
-static void part_q8a(const Tile *t, KirRef column, KirRef *sums) {
+static void part_q8a(const Tile *t, KirRef k0, KirRef k, KirRef *sums) {
     Q8Row x[MM_MAX_TOKENS];
-    for (uint32_t i = 0; i < t->tokens; i++) x[i] = q8_row(t, t->rows[i], column);
-    for (uint32_t g = 0; g < t->part / 32; g++) group_q8a(t, x, g, sums);
+    KirRef acc[2][MM_MAX_LANES];
+    for (uint32_t i = 0; i < t->tokens; i++) x[i] = q8_row(t, i, k0, k);
+    for (uint32_t g = 0; g < t->part / 32; g++) {
+        for (uint32_t h = 0; h < 32u / t->format->group; h++)
+            for (uint32_t at = 0; at < t->lanes; at++) acc[h][at] = start_of(t, &x[at % t->tokens], g, h);
+        multiply_q8a(t, x, g, acc);
+        scale_q8a(t, x, g, acc, sums);
+    }
 }
 
 // ---- the loops -----------------------------------------------------------------------------------------------------
 
-static void part(const Tile *t, KirRef column, KirRef *sums) {
+static void part(const Tile *t, KirRef k0, KirRef k, KirRef *sums) {
     switch (t->product->activation) {
-    case IR_F32: part_f32(t, column, sums); break;
-    case IR_BF16: part_bf16(t, column, sums); break;
-    default: part_q8a(t, column, sums); break;
+    case IR_F32: part_f32(t, kir_add(t->fn, k0, k), sums); break;
+    case IR_BF16: part_bf16(t, kir_add(t->fn, k0, k), sums); break;
+    default: part_q8a(t, k0, k, sums); break;
     }
 }
 
@@ -185,7 +238,7 @@ static void sum_parts(Tile *t, KirRef k0, KirRef count, const KirRef *init, KirR
     kir_for_begin(fn, kir_i64(fn, 0), count, kir_i64(fn, t->part), t->carried, init, &loop);
     for (uint32_t i = 0; i < t->carried; i++) sums[i] = loop.carried[i];
     for (uint32_t p = 0; p < t->panels; p++) mm_part_open(&t->cursor[p], k0, loop.iv);
-    part(t, kir_add(fn, k0, loop.iv), sums);
+    part(t, k0, loop.iv, sums);
     kir_for_end(fn, &loop, sums);
     for (uint32_t i = 0; i < t->carried; i++) out_sums[i] = loop.results[i];
 }
@@ -199,6 +252,7 @@ static void sum_supers(Tile *t, KirRef whole, const KirRef *zeros, KirRef *out_s
     kir_for_begin(fn, kir_i64(fn, 0), whole, kir_i64(fn, SUPER), t->carried, zeros, &loop);
     for (uint32_t p = 0; p < t->panels; p++) mm_super_open(&t->cursor[p], loop.iv);
     KirRef count = t->format->has_super ? kir_i64(fn, SUPER) : kir_min(fn, kir_sub(fn, whole, loop.iv), kir_i64(fn, SUPER));
+    if (t->product->activation == IR_Q8A) note_super(t, loop.iv, count);
     sum_parts(t, loop.iv, count, rests ? loop.carried : zeros, sums);
     for (uint32_t i = 0; i < t->carried && !rests; i++) sums[i] = kir_add(fn, loop.carried[i], sums[i]);
     kir_for_end(fn, &loop, sums);

@@ -19,7 +19,7 @@
 #include <string.h>
 
 // Raised whenever schedules or the emitter make other code from the same graph: part of cache keys and modules.
-#define CG_SCHEDULE_VERSION 3
+#define CG_SCHEDULE_VERSION 4
 
 static const char lowering[] =
     "builtin.module(convert-scf-to-cf,convert-vector-to-llvm,convert-math-to-llvm,convert-arith-to-llvm,convert-func-to-llvm,"

@@ -3,12 +3,12 @@
 // channels. One launch per yield; one work unit per segment and head (a block of channels: a row of the yield, or 64 channels
 // where nothing needs whole rows).
 //
-// A unit walks through the tokens of its segment with the last K - 1 inputs of its channels at hand: at first those of the
-// state's plane in, in the end what goes to plane out. That holds for segments shorter than K - 1, and when both planes are
-// the same.
+// A unit walks through the tokens of its segment, TOKENS at a time, with the last K - 1 inputs of its channels at hand: at first
+// those of the state's plane in, in the end what goes to plane out. That holds for segments shorter than K - 1, and when both
+// planes are the same.
 #include "codegen/sched.h"
 
-enum { LANES = 16, BLOCK = CG_CONV_BLOCK, MAX_TAPS = CG_CONV_MOST_TAPS };
+enum { LANES = 16, MAX_TAPS = CG_CONV_MOST_TAPS, TOKENS = 8 };
 
 typedef struct Conv {
     CgBuild *build;
@@ -16,7 +16,7 @@ typedef struct Conv {
     const IrOp *op;
     int64_t N, K, d;             // channels of the operation, taps, channels of this unit
     KirRef u, w, channel;        // channel: the unit's first
-    KirRef taps, past, row;      // scratch: [K][width], [K-1][width], [width]
+    KirRef taps, past, rows;     // scratch: [K][width], [K-1][width], [TOKENS][width]
 } Conv;
 
 static int64_t width(const Conv *c) { return (c->d + LANES - 1) / LANES * LANES; }
@@ -95,39 +95,58 @@ static void write_window(void *user, KirRef channel, KirRef valid) {
                    kir_load(c->fn, KT_F32x16, scratch_at(c, c->past, j, channel)), valid);
 }
 
-// ---- a token ---------------------------------------------------------------------------------------------------
+// ---- tokens ----------------------------------------------------------------------------------------------------
 
-typedef struct Token { const Conv *c; KirRef inputs; } Token;   // inputs: the unit's channels of this token
+typedef struct Tokens { const Conv *c; KirRef inputs, rows; uint32_t count; } Tokens;   // of the first: the unit's channels; where results go
 
 // The sum over taps is rounded once: the taps often cancel, and the norms that follow make the remainder large again.
 static void convolve(void *user, KirRef channel, KirRef valid) {
-    const Token *t = user;
+    const Tokens *t = user;
     const Conv *c = t->c;
     KirFn *fn = c->fn;
-    KirRef x[MAX_TAPS], sum = 0, lost = 0;
-    for (int64_t j = 0; j + 1 < c->K; j++) x[j] = kir_load(fn, KT_F32x16, scratch_at(c, c->past, j, channel));
-    x[c->K - 1] = cg_load16(fn, kir_at(fn, t->inputs, channel, 4, 0), valid);
-    for (int64_t j = 0; j < c->K; j++) {
-        KirPair product = kir_exact_product(fn, kir_load(fn, KT_F32x16, scratch_at(c, c->taps, j, channel)), x[j]);
-        KirPair both = sum ? kir_exact_sum(fn, sum, product.hi) : (KirPair){product.hi, 0};
-        lost = sum ? kir_add(fn, lost, kir_add(fn, both.lo, product.lo)) : product.lo;
-        sum = both.hi;
+    KirRef x[MAX_TAPS + TOKENS], taps[MAX_TAPS], inputs = kir_at(fn, t->inputs, channel, 4, 0);
+    int64_t past = c->K - 1;
+    for (int64_t j = 0; j < past; j++) x[j] = kir_load(fn, KT_F32x16, scratch_at(c, c->past, j, channel));
+    for (int64_t j = 0; j < c->K; j++) taps[j] = kir_load(fn, KT_F32x16, scratch_at(c, c->taps, j, channel));
+    for (uint32_t i = 0; i < t->count; i++) {
+        x[past + i] = cg_load16(fn, kir_offset_const(fn, inputs, i * c->N * 4), valid);
+        kir_store(fn, scratch_at(c, t->rows, i, channel), kir_sum_products(fn, (uint32_t)c->K, taps, x + i));
     }
-    for (int64_t j = 0; j + 1 < c->K; j++) kir_store(fn, scratch_at(c, c->past, j, channel), x[j + 1]);
-    kir_store(fn, scratch_at(c, c->row, 0, channel), kir_add(fn, sum, lost));
+    for (int64_t j = 0; j < past; j++) kir_store(fn, scratch_at(c, c->past, j, channel), x[t->count + j]);
+}
+
+// The unit's channels of a token.
+static KirRef inputs_of(const Conv *c, KirRef token) { return kir_at(c->fn, kir_at(c->fn, c->u, token, c->N * 4, 0), c->channel, 4, 0); }
+
+// Tokens first.. of the call into rows row.. of scratch (i64 both).
+static void convolve_tokens(const Conv *c, KirRef first, KirRef row, uint32_t count) {
+    KirFn *fn = c->fn;
+    Tokens tokens = {c, inputs_of(c, first), kir_at(fn, c->rows, row, width(c) * 4, 0), count};
+    each_chunk(c, convolve, &tokens);
 }
 
 // ---- a launch --------------------------------------------------------------------------------------------------
 
 static void emit_tokens(Conv *c, CgConvYield *yield, const CgSegment *segment, KirRef head) {
     KirFn *fn = c->fn;
-    KirLoop loop;
-    KirRef i = cg_loop_begin(fn, kir_i64(fn, 0), segment->count, &loop);
-    KirRef token = kir_add(fn, segment->first, i);
-    Token t = {c, kir_at(fn, kir_at(fn, c->u, token, c->N * 4, 0), c->channel, 4, 0)};
-    each_chunk(c, convolve, &t);
-    cg_conv_store(c->build, c->op, yield, c->row, c->channel, token, head);
-    cg_loop_end(fn, &loop);
+    KirLoop block, one, row;
+    KirIf whole;
+    KirRef zero = kir_i64(fn, 0), most = kir_i64(fn, TOKENS), last = kir_sub(fn, kir_add(fn, segment->first, segment->count), kir_i64(fn, 1));
+    kir_for_begin(fn, zero, segment->count, most, 0, NULL, &block);
+    KirRef first = kir_add(fn, segment->first, block.iv), count = cg_min(fn, most, kir_sub(fn, segment->count, block.iv));
+    kir_if_begin(fn, kir_cmp(fn, KIR_EQ, count, most), &whole);
+    convolve_tokens(c, first, zero, TOKENS);
+    kir_if_else(fn, &whole, 0, NULL);
+    KirRef i = cg_loop_begin(fn, zero, count, &one);
+    convolve_tokens(c, kir_add(fn, first, i), i, 1);
+    cg_loop_end(fn, &one);
+    kir_if_end(fn, &whole, NULL);
+    i = cg_loop_begin(fn, zero, count, &row);
+    KirRef later = cg_min(fn, kir_add(fn, kir_add(fn, first, most), i), last);
+    cg_prefetch_row(fn, inputs_of(c, later), HD_MIN(c->d, 256));   // rows are pages apart: no processor foresees them
+    cg_conv_store(c->build, c->op, yield, kir_at(fn, c->rows, i, width(c) * 4, 0), c->channel, kir_add(fn, first, i), head);
+    cg_loop_end(fn, &row);
+    kir_for_end(fn, &block, NULL);
 }
 
 static void emit_unit(Conv *c, CgConvYield *yield, KirRef number) {
@@ -164,7 +183,8 @@ static HdStatus *build_yield(CgGroupBuilder *builder, const IrOp *op, CgUnit *al
     cg_expr_add_elements(&build->flops, build->graph, &yield.type, 2 * c.K);
     c.u = cg_operand(build, op->operands[0]), c.w = cg_operand(build, op->operands[1]);
     yield.unit.sinks[0].to = cg_pointer(build, ir_op(build->graph, build->group)->results[index]);
-    c.taps = cg_scratch_words(build, c.K * width(&c)), c.past = cg_scratch_words(build, (c.K - 1) * width(&c)), c.row = cg_scratch_words(build, width(&c));
+    c.taps = cg_scratch_words(build, c.K * width(&c)), c.past = cg_scratch_words(build, (c.K - 1) * width(&c));
+    c.rows = cg_scratch_words(build, TOKENS * width(&c));
     KirLoop loop;
     emit_unit(&c, &yield, cg_units_begin(build, &loop));
     cg_units_end(build, &loop);

@@ -171,7 +171,11 @@ static void scan(const Delta *x, const CgSegment *segment, Block in, Block out, 
     kir_for_begin(fn, kir_i64(fn, 0), segment->count, kir_i64(fn, 1), x->vectors, p, &loop);
     KirRef token = kir_add(fn, segment->first, loop.iv);
     for (uint32_t i = 0; i < x->vectors; i++) p[i] = loop.carried[i];
-    step_token(x, token, kir_min(fn, kir_add(fn, token, kir_i64(fn, 1)), last), own, own, p);
+    KirRef next = kir_min(fn, kir_add(fn, token, kir_i64(fn, 1)), last), second = kir_min(fn, kir_add(fn, token, kir_i64(fn, 2)), last);
+    cg_prefetch_row(fn, key_row(x, x->q, next), x->dk);   // rows are pages apart: no processor foresees them
+    cg_prefetch_row(fn, key_row(x, x->k, second), x->dk);
+    cg_prefetch_row(fn, value_row(x, x->v, next), x->vectors * LANES);
+    step_token(x, token, next, own, own, p);
     kir_for_end(fn, &loop, p);
     copy_state(x, own, out);
 }

@@ -72,6 +72,8 @@ static float bits_float(uint32_t bits) { union { uint32_t u; float f; } x = {bit
     X(fma, FLOAT_SET, SAME, kir_fma(fn, a, b, v[C]), .f = target_has_fma ? fmaf(x.f, y.f, n[C].f) : x.f * y.f + n[C].f)          \
     X(fma_exact, FLOAT_SET, SAME, kir_fma_exact(fn, a, b, v[C]),                                                                 \
       .f = target_has_fma ? fmaf(x.f, y.f, n[C].f) : (float)((double)x.f * (double)y.f + (double)n[C].f))                        \
+    X(sum_products, FLOAT_SET, SAME, kir_sum_products(fn, 2, (KirRef[]){a, b}, (KirRef[]){b, v[C]}),                             \
+      .f = (float)((double)x.f * (double)y.f + (double)y.f * (double)n[C].f))                                                    \
     X(apart, FLOAT_SET, SAME, kir_add(fn, kir_mul(fn, a, b), v[C]), .f = x.f * y.f + n[C].f)                                     \
     X(neg, FLOAT_SET, SAME, kir_neg(fn, a), .f = -x.f)                                                                           \
     X(abs, FLOAT_SET, SAME, kir_abs(fn, a), .f = fabsf(x.f))                                                                     \
