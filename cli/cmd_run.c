@@ -111,16 +111,14 @@ static HdStatus *run_prompt(const CliOptions *options, CliModel *model, const He
 {
     int32_t *ids = NULL;
     uint32_t count = 0;
-    HeddleModuleInfo info;
     HeddleSampling sampling;
     HeddleSessionOptions how = cli_session_options(options);
     Generator generator = {.tokenizer = tokenizer, .stops = &options->stop, .think_begin = -1, .think_end = -1, .think_budget = CLI_UNSET};
-    heddle_module_info(model->module, &info);
-    generator.vocab = info.vocab, generator.argmax = info.argmax;
+    heddle_module_info(model->module, &generator.module);
     HD_TRY(cli_sampling(options, model->weights, &sampling));
     HD_TRY(heddle_tokenize(tokenizer, text->data ? text->data : "", text->len, true, &ids, &count));
     HdStatus *status = heddle_session_create(model->model, &how, &generator.session);
-    if (!status) status = heddle_sampler_create(&sampling, info.vocab, &generator.sampler);
+    if (!status) status = heddle_sampler_create(&sampling, generator.module.vocab, &generator.sampler);
     if (!status) {
         cli_log_sampling(options, &sampling);
         status = (options->roofline ? run_timed : run_tokens)(options, &generator, text, ids, count);

@@ -233,20 +233,18 @@ HdStatus *chat_parse_thinking(const char *option, const char *text, HeddleThinki
 
 HdStatus *chat_setup(const CliOptions *options, const CliModel *model, ChatSetup *out_setup)
 {
-    HeddleModuleInfo info;
     HeddleSessionOptions how = cli_session_options(options);
     Conversation *c = &out_setup->conversation;
     *out_setup = (ChatSetup){0};
-    heddle_module_info(model->module, &info);
+    heddle_module_info(model->module, &c->generator.module);
     if (options->think) HD_TRY(chat_parse_thinking("--think", options->think, &c->thinking));
     HD_TRY(cli_sampling(options, model->weights, &out_setup->sampling));
     HD_TRY(heddle_tokenizer_create(model->weights, &out_setup->tokenizer));
     HD_TRY(heddle_template_open(model->weights, options->chat_template, &out_setup->chat_template));
     HD_TRY(heddle_session_create(model->model, &how, &c->generator.session));
-    HD_TRY(heddle_sampler_create(&out_setup->sampling, info.vocab, &c->generator.sampler));
+    HD_TRY(heddle_sampler_create(&out_setup->sampling, c->generator.module.vocab, &c->generator.sampler));
     c->chat_template = out_setup->chat_template;
     c->system = options->system ? hd_xstrdup(options->system) : NULL;
-    c->generator.vocab = info.vocab, c->generator.argmax = info.argmax;
     c->generator.tokenizer = out_setup->tokenizer;
     c->generator.stops = &options->stop;
     c->generator.think_begin = heddle_token_named(out_setup->tokenizer, "<think>");

@@ -44,9 +44,14 @@ bool generate_interrupted(void)
 
 // ---- from tokens to text ---------------------------------------------------------------------------------------
 
+// What the next token is chosen by.
+typedef enum Choice { BY_ID, BY_CANDIDATES, BY_LOGITS } Choice;
+
 // One run of the generator. pending: text that may be the beginning of a stop string.
 typedef struct Run {
     const Generator *g;
+    Choice choice;
+    HeddleCandidate candidates[HEDDLE_MOST_TOP];
     HeddleDecoder *decoder;
     HdBuf pending;
     bool thinking, stopped;
@@ -134,41 +139,55 @@ static bool opens_thinking(const Generator *g, const int32_t *tokens, uint32_t c
 
 // ---- evaluation ------------------------------------------------------------------------------------------------
 
-static HdStatus *eval_greedy(Run *run, const HeddlePiece *piece, int32_t *out_next)
+// The least that the module can give and the sampler can do with.
+static Choice choice_for(const Generator *g)
 {
-    HD_TRY(heddle_eval_greedy(run->g->session, piece, 1, out_next));
-    if (piece->logits == HEDDLE_LOGITS_LAST) hd_hasher_add(run->hasher, out_next, sizeof *out_next);
-    return NULL;
+    uint32_t needs = heddle_sampler_needs(g->sampler);
+    if (needs == 1 && g->module.argmax) return BY_ID;
+    return needs && needs <= g->module.top ? BY_CANDIDATES : BY_LOGITS;
 }
 
-static HdStatus *pick(Run *run, int32_t *out_next)
+static HdStatus *eval_piece(Run *run, const HeddlePiece *piece, int32_t *out_next)
+{
+    HeddleSession *session = run->g->session;
+    if (run->choice == BY_ID) return heddle_eval_greedy(session, piece, 1, out_next);
+    if (run->choice == BY_LOGITS) return heddle_eval(session, piece, 1);
+    return heddle_eval_top(session, piece, 1, heddle_sampler_needs(run->g->sampler), run->candidates);
+}
+
+// After the last piece and when its tokens are accepted. next: what was chosen by id.
+static HdStatus *choose(Run *run, int32_t *next)
 {
     const Generator *g = run->g;
     uint64_t rows;
-    uint32_t position;
-    const float *logits = heddle_logits(g->session, &rows);
+    uint32_t position, count = heddle_sampler_needs(g->sampler);
     heddle_slot_tokens(g->session, g->slot, &position);
-    hd_hasher_add(run->hasher, logits, g->vocab * sizeof *logits);
-    return heddle_sampler_pick(g->sampler, logits, g->slot, position, out_next);
+    if (run->choice == BY_ID) return hd_hasher_add(run->hasher, next, sizeof *next), NULL;
+    if (run->choice == BY_CANDIDATES) {
+        hd_hasher_add(run->hasher, run->candidates, count * sizeof *run->candidates);
+        return heddle_sampler_pick_top(g->sampler, run->candidates, count, g->slot, position, next);
+    }
+    const float *logits = heddle_logits(g->session, &rows);
+    hd_hasher_add(run->hasher, logits, g->module.vocab * sizeof *logits);
+    return heddle_sampler_pick(g->sampler, logits, g->slot, position, next);
 }
 
 // Tokens in steps, so that Ctrl-C is heard; *out_next: the token chosen after the last.
 static HdStatus *eval(Run *run, const int32_t *tokens, uint32_t count, bool *out_interrupted, int32_t *out_next)
 {
     const Generator *g = run->g;
-    bool greedy = g->argmax && heddle_sampler_is_greedy(g->sampler);
     *out_interrupted = false;
     for (uint32_t done = 0, step; done < count; done += step) {
         if ((*out_interrupted = generate_interrupted())) return NULL;
         step = HD_MIN(count - done, (uint32_t)PROMPT_STEP);
         HeddlePiece piece = {.slot = g->slot, .tokens = tokens + done, .count = step,
                              .logits = done + step == count ? HEDDLE_LOGITS_LAST : HEDDLE_LOGITS_NONE};
-        HD_TRY(greedy ? eval_greedy(run, &piece, out_next) : heddle_eval(g->session, &piece, 1));
+        HD_TRY(eval_piece(run, &piece, out_next));
         run->stats->pending = -1;
         HD_TRY(heddle_sampler_accept(g->sampler, piece.tokens, step));
         if (g->progress && count > PROMPT_STEP) g->progress(g->user, done + step, count);
     }
-    return greedy ? NULL : pick(run, out_next);
+    return choose(run, out_next);
 }
 
 static uint64_t room(const Run *run)
@@ -239,6 +258,7 @@ HdStatus *generate(const Generator *generator, const int32_t *tokens, uint32_t c
     HD_TRY(generate_check_room(generator, count));
     Run run = {.g = generator, .decoder = heddle_decoder_new(generator->tokenizer), .stats = out_stats, .hasher = hd_hasher_new()};
     double start = hd_seconds();
+    run.choice = choice_for(generator);
     run.thinking = opens_thinking(generator, tokens, count);
     HdStatus *status = loop(&run, tokens, count, limit);
     finish_text(&run);

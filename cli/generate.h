@@ -2,7 +2,8 @@
 // Generation: what `run` and `chat` share. Tokens go in, text comes out piece by piece, until something ends it.
 //
 //   tokens ─► heddle_eval ─► logits ─► sampler ─► id ─► thinking or answer? ─► decoder ─► stop strings ─► emit
-//          └► heddle_eval_greedy ────────────────┘  where the module finds the largest logit itself
+//          ├► heddle_eval_top ──► candidates ─┘   │  where the module finds the largest logits itself
+//          └► heddle_eval_greedy ────────────────┘
 #ifndef HEDDLE_CLI_GENERATE_H
 #define HEDDLE_CLI_GENERATE_H
 
@@ -24,13 +25,13 @@ typedef struct GenerateStats {
     double prompt_seconds, generate_seconds;
     GenerateEnd end;
     int32_t pending;                         // the last token generated, which was not evaluated; -1: all were
-    HdDigest digest;                         // of the bits of every logits row that a token was chosen from; without the logits of the ids
+    HdDigest digest;                         // of the bits of every logits row that a token was chosen from; without it of candidates or ids
 } GenerateStats;
 
 typedef struct Generator {
     HeddleSession *session;
-    uint32_t slot, vocab;
-    bool argmax;                             // the module's: greedy choices are made without the logits
+    uint32_t slot;
+    HeddleModuleInfo module;                 // which choices are made without the logits
     HeddleSampler *sampler;
     const HeddleTokenizer *tokenizer;
     const CliList *stops;                    // texts that end the answer; they are not emitted

@@ -32,6 +32,7 @@ typedef struct MmJob {
     uint32_t factor_count, out_count;
     MmFactor factors[MM_MAX_FACTORS];
     MmOut outs[MM_MAX_OUTS];
+    IrOpRef argmax;              // on a GPU: of the one factor, by runs of IR_GPU_RUN columns; 0: none
     CgBuild *build;
     KirFn *fn;
     KirRef x_base, x_bytes, k, n;   // x_bytes: of a row of activations

@@ -81,8 +81,20 @@ static HdStatus *add_factor(const IrTarget *target, IrOpRef group, MmJob *job, I
     return NULL;
 }
 
-static HdStatus *add_out(IrOpRef group, MmJob *job, IrValue yield) {
+static HdStatus *add_argmax(const IrTarget *target, IrOpRef group, MmJob *job, const IrOp *op) {
+    bool fits = ir_target_is_gpu(target) && op->operand_count == 1 && job->factor_count == 1 && op->operands[0] == job->factors[0].result &&
+                op->attr[IR_ATTR_WIDTH].i == HD_MIN(job->rows, IR_GPU_RUN);
+    if (!fits) return refuse(job->graph, group, "an argmax that is not, on a GPU, of a linear's runs of 64 columns");
+    IrOpRef ref = ir_value(job->graph, op->results[0])->op;
+    if (job->argmax && job->argmax != ref) return refuse(job->graph, group, "more than one argmax");
+    job->argmax = ref;
+    return NULL;
+}
+
+static HdStatus *add_out(const IrTarget *target, IrOpRef group, MmJob *job, IrValue yield) {
     IrValue value = cg_below_reshapes(job->graph, yield);
+    const IrOp *maker = cg_region_op(job->graph, value);
+    if (maker->kind == IR_OP_argmax) return add_argmax(target, group, job, maker);
     const IrType *type = cg_type(job->graph, value), *product = cg_type(job->graph, job->factors[0].result);
     bool same = type->rank == product->rank && !memcmp(type->dims, product->dims, type->rank * sizeof *type->dims);
     if (!same) return refuse(job->graph, group, "a result has another shape than the product");
@@ -115,7 +127,7 @@ HdStatus *mm_jobs(const IrTarget *target, const IrGraph *graph, IrOpRef group, M
         if (sets[i].full) return refuse(graph, group, "more than 8 products in one expression");
         for (uint32_t v = 0; v < sets[i].count; v++) HD_TRY(add_factor(target, group, job, sets[i].values[v]));
         for (uint32_t y = 0; y < yields; y++)
-            if (component[y] == i) HD_TRY(add_out(group, job, region->yields.data[y]));
+            if (component[y] == i) HD_TRY(add_out(target, group, job, region->yields.data[y]));
     }
     return NULL;
 }

@@ -188,7 +188,7 @@ static HdStatus *put_vocab(Writing *writing)
         }
     if (vocab < 1 || vocab > INT32_MAX)
         return hd_error(HD_INTERNAL, "module \"%s\": no step class has a result \"logits\"", writing->ir->name);
-    gguf_writer_u32(writing->gguf, RT_KEY_VOCAB, (uint32_t)vocab);
+    gguf_writer_u32(writing->gguf, RT_KEY_VOCAB, writing->vocab = (uint32_t)vocab);
     return NULL;
 }
 
@@ -316,10 +316,19 @@ static void push_launch(Cells *cells, const CgLaunch *launch)
     for (int c = 0; c < RT_LAUNCH_COLUMNS; c++) hd_vec_push(cells, row[c]);
 }
 
-static HdStatus *push_result(Cells *cells, const CgResult *result)
+// The runtime knows how long the runs of "top" are.
+static HdStatus *check_top(const CgResult *result, uint32_t width)
+{
+    const IrType *type = &result->type;
+    if (strcmp(result->name, RT_RESULT_TOP) || (type->rank == 3 && type->dims[2] == 1 + width)) return NULL;
+    return hd_error(HD_INTERNAL, "result %s: expected runs of %u logits, each behind its number", result->name, width);
+}
+
+static HdStatus *push_result(const Writing *writing, Cells *cells, const CgResult *result)
 {
     int64_t columns;
     HD_TRY(result_columns(result, &columns));
+    HD_TRY(check_top(result, rt_run_width(writing->vocab)));
     hd_vec_push(cells, result->arena_offset);
     hd_vec_push(cells, (int64_t)result->rows);
     hd_vec_push(cells, columns);
@@ -346,7 +355,7 @@ static HdStatus *put_classes(Writing *writing)
         for (size_t i = 0; i < class->launches.len; i++) push_launch(&launches, &class->launches.data[i]);
         for (size_t i = 0; i < class->results.len && !status; i++) {
             hd_vec_push(&result_names, hd_str(class->results.data[i].name));
-            status = push_result(&results, &class->results.data[i]);
+            status = push_result(writing, &results, &class->results.data[i]);
         }
     }
     put_names(writing, RT_KEY_CLASSES, &names);

@@ -78,6 +78,10 @@ CgBuild *cg_embed_begin(CgGroupBuilder *builder, const IrGraph *graph, CgEmbed *
 // Where the token's row lies in the table, and where it goes.
 void cg_embed_token(KirFn *fn, const CgEmbed *embed, KirRef token, KirRef *out_row, KirRef *out_to);
 
+// ---- sched_argmax.c --------------------------------------------------------------------------------------------
+// cg_order_key; INT_MAX for a number that is not finite.
+KirRef cg_argmax_key(KirFn *fn, KirRef x);
+
 // ---- sched_moe.c -----------------------------------------------------------------------------------------------
 // Dispatch plans, laid out as ir/moe_plan.h says. One that is being made of the experts `ids` [T, k]:
 typedef struct CgPlan { CgBuild *build; KirFn *fn; int64_t experts, ranks, tile; KirRef ids, words, tokens, rows; } CgPlan;   // rows: T * k

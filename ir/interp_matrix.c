@@ -194,3 +194,24 @@ HdStatus *ir_run_moe_sum(IrFrame *frame, const IrOp *op, IrTensor *const *in, Ir
         }
     return NULL;
 }
+
+// How many runs come before run number `run`.
+static int64_t rank_of_run(const float *values, int64_t runs, int64_t run) {
+    int64_t before = 0;
+    for (int64_t i = 0; i < runs; i++) before += values[i] > values[run] || (values[i] == values[run] && i < run);
+    return before;
+}
+
+HdStatus *ir_run_top_runs(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTensor **out) {
+    (void)frame;
+    int64_t columns = in[0]->dims[1], runs = in[1]->dims[1], k = op->attr[IR_ATTR_K].i, width = op->attr[IR_ATTR_WIDTH].i;
+    for (int64_t i = 0; i < in[1]->count; i++) {
+        int64_t row = i / runs, run = i % runs, rank = rank_of_run(in[1]->f + row * runs, runs, run);
+        if (rank >= k) continue;
+        float *to = out[0]->f + (row * k + rank) * (1 + width);
+        *to++ = (float)run;
+        for (int64_t c = run * width; c < (run + 1) * width; c++) *to++ = c < columns ? in[0]->f[row * columns + c] : -INFINITY;
+        if (!rank) out[1]->i[row] = in[2]->i[i];
+    }
+    return NULL;
+}

@@ -33,6 +33,7 @@ enum { IR_GPU_MOST_NORMED = 3072 };
 // The same of a quantised row on CUDA, which has 48 KiB.
 enum { IR_CUDA_MOST_QUANTISED = 28672 };
 enum { IR_GPU_MOST_LANES = 256 };    // of a work group
+enum { IR_GPU_RUN = 64 };            // columns of a product's row of which a work group finds the largest
 
 typedef struct IrTarget {
     IrBackend backend;

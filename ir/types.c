@@ -221,6 +221,21 @@ static HdStatus *ir_rule_argmax(Rule *r) {
     return rule_give(r, "f32[R, P], i32[R, P]"), NULL;
 }
 
+static HdStatus *ir_rule_top_runs(Rule *r) {
+    const char *argmax = "values: f32[R, P]; ids: i32[R, P]";
+    HD_TRY(rule_match(r, "x: f32[R, V]"));
+    HD_TRY(want_number(r, "V"));
+    HD_TRY(want_int(r, IR_ATTR_WIDTH, 1, rule_dim(r, "V")));
+    int64_t width = r->attr[IR_ATTR_WIDTH].i, runs = hd_ceil_div(rule_dim(r, "V"), width);
+    if (runs > IR_MOST_RUNS) return rule_error(r, "width = %lld cuts x into more than %d runs", (long long)width, IR_MOST_RUNS);
+    rule_bind(r, "P", runs);
+    HD_TRY(rule_match_from(r, 1, &argmax));
+    HD_TRY(want_int(r, IR_ATTR_K, 1, runs));
+    rule_bind(r, "k", r->attr[IR_ATTR_K].i);
+    rule_bind(r, "n", 1 + width);
+    return rule_give(r, "f32[R, k, n], i32[R, 1]"), NULL;
+}
+
 // ---- matrix products -----------------------------------------------------------------------------------------
 
 static HdStatus *ir_rule_linear(Rule *r) { return rule_apply(r, "x: act[T, K]; w: weight[N, K] -> f32[T, N]"); }

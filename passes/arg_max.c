@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Adds what greedy generation reads to a graph with logits: result "argmax", i32 [R, 1], the number of the largest logit of each row. A long
-// row is cut into runs that work groups can share, and the largest of these into runs again until one is left.
+// Adds what generation reads to a graph with logits: result "argmax", i32 [R, 1], the number of the largest logit of each row, and "top",
+// f32 [R, k, 1 + width], the runs of `width` columns in which the k largest are. The runs are those of a product's work groups.
 #include "passes/internal.h"
 
 #include <string.h>
-
-enum { RUN = 2048, WHOLE = 2 * RUN };   // columns: of a run; of a row that is not cut
 
 static IrValue result_named(const IrGraph *graph, const char *name)
 {
@@ -14,19 +12,22 @@ static IrValue result_named(const IrGraph *graph, const char *name)
     return 0;
 }
 
-static IrValue build_argmax(IrGraph *graph, IrValue x)
+static void add_result(IrGraph *graph, const char *name, IrValue value)
 {
-    IrValue operands[2] = {x};
-    uint32_t count = 1;
-    do {
-        int64_t columns = ir_value(graph, operands[0])->type.dims[1];
-        IrAttr width = {IR_ATTR_WIDTH, {.i = columns > WHOLE ? RUN : columns}};
-        IrBuild build = {.kind = IR_OP_argmax, .operands = operands, .operand_count = count, .attrs = &width, .attr_count = 1};
-        IrOpRef ref = pass_build(graph, &build, 0);
-        memcpy(operands, ir_op(graph, ref)->results, sizeof operands);
-        count = 2;
-    } while (ir_value(graph, operands[0])->type.dims[1] > 1);
-    return operands[1];
+    hd_vec_push(&graph->results, ((IrResult){ir_intern(graph->module, hd_str(name)), value}));
+}
+
+static void add_largest(IrGraph *graph, IrValue logits, int64_t most)
+{
+    int64_t columns = ir_value(graph, logits)->type.dims[1], width = HD_MIN(columns, IR_GPU_RUN);
+    IrAttr attrs[] = {{IR_ATTR_WIDTH, {.i = width}}, {IR_ATTR_K, {.i = HD_MIN(hd_ceil_div(columns, width), most)}}};
+    IrBuild build = {.kind = IR_OP_argmax, .operands = &logits, .operand_count = 1, .attrs = attrs, .attr_count = 1};
+    const IrValue *runs = ir_op(graph, pass_build(graph, &build, 0))->results;
+    IrValue operands[] = {logits, runs[0], runs[1]};
+    build = (IrBuild){.kind = IR_OP_top_runs, .operands = operands, .operand_count = 3, .attrs = attrs, .attr_count = 2};
+    IrOpRef top = pass_build(graph, &build, 0);
+    add_result(graph, "argmax", ir_op(graph, top)->results[1]);
+    add_result(graph, "top", ir_op(graph, top)->results[0]);
 }
 
 HdStatus *pass_arg_max(IrGraph *graph, PassCtx *ctx)
@@ -35,10 +36,9 @@ HdStatus *pass_arg_max(IrGraph *graph, PassCtx *ctx)
     if (!logits) return NULL;
     const IrType *type = &ir_value(graph, logits)->type;
     IrOpRef maker = pass_producer(graph, logits);
-    if (result_named(graph, "argmax")) pass_missed(ctx, RULE_arg_max_add, graph, maker, MISSED_exists);
-    else if (type->rank != 2 || type->dtype != IR_F32 || ir_dim_is_sym(type->dims[1]))
+    if (result_named(graph, "argmax") || result_named(graph, "top")) pass_missed(ctx, RULE_arg_max_add, graph, maker, MISSED_exists);
+    else if (type->rank != 2 || type->dtype != IR_F32 || ir_dim_is_sym(type->dims[1]) || type->dims[1] / IR_GPU_RUN >= IR_MOST_RUNS)
         pass_missed(ctx, RULE_arg_max_add, graph, maker, MISSED_other_shape);
-    else if (pass_fire(ctx, RULE_arg_max_add, graph, maker))
-        hd_vec_push(&graph->results, ((IrResult){ir_intern(graph->module, hd_str("argmax")), build_argmax(graph, logits)}));
+    else if (pass_fire(ctx, RULE_arg_max_add, graph, maker)) add_largest(graph, logits, pass_option_int(ctx, "top"));
     return NULL;
 }

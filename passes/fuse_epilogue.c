@@ -4,7 +4,8 @@
 //
 //   matmul       linear, multi_linear: arithmetic on [T, N], such as a residual add, SwiGLU over two results, gates, bf16 casts; on a GPU
 //                also a sum over expert ranks that is added to the product, and the norm of the one row that is multiplied: each work
-//                group makes it for itself (a launch less each); on CUDA also the quantisation of that row
+//                group makes it for itself (a launch less each); on CUDA also the quantisation of that row; on a GPU also the argmax of
+//                a linear, whose runs of columns a work group has at hand
 //   grouped      grouped_linear: its twin (same rows, experts and plan) and arithmetic on [T, k, N]
 //   attention    attention, or the merge of its spans: arithmetic on its elements, through reshapes (the output gate)
 //   delta        delta.step, on a GPU: arithmetic and norms of a head's row (the gated norm)
@@ -277,6 +278,21 @@ static void add_quantisation(PassGrowth *growth)
     }
 }
 
+// The argmax of a linear's result, by the runs of columns that a work group makes.
+static void add_argmax(PassGrowth *growth)
+{
+    IrGraph *graph = growth->graph;
+    IrOpRef linear = growth->group.members.data[0], argmax = 0;
+    if (!ir_target_is_gpu(growth->ctx->target) || ir_op(graph, linear)->kind != IR_OP_linear) return;
+    IrValue x = ir_op(graph, linear)->results[0];
+    for (IrOpRef user = 0; !argmax && (user = pass_next_user(graph, x, user));)
+        if (ir_op(graph, user)->kind == IR_OP_argmax) argmax = user;
+    if (!argmax) return;
+    if (ir_op(graph, argmax)->operand_count > 1 || ir_op(graph, argmax)->attr[IR_ATTR_WIDTH].i != HD_MIN(ir_type_last(&growth->anchor), IR_GPU_RUN))
+        pass_missed_for(growth->ctx, RULE_fuse_epilogue_argmax, graph, argmax, MISSED_other_shape, x);
+    else if (pass_fire(growth->ctx, RULE_fuse_epilogue_argmax, graph, argmax)) hd_vec_push(&growth->group.members, argmax);
+}
+
 static void fuse_at(IrGraph *graph, PassCtx *ctx, const Anchor *anchor, IrOpRef ref)
 {
     PassGrowth growth = {.graph = graph,
@@ -292,6 +308,7 @@ static void fuse_at(IrGraph *graph, PassCtx *ctx, const Anchor *anchor, IrOpRef 
     if (anchor->group == IR_GROUP_MATMUL || anchor->group == IR_GROUP_GROUPED) {
         add_norm(&growth);
         add_quantisation(&growth);
+        add_argmax(&growth);
     }
     if (anchor->kind == IR_OP_conv1d) grow_conv(&growth);
     else pass_grow(&growth);

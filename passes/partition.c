@@ -19,6 +19,7 @@ static bool group_of(const IrGraph *graph, IrOpRef ref, IrGroup *out_group)
     case IR_OP_embed: *out_group = IR_GROUP_EMBED; return true;
     case IR_OP_take_rows: *out_group = IR_GROUP_ROWS; return true;
     case IR_OP_argmax: *out_group = IR_GROUP_ARGMAX; return true;
+    case IR_OP_top_runs: *out_group = IR_GROUP_TOP_RUNS; return true;
     case IR_OP_attention_spans: *out_group = IR_GROUP_ATTENTION_SPANS; return true;
     case IR_OP_attention:
     case IR_OP_attention_merge: *out_group = IR_GROUP_ATTENTION; return true;

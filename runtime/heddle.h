@@ -100,7 +100,8 @@ typedef struct HeddleModuleInfo {
     uint64_t packed_bytes;
     uint32_t kernels, weights, states;
     uint64_t object_bytes;
-    bool argmax;                                   // its steps find the largest logits: what heddle_eval_greedy is for
+    bool argmax;                                   // its steps find the largest logit: what heddle_eval_greedy is for
+    uint32_t top;                                  // so many of the largest, for heddle_eval_top; 0: none
 } HeddleModuleInfo;
 // Texts live as long as the module.
 HEDDLE_API void heddle_module_info(const HeddleModule *module, HeddleModuleInfo *out_info);
@@ -251,9 +252,19 @@ HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_eval_rows(HeddleSession *session
 
 // The same for greedy generation: out_ids[i] becomes the id of the largest logit of wanted row i, as heddle_argmax gives it. The logits
 // are not kept: heddle_logits has none afterwards. Where the module's steps find the largest themselves (HeddleModuleInfo.argmax: those for
-// GPUs), a GPU sends a number per row and not the logits, which any other choice needs. After an error out_ids is undefined.
+// GPUs), a GPU sends a number per row and not the logits. After an error out_ids is undefined.
 HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_eval_greedy(HeddleSession *session, const HeddlePiece *pieces, uint32_t piece_count,
                                                             int32_t *out_ids);
+
+// A token that may come next.
+typedef struct HeddleCandidate { int32_t id; float logit; } HeddleCandidate;
+#define HEDDLE_MOST_TOP 64
+// The same for generation that samples from the largest logits (heddle_sampler_pick_top): `count` candidates from out_candidates[i * count] on
+// become those of wanted row i, the largest first, of equal ones the lowest id; bit for bit what the logits hold. count: 1 to HEDDLE_MOST_TOP,
+// and no more than the vocabulary has, else USAGE. Where the module's steps find as many (HeddleModuleInfo.top), a GPU sends some KiB per row
+// and not the logits. After another error out_candidates is undefined.
+HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_eval_top(HeddleSession *session, const HeddlePiece *pieces, uint32_t piece_count,
+                                                         uint32_t count, HeddleCandidate *out_candidates);
 
 // Asks for another result of the graph by name ("hidden.3": the residual stream before layer 3) from the next evaluation on.
 // NOT_FOUND when the module has none.

@@ -71,6 +71,12 @@ enum { RT_MODULE_FORMAT = 2, RT_MAX_VARIANTS = 16 };
 #define RT_STATE_APPEND "kv"        // the state kind that is append-only; all others are recurrent
 
 #define RT_RESULT_ARGMAX "argmax"   // of each wanted row the number of the largest logit, -1 where one is not finite
+// Of each wanted row the runs of RT_RUN logits (or all where there are fewer) that hold the largest, in falling order of these, of equal ones by
+// number: the number, then the logits. Runs with a logit that is not finite come before all others.
+#define RT_RESULT_TOP "top"
+enum { RT_RUN = 64, RT_MOST_RUNS = 1 << 24 };        // numbers that a float32 holds
+static inline uint32_t rt_run_width(uint32_t vocab) { return HD_MIN(vocab, (uint32_t)RT_RUN); }
+static inline uint32_t rt_run_count(uint32_t vocab) { return (vocab - 1) / rt_run_width(vocab) + 1; }
 
 // Columns of the integer tables, key "heddle.table." and the lower-case name.
 enum { RT_ARG_KIND, RT_ARG_INDEX, RT_ARG_COLUMNS };
@@ -153,6 +159,7 @@ struct HeddleModule {
     const RtState *states; uint32_t state_count;
     const RtClass *classes; uint32_t class_count;
     const RtClass *largest;          // the step class with the largest T; NULL when there is none
+    uint32_t top_runs;               // of a row of RT_RESULT_TOP; 0: there is no such result
     const uint8_t *object; size_t object_len;
     double rope_theta;
     uint32_t rope_n;                 // 0: the model has no rotary embedding

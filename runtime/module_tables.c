@@ -301,6 +301,14 @@ static HdStatus *read_result(const HeddleModule *module, const Table *table, con
     return NULL;
 }
 
+// Of each row some runs of logits, of which there are as many.
+static bool is_top(const HeddleModule *module, const RtResult *result)
+{
+    uint32_t vocab = module->info.vocab, record = 1 + rt_run_width(vocab), runs = rt_run_count(vocab);
+    bool whole = result->rows == RT_ROWS_WANTED && result->columns % record == 0;
+    return whole && runs <= RT_MOST_RUNS && result->columns / record <= HD_MIN(runs, HEDDLE_MOST_TOP);
+}
+
 static HdStatus *read_results(HeddleModule *module, const Table *table, const char *const *names, uint64_t first,
                               uint64_t count, RtClass *class)
 {
@@ -312,6 +320,8 @@ static HdStatus *read_results(HeddleModule *module, const Table *table, const ch
             return bad(module, table->key, first + i, "logits need R rows of the vocabulary");
         if (!strcmp(results[i].name, RT_RESULT_ARGMAX) && (!wanted || results[i].columns != 1))
             return bad(module, table->key, first + i, "argmax needs R rows of one number");
+        if (!strcmp(results[i].name, RT_RESULT_TOP) && !is_top(module, &results[i]))
+            return bad(module, table->key, first + i, "top needs R rows of some runs of the vocabulary");
     }
     class->results = results, class->result_count = (uint32_t)count;
     return NULL;
@@ -330,6 +340,15 @@ static HdStatus *read_class(HeddleModule *module, const Table *table, uint64_t i
     class.arena_bytes = (uint64_t)row[RT_CLASS_ARENA];
     *out_class = class;
     return NULL;
+}
+
+// As many of the largest logits as there are runs are in these; where all runs are there, all logits are.
+static void read_top(HeddleModule *module)
+{
+    uint32_t vocab = module->info.vocab;
+    const RtResult *top = rt_result_named(module, RT_RESULT_TOP);
+    module->top_runs = top ? (uint32_t)(top->columns / (1 + rt_run_width(vocab))) : 0;
+    module->info.top = module->top_runs < rt_run_count(vocab) ? module->top_runs : HD_MIN(vocab, HEDDLE_MOST_TOP);
 }
 
 static HdStatus *read_classes(HeddleModule *module)
@@ -361,6 +380,7 @@ static HdStatus *read_classes(HeddleModule *module)
         return bad(module, table.key, table.rows, "launches or results that belong to no class");
     module->classes = classes, module->class_count = (uint32_t)table.rows;
     module->info.argmax = rt_result_named(module, RT_RESULT_ARGMAX) != NULL;
+    read_top(module);
     return NULL;
 }
 

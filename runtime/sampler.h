@@ -46,8 +46,12 @@ HEDDLE_API void heddle_sampler_rewind(HeddleSampler *sampler, uint64_t count);
 // at once) and `position` (of the token that is chosen). Does not accept it. NOT_FINITE when a logit is not a number or +inf.
 HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_sampler_pick(HeddleSampler *sampler, const float *logits, uint32_t sequence,
                                                              uint32_t position, int32_t *out_id);
-// Does it pick the largest logit whatever the tokens accepted (temp 0, no penalties)? heddle_eval_greedy does the same without the logits.
-HEDDLE_API bool heddle_sampler_is_greedy(const HeddleSampler *sampler);
+// How many of the largest logits decide what it picks, whatever the tokens accepted: 1 with temp 0, else top_k; 0: it needs them all, as it has
+// penalties or no top_k below the vocabulary. With 1 it picks what heddle_eval_greedy gives.
+HEDDLE_API uint32_t heddle_sampler_needs(const HeddleSampler *sampler);
+// heddle_sampler_pick by the `count` largest logits, as heddle_eval_top gives them: the same choice to the bit. USAGE when it needs more.
+HEDDLE_API HEDDLE_MUST_USE HeddleStatus *heddle_sampler_pick_top(HeddleSampler *sampler, const HeddleCandidate *candidates, uint32_t count,
+                                                                 uint32_t sequence, uint32_t position, int32_t *out_id);
 
 #ifdef __cplusplus
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "runtime/runtime.h"
+#include "runtime/top.h"
 
 // A piece on its way through the steps.
 typedef struct Progress {
@@ -32,7 +33,10 @@ typedef struct Eval {
     uint32_t piece_count;
     HeddleRowSink sink;                  // takes the rows of logits; NULL: they are kept
     void *user;
-    int32_t *ids;                        // of the largest logits, which are not kept then; NULL: nobody asks
+    // what is chosen of each row, which is not kept then; NULL: nobody asks
+    int32_t *ids;                        // of the largest logits
+    HeddleCandidate *top;                // the top_count largest
+    uint32_t top_count;
     Step step;
 } Eval;
 
@@ -116,7 +120,7 @@ static HdStatus *reserve_all(Eval *eval)
     }
     for (size_t i = 0; i < session->kept.len; i++) {
         RtKept *kept = &session->kept.data[i];
-        uint64_t want = i == 0 && (eval->sink || eval->ids) ? 0 : kept->rows == RT_ROWS_TOKENS ? tokens : rows;
+        uint64_t want = i == 0 && (eval->sink || eval->ids || eval->top) ? 0 : kept->rows == RT_ROWS_TOKENS ? tokens : rows;
         HD_TRY(reserve(kept, want));
         kept->row_count = want;
     }
@@ -290,32 +294,70 @@ static void sink_rows(const Eval *eval, const float *logits)
     }
 }
 
-// Where the ids of a segment's rows belong.
-static int32_t *ids_of(const Eval *eval, const Segment *segment)
-{
-    const Progress *progress = &eval->pieces[segment->progress];
-    return eval->ids + progress->first_row + progress->rows_done;
-}
+// ---- choices -----------------------------------------------------------------------------------------------------
 
-static HdStatus *pick_ids(const Eval *eval, const float *logits)
+// Takes what is wanted of a row; `rows`: what was fetched, row: of the step, to: of the evaluation.
+typedef HdStatus *TakeRow(Eval *eval, const void *rows, uint32_t row, uint64_t to);
+
+static HdStatus *take_rows(Eval *eval, const void *rows, TakeRow *take_row)
 {
-    uint64_t columns = eval->session->kept.data[0].columns;
-    for (uint32_t s = 0, row = 0; s < eval->step.segment_count; s++)
-        for (uint32_t r = 0; r < eval->step.segments[s].rows; r++, row++)
-            HD_TRY(heddle_argmax(logits + row * columns, (uint32_t)columns, ids_of(eval, &eval->step.segments[s]) + r));
+    for (uint32_t s = 0, row = 0; s < eval->step.segment_count; s++) {
+        const Segment *segment = &eval->step.segments[s];
+        const Progress *progress = &eval->pieces[segment->progress];
+        uint64_t first = progress->first_row + progress->rows_done;
+        for (uint32_t r = 0; r < segment->rows; r++, row++) HD_TRY(take_row(eval, rows, row, first + r));
+    }
     return NULL;
 }
 
-static HdStatus *deliver_ids(Eval *eval, const RtClass *class)
+static HdStatus *take_id(Eval *eval, const void *rows, uint32_t row, uint64_t to)
+{
+    eval->ids[to] = ((const int32_t *)rows)[row];
+    return eval->ids[to] < 0 ? bad_logits(eval, row) : NULL;
+}
+
+static RtTop top_of(const Eval *eval, uint64_t to) { return (RtTop){.first = eval->top + to * eval->top_count, .count = eval->top_count}; }
+
+// The k largest are in the first k runs, or in all.
+static HdStatus *take_runs(Eval *eval, const void *rows, uint32_t row, uint64_t to)
+{
+    const HeddleModule *module = eval->session->module;
+    uint32_t vocab = module->info.vocab, width = rt_run_width(vocab), runs = rt_run_count(vocab);
+    const float *run = (const float *)rows + (uint64_t)row * module->top_runs * (1 + width);
+    RtTop top = top_of(eval, to);
+    for (uint32_t i = 0; i < HD_MIN(top.count, module->top_runs); i++, run += 1 + width) {
+        if (!(run[0] >= 0 && run[0] < (float)runs))
+            return hd_error(HD_INTERNAL, "the device names run %g of a row of logits, which has 0 to %" PRIu32, (double)run[0], runs - 1);
+        uint32_t first = (uint32_t)run[0] * width, number = HD_MIN(width, vocab - first);
+        if (!all_finite(run + 1, number)) return bad_logits(eval, row);
+        rt_top_add(&top, (int32_t)first, run + 1, number);
+    }
+    return NULL;
+}
+
+static const float *logits_of(const Eval *eval, const void *rows, uint32_t row)
+{
+    return (const float *)rows + row * eval->session->kept.data[0].columns;
+}
+
+static HdStatus *pick_id(Eval *eval, const void *rows, uint32_t row, uint64_t to)
+{
+    return heddle_argmax(logits_of(eval, rows, row), eval->session->module->info.vocab, &eval->ids[to]);
+}
+
+static HdStatus *pick_top(Eval *eval, const void *rows, uint32_t row, uint64_t to)
+{
+    RtTop top = top_of(eval, to);
+    rt_top_add(&top, 0, logits_of(eval, rows, row), eval->session->module->info.vocab);
+    return NULL;
+}
+
+// What the steps of the module have chosen.
+static HdStatus *deliver_chosen(Eval *eval, const RtClass *class)
 {
     const void *rows;
-    HD_TRY(fetch_rows(eval, class, RT_RESULT_ARGMAX, RT_ROWS_WANTED, &rows));
-    const int32_t *ids = rows;
-    for (uint32_t r = 0; r < eval->step.row_count; r++)
-        if (ids[r] < 0) return bad_logits(eval, r);
-    for (uint32_t s = 0, row = 0; s < eval->step.segment_count; row += eval->step.segments[s++].rows)
-        if (eval->step.segments[s].rows) memcpy(ids_of(eval, &eval->step.segments[s]), ids + row, eval->step.segments[s].rows * sizeof *ids);
-    return NULL;
+    HD_TRY(fetch_rows(eval, class, eval->ids ? RT_RESULT_ARGMAX : RT_RESULT_TOP, RT_ROWS_WANTED, &rows));
+    return take_rows(eval, rows, eval->ids ? take_id : take_runs);
 }
 
 static HdStatus *deliver_logits(Eval *eval, const RtClass *class)
@@ -323,17 +365,19 @@ static HdStatus *deliver_logits(Eval *eval, const RtClass *class)
     const void *rows;
     HD_TRY(fetch_rows(eval, class, "logits", RT_ROWS_WANTED, &rows));
     HD_TRY(check_logits(eval, rows));
+    if (eval->ids || eval->top) return take_rows(eval, rows, eval->ids ? pick_id : pick_top);
     if (eval->sink) sink_rows(eval, rows);
-    else if (!eval->ids) keep_rows(eval, rows, &eval->session->kept.data[0]);
-    else HD_TRY(pick_ids(eval, rows));
+    else keep_rows(eval, rows, &eval->session->kept.data[0]);
     return NULL;
 }
 
 static HdStatus *deliver(Eval *eval, const RtClass *class)
 {
     HeddleSession *session = eval->session;
+    const HeddleModuleInfo *info = &session->module->info;
+    bool chosen = eval->ids ? info->argmax : eval->top && eval->top_count <= info->top;
     const void *rows;
-    HD_TRY(eval->ids && session->module->info.argmax ? deliver_ids(eval, class) : deliver_logits(eval, class));
+    HD_TRY(chosen ? deliver_chosen(eval, class) : deliver_logits(eval, class));
     for (size_t i = 1; i < session->kept.len; i++) {
         HD_TRY(fetch_rows(eval, class, session->kept.data[i].name, session->kept.data[i].rows, &rows));
         keep_rows(eval, rows, &session->kept.data[i]);
@@ -407,6 +451,14 @@ HeddleStatus *heddle_eval_rows(HeddleSession *session, const HeddlePiece *pieces
 HeddleStatus *heddle_eval_greedy(HeddleSession *session, const HeddlePiece *pieces, uint32_t piece_count, int32_t *out_ids)
 {
     return evaluate_all((Eval){.session = session, .piece_count = piece_count, .ids = out_ids}, pieces);
+}
+
+HeddleStatus *heddle_eval_top(HeddleSession *session, const HeddlePiece *pieces, uint32_t piece_count, uint32_t count,
+                              HeddleCandidate *out_candidates)
+{
+    uint32_t most = HD_MIN(session->module->info.vocab, (uint32_t)HEDDLE_MOST_TOP);
+    if (!count || count > most) return hd_error(HD_USAGE, "the %" PRIu32 " largest logits are asked for; expected 1 to %" PRIu32, count, most);
+    return evaluate_all((Eval){.session = session, .piece_count = piece_count, .top = out_candidates, .top_count = count}, pieces);
 }
 
 HeddleStatus *heddle_eval(HeddleSession *session, const HeddlePiece *pieces,

@@ -133,7 +133,7 @@ static void emit_tokens(Conv *c, CgConvYield *yield, const CgSegment *segment, K
     KirIf whole;
     KirRef zero = kir_i64(fn, 0), most = kir_i64(fn, TOKENS), last = kir_sub(fn, kir_add(fn, segment->first, segment->count), kir_i64(fn, 1));
     kir_for_begin(fn, zero, segment->count, most, 0, NULL, &block);
-    KirRef first = kir_add(fn, segment->first, block.iv), count = cg_min(fn, most, kir_sub(fn, segment->count, block.iv));
+    KirRef first = kir_add(fn, segment->first, block.iv), count = kir_min(fn, most, kir_sub(fn, segment->count, block.iv));
     kir_if_begin(fn, kir_cmp(fn, KIR_EQ, count, most), &whole);
     convolve_tokens(c, first, zero, TOKENS);
     kir_if_else(fn, &whole, 0, NULL);
@@ -142,7 +142,7 @@ static void emit_tokens(Conv *c, CgConvYield *yield, const CgSegment *segment, K
     cg_loop_end(fn, &one);
     kir_if_end(fn, &whole, NULL);
     i = cg_loop_begin(fn, zero, count, &row);
-    KirRef later = cg_min(fn, kir_add(fn, kir_add(fn, first, most), i), last);
+    KirRef later = kir_min(fn, kir_add(fn, kir_add(fn, first, most), i), last);
     cg_prefetch_row(fn, inputs_of(c, later), HD_MIN(c->d, 256));   // rows are pages apart: no processor foresees them
     cg_conv_store(c->build, c->op, yield, kir_at(fn, c->rows, i, width(c) * 4, 0), c->channel, kir_add(fn, first, i), head);
     cg_loop_end(fn, &row);

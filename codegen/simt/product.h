@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the schedules of matrix products share: sched_product.c and, with int8 activations, sched_int8.c for few tokens; sched_tile*.c for
-// many.
+// many; and the argmax behind one, sched_runs.c.
 #ifndef HEDDLE_CODEGEN_SIMT_PRODUCT_H
 #define HEDDLE_CODEGEN_SIMT_PRODUCT_H
 
@@ -8,18 +8,19 @@
 #include "codegen/simt/decode.h"
 #include "codegen/simt/sched.h"
 
-enum { SIMT_TILE_ROWS = 64 };
+enum { SIMT_TILE_ROWS = IR_GPU_RUN };   // a run of results is in one tile
 
 typedef struct SimtProduct {
     MmJob *job;
     CgBuild *build;
     KirFn *fn;
-    uint32_t tokens, rows;       // of a unit
+    uint32_t tokens, rows;       // that are multiplied at a time
     KirRef n0;                   // i64: the unit's first row
     KirRef expert;               // i64; 0: no experts
     KirRef row;                  // shared: the one row of activations (shared_column, simt_int8_shared); 0: rows are read where they are
     KirRef sums[MM_MAX_FACTORS]; // shared, few tokens: [tokens][lanes]
     KirRef tile;                 // shared, many tokens: i32[simt_tile_shared]
+    KirRef run, run_values, run_ids;   // job->argmax: shared, i32 [tokens][SIMT_TILE_ROWS], what it compares; where its results go, 0: nobody reads them
 } SimtProduct;
 
 // ---- sched_product.c -------------------------------------------------------------------------------------------
@@ -31,6 +32,15 @@ SimtPlace simt_place(const SimtProduct *p, const MmFactor *f, KirRef row, KirRef
 void simt_decode_part(const SimtProduct *p, const MmFactor *f, KirRef row, KirRef part, KirRef out_values[16]);
 // The epilogue and its stores for one row of the matrix (a column of the results) and token; sums: of each factor.
 void simt_store_results(const SimtProduct *p, KirRef column, const MmToken *of_token, const KirRef *sums);
+
+// ---- sched_runs.c ----------------------------------------------------------------------------------------------
+
+// Has job->argmax compare what is in `array` (p->run).
+void simt_runs_open(SimtProduct *p, KirRef array);
+// Puts a result there, of the unit's token number `token`. Behind a barrier, when all are there: stores the largest of each token; tokens from
+// `first` on, of which there are `count` in all.
+void simt_runs_keep(const SimtProduct *p, KirRef token, KirRef column, KirRef value);
+void simt_runs_store(const SimtProduct *p, KirRef first, KirRef count, MmTokenAt *at, void *user);
 
 // ---- sched_int8.c ----------------------------------------------------------------------------------------------
 

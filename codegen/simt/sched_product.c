@@ -143,6 +143,7 @@ static void do_unit(const SimtProduct *p, KirRef first, KirRef count, MmTokenAt 
     at(p->job, user, wanted, &token);
     KirRef sums[MM_MAX_FACTORS];
     for (uint32_t f = 0; f < p->job->factor_count; f++) sums[f] = whole_sum(p, f, row, mine);
+    if (p->run) simt_runs_keep(p, mine, column, sums[0]);
     simt_store_results(p, column, &token, sums);
     kir_if_end(fn, &branch, NULL);
 }
@@ -153,7 +154,7 @@ static void do_unit(const SimtProduct *p, KirRef first, KirRef count, MmTokenAt 
 typedef struct Launch {
     CgBuild *build;
     KirFn *fn;
-    uint32_t count, rows, tokens, lanes;   // components; rows, tokens and lanes of a unit
+    uint32_t count, rows, tokens, lanes;   // components; rows, tokens and lanes of a unit (few tokens: rows in several rounds)
     const SimtTileForm *form;    // of tiles for many tokens; NULL: few
     MmJob *jobs;
     SimtProduct products[MM_MAX_OUTS];
@@ -174,7 +175,8 @@ static void prepare(Launch *l, uint32_t index, KirRef sums[MM_MAX_FACTORS]) {
     job->x_bytes = cg_const(l->build, ir_dtype_row_bytes(job->x.dtype, job->columns), "bytes of an activation row");
     job->k = cg_const(l->build, job->columns, "K");
     job->n = cg_const(l->build, job->rows, "N");
-    l->products[index] = (SimtProduct){.job = job, .build = l->build, .fn = l->fn, .tokens = l->tokens, .rows = l->rows};
+    l->products[index] = (SimtProduct){.job = job, .build = l->build, .fn = l->fn, .tokens = l->tokens};
+    l->products[index].rows = l->form ? l->rows : l->lanes / LANES_PER_ROW;
     for (uint32_t i = 0; i < job->factor_count; i++) {
         job->factors[i].base = cg_pointer(l->build, job->factors[i].weight);
         if (!l->form && !sums[i]) sums[i] = kir_shared(l->fn, KIR_F32, l->tokens * l->lanes);
@@ -204,7 +206,11 @@ static int64_t begin(Launch *l, CgGroupBuilder *builder, const char *name) {
     else if (!l->ranks) kir_set_resident(l->fn, l->form->resident);
     KirRef tile = l->form ? kir_shared(l->fn, KIR_I32, shared) : 0, row = 0;
     if (l->made) row = kir_shared(l->fn, simt_is_int8(&l->jobs[0]) ? KIR_I32 : KIR_F32, shared_row(&l->jobs[0]));
-    for (uint32_t i = 0; i < l->count; i++) l->products[i].tile = tile, l->products[i].row = row;
+    for (uint32_t i = 0; i < l->count; i++) {
+        l->products[i].tile = tile, l->products[i].row = row;
+        if (l->jobs[i].argmax)           // a tile has its one factor's results where they can be compared
+            simt_runs_open(&l->products[i], l->form ? tile : kir_shared(l->fn, KIR_I32, l->tokens * SIMT_TILE_ROWS));
+    }
     return blocks;
 }
 
@@ -233,9 +239,24 @@ static void token_at(const MmJob *job, void *user, KirRef index, MmToken *out_to
     out_token->row = out_token->coord[0] = index;
 }
 
+// The unit's rows in rounds.
+static void do_rounds(Launch *l, SimtProduct *p) {
+    KirFn *fn = l->fn;
+    KirLoop loop;
+    KirRef n0 = p->n0;
+    kir_for_begin(fn, kir_i64(fn, 0), kir_i64(fn, l->rows), kir_i64(fn, p->rows), 0, NULL, &loop);
+    p->n0 = kir_add(fn, n0, loop.iv);
+    do_unit(p, l->first, l->total, token_at, NULL);
+    cg_barrier(l->build);
+    kir_for_end(fn, &loop, NULL);
+    p->n0 = n0;
+}
+
 static void emit_tokens(Launch *l, SimtProduct *p) {
     if (l->form) simt_tile(l->form, p, l->first, l->total, token_at, NULL);
+    else if (l->rows > p->rows) do_rounds(l, p);
     else do_unit(p, l->first, l->total, token_at, NULL);
+    if (p->run) simt_runs_store(p, l->first, l->total, token_at, NULL);
 }
 
 // Units of `tokens` rows of this dimension; false: it is more than a symbol.
@@ -276,8 +297,15 @@ static void make_row(const Launch *l, const KirRef *coord) {
     cg_region_free(region);
 }
 
+static bool has_argmax(const Launch *l) {
+    bool has = false;
+    for (uint32_t i = 0; i < l->count; i++) has = has || l->jobs[i].argmax;
+    return has;
+}
+
 // One row of activations that the group makes: more lanes and rows share the work, as many as norm it where it is a launch of its own, so
-// that its sum has the same bits. Few tokens: all that a unit can take. More than that: tiles, where the products have the form for it.
+// that its sum has the same bits. Few tokens: all that a unit can take. More than that: tiles, where the products have the form for it. An argmax
+// needs the results of a whole run in one unit.
 static void choose_unit(Launch *l, const IrTarget *target, IrDim rows, IrExpr *out_units) {
     int64_t most = l->made ? 1 : ir_dim_most(l->jobs[0].graph, rows);
     bool few_sums = true;                // of a lane, which lie beside the row in shared memory
@@ -289,7 +317,7 @@ static void choose_unit(Launch *l, const IrTarget *target, IrDim rows, IrExpr *o
     l->form = NULL;
     for (uint32_t i = 0; i < l->count; i++) few_sums = few_sums && l->jobs[i].factor_count <= 2;
     l->lanes = l->made && few_sums ? simt_row_lanes(l->jobs[0].columns) : SIMT_LANES;
-    l->rows = l->lanes / LANES_PER_ROW, l->tokens = MOST_TOKENS;
+    l->rows = has_argmax(l) ? SIMT_TILE_ROWS : l->lanes / LANES_PER_ROW, l->tokens = MOST_TOKENS;
     if (most != 1 && token_units(rows, l->tokens, out_units)) return;
     l->tokens = 1;
     *out_units = ir_dim_expr(l->jobs[0].graph, rows);

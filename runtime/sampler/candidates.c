@@ -5,18 +5,17 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 // ---- the heap --------------------------------------------------------------------------------------------------
 
-// The larger logit goes first, of equal ones the lower id: one order, whatever the heap's history.
-static bool before(SmCandidate a, SmCandidate b) { return a.logit > b.logit || (a.logit == b.logit && a.id < b.id); }
-
-static void sift_down(SmCandidate *heap, size_t len, size_t at)
+// The order (rt_comes_before) is one, whatever the heap's history.
+static void sift_down(HeddleCandidate *heap, size_t len, size_t at)
 {
-    SmCandidate moving = heap[at];
+    HeddleCandidate moving = heap[at];
     for (size_t child; (child = 2 * at + 1) < len; at = child) {
-        if (child + 1 < len && before(heap[child + 1], heap[child])) child++;
-        if (!before(heap[child], moving)) break;
+        if (child + 1 < len && rt_comes_before(heap[child + 1], heap[child])) child++;
+        if (!rt_comes_before(heap[child], moving)) break;
         heap[at] = heap[child];
     }
     heap[at] = moving;
@@ -27,19 +26,19 @@ static void make_heap(SmCandidates *c)
     for (size_t i = c->heap_len / 2; i-- > 0;) sift_down(c->heap, c->heap_len, i);
 }
 
-static SmCandidate pop(SmCandidates *c)
+static HeddleCandidate pop(SmCandidates *c)
 {
-    SmCandidate first = c->heap[0];
+    HeddleCandidate first = c->heap[0];
     c->heap[0] = c->heap[--c->heap_len];
     if (c->heap_len) sift_down(c->heap, c->heap_len, 0);
     return first;
 }
 
-SmCandidate sm_largest(const SmCandidates *candidates)
+HeddleCandidate sm_largest(const SmCandidates *candidates)
 {
-    SmCandidate best = candidates->heap[0];
+    HeddleCandidate best = candidates->heap[0];
     for (size_t i = 1; i < candidates->heap_len; i++)
-        if (before(candidates->heap[i], best)) best = candidates->heap[i];
+        if (rt_comes_before(candidates->heap[i], best)) best = candidates->heap[i];
     return best;
 }
 
@@ -60,14 +59,20 @@ HdStatus *sm_fill(const HeddleSampling *sampling, const float *logits, uint32_t 
         if (isnan(logit) || logit == INFINITY)
             return hd_error(HD_NOT_FINITE, "logit %" PRIu32 " of %" PRIu32 " is not a finite number", i, vocab);
         if (counts && counts[i]) logit = penalised(sampling, logit, counts[i]);
-        candidates->heap[i] = (SmCandidate){(int32_t)i, logit};
+        candidates->heap[i] = (HeddleCandidate){(int32_t)i, logit};
     }
     return NULL;
 }
 
+void sm_take(const HeddleCandidate *given, size_t count, SmCandidates *candidates)
+{
+    memcpy(candidates->heap, given, count * sizeof *given);
+    candidates->heap_len = count, candidates->kept_len = 0;
+}
+
 // ---- filters ---------------------------------------------------------------------------------------------------
 
-static double share(SmCandidate c, double largest) { return exp((double)c.logit - largest); }
+static double share(HeddleCandidate c, double largest) { return exp((double)c.logit - largest); }
 
 static void keep_all(SmCandidates *c)
 {
@@ -108,9 +113,9 @@ static void keep_min_p(SmCandidates *c, float p)
     c->kept_len = left;
 }
 
-void sm_filter(const HeddleSampling *sampling, SmCandidates *candidates)
+void sm_filter(const HeddleSampling *sampling, uint32_t vocab, SmCandidates *candidates)
 {
-    bool by_k = sampling->top_k > 0 && (size_t)sampling->top_k < candidates->heap_len, by_p = sampling->top_p < 1;
+    bool by_k = sampling->top_k > 0 && (uint32_t)sampling->top_k < vocab, by_p = sampling->top_p < 1;
     if (by_k || by_p) make_heap(candidates);
     if (by_k) keep_top_k(candidates, (size_t)sampling->top_k);
     if (by_p) keep_top_p(candidates, (double)sampling->top_p);

@@ -5,6 +5,7 @@
 
 #include "runtime/base/base.h"
 #include "runtime/sampler.h"
+#include "runtime/top.h"
 
 // ---- philox.c --------------------------------------------------------------------------------------------------
 
@@ -15,16 +16,18 @@ double sm_gumbel(uint64_t seed, uint32_t sequence, uint32_t position, uint32_t i
 
 // ---- candidates.c ----------------------------------------------------------------------------------------------
 
-typedef struct SmCandidate { int32_t id; float logit; } SmCandidate;
 // The tokens that are left to choose from. heap: those not looked at yet, the largest first (a binary heap); kept: the chosen ones.
-typedef struct SmCandidates { SmCandidate *heap, *kept; size_t heap_len, kept_len; } SmCandidates;
+typedef struct SmCandidates { HeddleCandidate *heap, *kept; size_t heap_len, kept_len; } SmCandidates;
 
 // All tokens with their penalties applied. counts [vocab]: how often each was seen; NULL: none was.
 HD_MUST_USE HdStatus *sm_fill(const HeddleSampling *sampling, const float *logits, uint32_t vocab, const uint32_t *counts,
                               SmCandidates *candidates);
-// Applies top-k, top-p and min-p: what is left is candidates->kept, unordered when all of them are.
-void sm_filter(const HeddleSampling *sampling, SmCandidates *candidates);
+// The given ones, of which there are at most as many as there is room for.
+void sm_take(const HeddleCandidate *given, size_t count, SmCandidates *candidates);
+// Applies top-k, top-p and min-p: what is left is candidates->kept, unordered when all of them are. `vocab`: of all logits, of which the candidates
+// are the largest.
+void sm_filter(const HeddleSampling *sampling, uint32_t vocab, SmCandidates *candidates);
 // The largest logit, ties to the lowest id; at least one candidate must be in the heap.
-SmCandidate sm_largest(const SmCandidates *candidates);
+HeddleCandidate sm_largest(const SmCandidates *candidates);
 
 #endif

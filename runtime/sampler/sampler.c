@@ -90,8 +90,8 @@ HeddleStatus *heddle_sampler_create(const HeddleSampling *sampling, uint32_t voc
     sampler->sampling = *sampling;
     sampler->vocab = vocab;
     sampler->counts = hd_xcalloc(vocab, sizeof *sampler->counts);
-    sampler->candidates.heap = hd_xcalloc(vocab, sizeof(SmCandidate));
-    sampler->candidates.kept = hd_xcalloc(vocab, sizeof(SmCandidate));
+    sampler->candidates.heap = hd_xcalloc(vocab, sizeof(HeddleCandidate));
+    sampler->candidates.kept = hd_xcalloc(vocab, sizeof(HeddleCandidate));
     *out_sampler = sampler;
     return NULL;
 }
@@ -141,7 +141,12 @@ static bool penalises(const HeddleSampling *s)
     return s->repeat_penalty != 1 || s->presence_penalty != 0 || s->frequency_penalty != 0;
 }
 
-bool heddle_sampler_is_greedy(const HeddleSampler *sampler) { return sampler->sampling.temp == 0 && !penalises(&sampler->sampling); }
+uint32_t heddle_sampler_needs(const HeddleSampler *sampler)
+{
+    const HeddleSampling *s = &sampler->sampling;
+    if (penalises(s)) return 0;
+    return s->temp == 0 ? 1 : s->top_k > 0 && (uint32_t)s->top_k < sampler->vocab ? (uint32_t)s->top_k : 0;
+}
 
 static int32_t choose(const HeddleSampler *sampler, uint32_t sequence, uint32_t position)
 {
@@ -156,13 +161,30 @@ static int32_t choose(const HeddleSampler *sampler, uint32_t sequence, uint32_t 
     return id;
 }
 
+// Of the candidates in the heap.
+static int32_t pick(HeddleSampler *sampler, uint32_t sequence, uint32_t position)
+{
+    if (sampler->sampling.temp == 0) return sm_largest(&sampler->candidates).id;
+    sm_filter(&sampler->sampling, sampler->vocab, &sampler->candidates);
+    return choose(sampler, sequence, position);
+}
+
 HeddleStatus *heddle_sampler_pick(HeddleSampler *sampler, const float *logits, uint32_t sequence, uint32_t position,
                                   int32_t *out_id)
 {
     const HeddleSampling *sampling = &sampler->sampling;
     HD_TRY(sm_fill(sampling, logits, sampler->vocab, penalises(sampling) ? sampler->counts : NULL, &sampler->candidates));
-    if (sampling->temp == 0) return *out_id = sm_largest(&sampler->candidates).id, NULL;
-    sm_filter(sampling, &sampler->candidates);
-    *out_id = choose(sampler, sequence, position);
+    *out_id = pick(sampler, sequence, position);
+    return NULL;
+}
+
+HeddleStatus *heddle_sampler_pick_top(HeddleSampler *sampler, const HeddleCandidate *candidates, uint32_t count, uint32_t sequence,
+                                      uint32_t position, int32_t *out_id)
+{
+    uint32_t needs = heddle_sampler_needs(sampler);
+    if (!needs || needs > count)
+        return hd_error(HD_USAGE, "the %" PRIu32 " largest logits are given; this sampler needs %" PRIu32, count, needs ? needs : sampler->vocab);
+    sm_take(candidates, needs, &sampler->candidates);
+    *out_id = pick(sampler, sequence, position);
     return NULL;
 }

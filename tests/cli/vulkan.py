@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models on a Vulkan device (in tests Mesa's lavapipe, the kernels of all step classes under the validation layer): logits near float64's
-whatever the calls, and the processor's greedy continuation of prompts of many lengths in calls of many sizes. Skipped (77) where there is no
+whatever the calls, and the processor's greedy continuation of prompts of many lengths in calls of many sizes; samples. Skipped (77) where there is no
 device.
 
 usage: vulkan.py HEDDLE FOLDER_OF_RANDOM_MODELS FOLDER_OF_THEIR_GOLDENS FOLDER_OF_TINY_MODELS
@@ -92,6 +92,18 @@ def check_continuations():
         check(code == 0 and json.loads(out) == json.loads(want), f"prompt of {length}, calls of {calls}: {out}, the processor has {want}: {err}")
 
 
+def check_samples():
+    """By the largest logits, which the device finds in some of 64 runs, the text is that of all logits, which are read where it finds too few."""
+    model = f"{tiny}/tiny-dense-q8_0.gguf"
+    for found in ("1", "20", "64"):
+        code, _, err = run("compile", model, "--target", "vulkan", "-o", f"{work}/{found}.hdl", "--set", f"arg-max{{top={found}}}")
+        check(code == 0, f"top={found}: {err}")
+    for top_k, found in (("20", ("1", "20", "64")), ("63", ("1", "64"))):
+        how = ["-p", "And the LORD", "-n", "12", "--no-display-prompt", "--temp", "1", "-s", "7", "--top-k", top_k]
+        results = [run("run", model, "--module", f"{work}/{module}.hdl", *how) for module in found]
+        check(all(code == 0 for code, _, _ in results) and len({out for _, out, _ in results}) == 1, f"top-k {top_k}: {results}")
+
+
 code, out, _ = run("devices")
 if not any(line.startswith("* vulkan") for line in out.splitlines()):
     print("no Vulkan device here")
@@ -104,6 +116,7 @@ for name in ("h1-mha-tied", "h2-gqa4", "h3-head256", "moe-e16-k4"):
 check_trained()
 check_lengths()
 check_continuations()
+check_samples()
 text = ["run", f"{tiny}/tiny-dense-q8_0.gguf", "-p", "And the LORD", "-n", "4", "--temp", "0", "--no-display-prompt"]
 _, want, _ = run(*text)
 for options in (["--device", "0"], ["--target", "vulkan", "--layout", "packed"]):

@@ -23,6 +23,7 @@ typedef struct HandOptions {
     bool cheap;                  // states no cost worth a second thread; else every launch claims to move 16 MiB
     const IrTarget *target;      // NULL: cpu:x86-64-v2, vulkan:hand, or cuda:hand
     bool vulkan;                 // the kernels are SPIR-V
+    int64_t top;                 // adds a result "top" of as many runs, which begin at the number before the logits: in the middle of others; 0: none
     bool cuda;                   // those of the CPU as kernels of the stand-in for CUDA's driver (tests/support/fake_cuda.c)
 } HandOptions;
 
@@ -98,6 +99,8 @@ static inline void hand_class(CgProgram *program, const HandOptions *options, co
                                             hand_expr(program, (IrExpr){.coef = {0, 0, 0, 1}})}));
     hd_vec_push(&class.results, ((CgResult){hd_xstrdup("chain"), HAND_LINKS % 2 ? b : a, type_chain,
                                             hand_expr(program, tokens)}));
+    const IrType type_top = {IR_F32, IR_LAYOUT_NATIVE, 3, {IR_DIM_R, options->top, 1 + HAND_VOCAB}};
+    if (options->top) hd_vec_push(&class.results, ((CgResult){hd_xstrdup("top"), logits - 4, type_top, hand_expr(program, (IrExpr){.coef = {0, 0, 0, 1}})}));
     hd_vec_push(&program->classes, class);
 }
 

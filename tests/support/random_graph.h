@@ -365,8 +365,11 @@ static inline void rg_ends(Rg *g) {
     hd_vec_push(&g->graph->results, ((IrResult){ir_intern(g->graph->module, HD_STR("logits")), logits}));
     if (rg_chance(g, 30)) hd_vec_push(&g->graph->results, ((IrResult){rg_name(g, "hidden"), last}));
     if (g->options.wild && rg_chance(g, 30)) {
-        IrValue largest = ir_op1(g->graph, IR_OP_argmax, 1, &logits, RG_ATTRS(RG_INT(WIDTH, RG_VOCAB)));
-        hd_vec_push(&g->graph->results, ((IrResult){ir_intern(g->graph->module, HD_STR("argmax")), rg_result(g, largest, 1)}));
+        int64_t width = 1 + rg_below(g, RG_VOCAB), k = 1 + rg_below(g, (uint32_t)hd_ceil_div(RG_VOCAB, width));
+        IrValue values = ir_op1(g->graph, IR_OP_argmax, 1, &logits, RG_ATTRS(RG_INT(WIDTH, width)));
+        IrValue runs[] = {logits, values, rg_result(g, values, 1)};
+        IrValue top = ir_op1(g->graph, IR_OP_top_runs, 3, runs, RG_ATTRS(RG_INT(K, k), RG_INT(WIDTH, width)));
+        hd_vec_push(&g->graph->results, ((IrResult){ir_intern(g->graph->module, HD_STR("argmax")), rg_result(g, top, 1)}));
     }
 }
 

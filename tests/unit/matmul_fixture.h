@@ -16,6 +16,9 @@ enum { VOCABULARY = 40 };
 #ifndef TOKENS                   // of the largest call
 #define TOKENS 17
 #endif
+#ifndef GRAPH_TOKENS             // of a graph of this name
+#define GRAPH_TOKENS(name) ((name)[0] == 'd' ? 1 : TOKENS)
+#endif
 
 // ---- weights -------------------------------------------------------------------------------------------------------
 
@@ -178,11 +181,11 @@ static inline void open_fixture(Fixture *f, const HdBuf *text) {
         IrGraph *graph = f->module->graphs.data[i];
         char key[64], bounds[32];
         snprintf(key, sizeof key, "bounds.%s", graph->name);
-        bool single = graph->name[0] == 'd';
-        snprintf(bounds, sizeof bounds, "%d 1 1 1", single ? 1 : TOKENS);
+        int tokens = GRAPH_TOKENS(graph->name);
+        snprintf(bounds, sizeof bounds, "%d 1 1 1", tokens);
         ir_module_set_key(f->module, key, bounds);
         expect_ok(ir_verify(graph));
-        run_place(graph, &(IrBinding){{single ? 1 : TOKENS, 1, 1, 1}});
+        run_place(graph, &(IrBinding){{tokens, 1, 1, 1}});
     }
     expect_ok(
         run_compile(f->module, f->target ? f->target : "cpu:native", NULL, f->weights.run, f->weights.count, 1, 1, TOKENS, &f->run));

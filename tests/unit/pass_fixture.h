@@ -85,7 +85,7 @@ static inline void outcome_free(Outcome *outcome) {
 // All but what the pass arg-max adds, which says nothing that the logits do not.
 static inline void keep_results(const IrInterp *interp, Outcome *outcome) {
     for (size_t i = 0; i < interp->outcomes.len; i++)
-        if (strcmp(interp->outcomes.data[i].name, "argmax"))
+        if (strcmp(interp->outcomes.data[i].name, "argmax") && strcmp(interp->outcomes.data[i].name, "top"))
             APPEND(&outcome->results, interp->outcomes.data[i].values, interp->outcomes.data[i].count);
 }
 

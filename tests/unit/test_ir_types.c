@@ -41,6 +41,7 @@ static const char *const values =
     "\"win2\" conv : f32[2, 8]\n"
     "%d = state \"d\" delta : f32[6, 8, 4] %d4 = state \"d4\" delta : f32[4, 8, 4]\n";
 
+#define RUNS "%y1, %y2 = argmax %x64 {width = 10} : f32[T, 7], i32[T, 7]\n"
 static const struct { const char *op, *message;
 } cases[] = {
     {"%z = reshape %x : f32[T, 2, 4]", NULL},
@@ -107,6 +108,11 @@ static const struct { const char *op, *message;
     {"%z = take_rows %x3, %r : f32[R, 8]", "take_rows: operand 0 (x) is f32[T, 2, 8], must be f32[T, D]"},
     {"%y1, %y2 = argmax %x64 {width = 10} : f32[T, 7], i32[T, 7]", NULL},
     {"%y1, %y2 = argmax %k3, %ik {width = 3} : f32[T, 1], i32[T, 1]", NULL},
+    {RUNS "%y3, %y4 = top_runs %x64, %y1, %y2 {k = 7, width = 10} : f32[T, 7, 11], i32[T, 1]", NULL},
+    {RUNS "%y3, %y4 = top_runs %x64, %y1, %y2 {k = 8, width = 10} : f32[T, 8, 11], i32[T, 1]",
+     "top_runs: k = 8 must be in 1..7"},
+    {RUNS "%y3, %y4 = top_runs %x64, %y1, %y2 {k = 1, width = 9} : f32[T, 1, 10], i32[T, 1]",
+     "top_runs: operand 1 (values) is f32[T, 7], must be f32[T, 8]"},
     {"%y1, %y2 = argmax %x64 {width = 65} : f32[T, 1], i32[T, 1]", "argmax: width = 65 must be in 1..64"},
     {"%y1, %y2 = argmax %x, %ik {width = 8} : f32[T, 1], i32[T, 1]", "argmax: operand 1 (ids) is i32[T, 3], must be i32[T, 8]"},
     {"%z = linear %x64, %w : f32[T, 5]", NULL},

@@ -5,15 +5,17 @@
 
 static char model_path[] = "test_module_XXXXXX";
 
-static HdBuf module_bytes(void)
+static HdBuf module_with(const HandOptions *options)
 {
     HdBuf bytes;
     GgufFile *model;
     OK(gguf_open(model_path, NULL, &model));
-    OK(hand_module(NULL, model, &bytes));
+    OK(hand_module(options, model, &bytes));
     gguf_close(model);
     return bytes;
 }
+
+static HdBuf module_bytes(void) { return module_with(NULL); }
 
 static HeddleModule *open_bytes(const HdBuf *bytes)
 {
@@ -165,11 +167,13 @@ static void walk(HeddleModule *module)
     HeddleModel *model;
     HeddleSession *session;
     const int32_t tokens[] = {1, 2, 3, 4, 5};
+    HeddleCandidate top[5 * 4];
     HdStatus *status = heddle_model_create(module, NULL, &(HeddleModelOptions){.device = "null"}, &model);
     if (!status) {
         status = heddle_session_create(model, &(HeddleSessionOptions){.slots = 2, .threads = 2}, &session);
         if (!status) {
             status = heddle_eval(session, &(HeddlePiece){.tokens = tokens, .count = 5, .logits = HEDDLE_LOGITS_ALL}, 1);
+            if (!status) status = heddle_eval_top(session, &(HeddlePiece){.slot = 1, .tokens = tokens, .count = 5, .logits = HEDDLE_LOGITS_ALL}, 1, 4, top);
             heddle_session_free(session);
         }
         heddle_model_free(model);
@@ -181,7 +185,7 @@ static void walk(HeddleModule *module)
 static void sealed_damage_is_harmless(void **state)
 {
     (void)state;
-    HdBuf bytes = module_bytes();
+    HdBuf bytes = module_with(&(HandOptions){.top = 1});
     GgufFile *file;
     OK(gguf_open_memory("m.hdl", bytes.data, bytes.len, NULL, &file));
     size_t header = gguf_header_bytes(file);
@@ -227,6 +231,16 @@ static void refuses_another_version(void **state)
     hd_buf_free(&bytes);
     expect(heddle_module_open(model_path, &module), HD_BAD_DATA, "architecture 'hand', not a compiled module");
     expect(heddle_module_open("no-such.hdl", &module), HD_NOT_FOUND, "no-such.hdl");
+}
+
+// A row of 16 logits has one run.
+static void refuses_more_runs_than_there_are(void **state)
+{
+    (void)state;
+    HeddleModule *module;
+    HdBuf bytes = module_with(&(HandOptions){.top = 2});
+    expect(heddle_module_open_memory("m.hdl", bytes.data, bytes.len, &module), HD_BAD_DATA, "top needs R rows of some runs of the vocabulary");
+    hd_buf_free(&bytes);
 }
 
 static void refuses_another_machine(void **state)
@@ -355,7 +369,7 @@ int main(void)
         cmocka_unit_test(any_cut_is_found),
         cmocka_unit_test(sealed_damage_is_harmless),
         cmocka_unit_test(refuses_another_version),
-        cmocka_unit_test(refuses_another_machine),
+        cmocka_unit_test(refuses_more_runs_than_there_are), cmocka_unit_test(refuses_another_machine),
         cmocka_unit_test(refuses_another_model),
         cmocka_unit_test(writer_refuses_what_it_cannot_state),
     };

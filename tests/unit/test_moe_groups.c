@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Choosing experts, the dispatch plan, sums over ranks, and choosing the largest of a row, against the interpreter.
+// Choosing experts, the dispatch plan, sums over ranks, and choosing the largest of a row, against the interpreter and what they are defined to be.
 #include "ir/moe_plan.h"
 #include "tests/unit/group_fixture.h"
 
@@ -177,8 +177,83 @@ static void test_argmax(void **state) {
     check_argmax(ARGMAX("5000", "2048", "3"), 3, put_not_finite);
 }
 
+// The runs of the largest numbers.
+#define TOP(D, width, P, k, n)                                                                                         \
+    HEAD "%tokens = input tokens : i32[T]\n" EMBED("x", D)                                                             \
+    "%1, %2 = fused %x {kind = argmax} (%.x: f32[T, " D "]) {\n"                                                       \
+    "%.v, %.i = argmax %.x {width = " width "} : f32[T, " P "], i32[T, " P "]\n"                                       \
+    "yield %.v, %.i\n } : f32[T, " P "], i32[T, " P "]\n"                                                              \
+    "%3, %4 = fused %x, %1, %2 {kind = top_runs} (%.x: f32[T, " D "], %.v: f32[T, " P "], %.i: i32[T, " P "]) {\n"     \
+    "%.t, %.b = top_runs %.x, %.v, %.i {k = " k ", width = " width "} : f32[T, " k ", " n "], i32[T, 1]\n"             \
+    "yield %.t, %.b\n } : f32[T, " k ", " n "], i32[T, 1]\n"                                                           \
+    "return top = %3, best = %4\n }\n}\n"
+
+// What a run is ordered by, and where its largest number stands; -1: one is not finite.
+static float largest_of_run(const float *row, int64_t begin, int64_t end, int32_t *out_column) {
+    *out_column = (int32_t)begin;
+    for (int64_t c = begin; c < end; c++)
+        if (row[c] > row[*out_column]) *out_column = (int32_t)c;
+    float largest = row[*out_column];
+    for (int64_t c = begin; c < end; c++)
+        if (!isfinite(row[c])) *out_column = -1, largest = INFINITY;
+    return largest;
+}
+
+// The run of rank `rank`, those before it being in the records, by the definition.
+static int64_t next_run(const float *row, int64_t columns, int64_t width, const float *records, int64_t rank, int32_t *out_column) {
+    int64_t best = -1;
+    float most = 0;
+    for (int64_t run = 0; run * width < columns; run++) {
+        bool taken = false;
+        int32_t column;
+        for (int64_t r = 0; r < rank; r++) taken = taken || (int64_t)records[r * (1 + width)] == run;
+        float value = largest_of_run(row, run * width, HD_MIN((run + 1) * width, columns), &column);
+        if (!taken && (best < 0 || value > most)) best = run, most = value, *out_column = column;
+    }
+    return best;
+}
+
+static void check_top(const char *text, int64_t columns, int64_t width, int64_t k, void (*change)(float *x, uint64_t count)) {
+    Bench b = bench_open(text, 1, 1, 64, 64, 1);
+    uint64_t count;
+    float *x = bench_values(&b, "x", &count), *want = calloc((size_t)(k * (1 + width)), sizeof *want);
+    if (change) change(x, count);
+    BenchCall c = one_call();
+    bench_run_interp(&b, &c);
+    bench_run_program(&b, &c);
+    const float *interpreted = ir_interp_result(b.interp, "top", &count), *got = bench_result(&b, "top");
+    const int32_t *best = bench_result(&b, "best");
+    for (int64_t t = 0; t < 19; t++, got += k * (1 + width), interpreted += k * (1 + width)) {
+        const float *row = x + columns * some_tokens()[t];
+        int32_t column;
+        for (int64_t rank = 0; rank < k; rank++) {
+            float *record = want + rank * (1 + width);
+            int64_t run = next_run(row, columns, width, want, rank, &column);
+            record[0] = (float)run;
+            for (int64_t i = 0; i < width; i++) record[1 + i] = run * width + i < columns ? row[run * width + i] : -INFINITY;
+            if (!rank) assert_int_equal(best[t], column);
+        }
+        assert_memory_equal(got, want, (size_t)(k * (1 + width)) * sizeof *want);
+        assert_memory_equal(interpreted, want, (size_t)(k * (1 + width)) * sizeof *want);
+    }
+    expect_ids(&b, "best", 19);
+    free(want);
+    bench_close(&b);
+}
+
+static void test_top_runs(void **state) {
+    (void)state;
+    check_top(TOP("21", "5", "5", "3", "6"), 21, 5, 3, NULL);
+    check_top(TOP("21", "5", "5", "5", "6"), 21, 5, 5, put_ties);
+    check_top(TOP("21", "5", "5", "2", "6"), 21, 5, 2, put_not_finite);
+    check_top(TOP("21", "21", "1", "1", "22"), 21, 21, 1, put_ties);
+    check_top(TOP("5000", "64", "79", "64", "65"), 5000, 64, 64, NULL);
+    check_top(TOP("5000", "64", "79", "20", "65"), 5000, 64, 20, put_ties);
+    check_top(TOP("5000", "64", "79", "64", "65"), 5000, 64, 64, put_not_finite);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_router), cmocka_unit_test(test_ties), cmocka_unit_test(test_plan), cmocka_unit_test(test_sum),
-    cmocka_unit_test(test_argmax)
+    cmocka_unit_test(test_argmax), cmocka_unit_test(test_top_runs)
 };
 BENCH_MAIN_FOR(tests, BENCH_CPUS, BENCH_GPU)

@@ -58,6 +58,31 @@ static void argmax_takes_the_lowest(void **state)
     expect(heddle_argmax(NULL, 0, &id), HD_USAGE, "no logits");
 }
 
+// Numbers of runs come from a device: here from what happens to stand there.
+static void runs_that_are_not_there(void **state)
+{
+    (void)state;
+    const HandOptions options = {.top = 1};
+    uint32_t good = 0, refused = 0;
+    Hand odd;
+    hand_open(&odd, 1, NULL, &options, NULL);
+    HeddleSession *session = hand_session(&odd, (HeddleSessionOptions){0});
+    for (int32_t token = 0; token < HAND_VOCAB; token++) {
+        const HeddlePiece piece = {.tokens = &token, .count = 1, .logits = HEDDLE_LOGITS_LAST};
+        float want[HAND_VOCAB];
+        HeddleCandidate top[3];
+        OK(heddle_slot_reset(session, 0));
+        HdStatus *status = heddle_eval_top(session, &piece, 1, 3, top);
+        hand_logits(&odd.values, &token, 1, want);
+        if (status) refused++, expect(status, HD_INTERNAL, "of a row of logits, which has 0 to 0");
+        else good++;
+        for (int i = 0; !status && i < 3; i++) assert_true(top[i].logit == want[top[i].id] && (!i || top[i].logit <= top[i - 1].logit));
+    }
+    assert_true(good && refused && good + refused == HAND_VOCAB);
+    heddle_session_free(session);
+    hand_close(&odd);
+}
+
 // ---- memory, the null device -----------------------------------------------------------------------------------
 
 static void memory_is_told_to_the_byte(void **state)
@@ -113,6 +138,7 @@ int main(void)
         cmocka_unit_test(the_callers_float_mode_does_not_matter),
         cmocka_unit_test(sessions_that_cannot_be),
         cmocka_unit_test(argmax_takes_the_lowest),
+        cmocka_unit_test(runs_that_are_not_there),
         cmocka_unit_test(memory_is_told_to_the_byte),
         cmocka_unit_test(the_null_device_walks_everything),
     };

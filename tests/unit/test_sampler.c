@@ -116,18 +116,18 @@ static size_t naive_filter(const HeddleSampling *s, Naive *list, size_t len)
     return len;
 }
 
-static int by_id(const void *a, const void *b) { return ((const SmCandidate *)a)->id - ((const SmCandidate *)b)->id; }
+static int by_id(const void *a, const void *b) { return ((const HeddleCandidate *)a)->id - ((const HeddleCandidate *)b)->id; }
 static int naive_by_id(const void *a, const void *b) { return ((const Naive *)a)->id - ((const Naive *)b)->id; }
 
 static void check_filter(const HeddleSampling *s, const float *logits, uint32_t vocab)
 {
-    SmCandidate heap[300], kept[300];
+    HeddleCandidate heap[300], kept[300];
     Naive list[300];
     SmCandidates c = {heap, kept, 0, 0};
     for (uint32_t i = 0; i < vocab; i++) list[i] = (Naive){(int)i, logits[i], 0};
     size_t len = naive_filter(s, list, vocab);
     ok(sm_fill(s, logits, vocab, NULL, &c));
-    sm_filter(s, &c);
+    sm_filter(s, vocab, &c);
     assert_int_equal(c.kept_len, len);
     qsort(kept, len, sizeof *kept, by_id);
     qsort(list, len, sizeof *list, naive_by_id);
