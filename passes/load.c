@@ -10,7 +10,7 @@
 #include <string.h>
 
 LoadedPasses pass_loaded;
-typedef struct File { char *path; HdDigest digest; } File;    // path: absolute
+typedef struct File { char *absolute, *given; HdDigest digest; } File;
 static HD_VEC(File) files;
 
 // ---- the file --------------------------------------------------------------------------------------------------
@@ -150,23 +150,21 @@ static HdStatus *add_passes(const PassText *list, const char *file)
 bool pass_is_loaded_file(const char *path)
 {
     for (size_t i = 0; i < files.len; i++)
-        if (!strcmp(files.data[i].path, path)) return true;
+        if (!strcmp(files.data[i].absolute, path)) return true;
     return false;
 }
 
 static HdStatus *load(const char *path)
 {
     const PassText *list;
-    HdDigest digest;
     char *absolute = realpath(path, NULL);
     if (!absolute) return hd_error(errno == ENOENT ? HD_NOT_FOUND : HD_IO, "%s: cannot open: %s", path, strerror(errno));
-    HdStatus *status = NULL;
-    if (!pass_is_loaded_file(absolute)) {
-        status = open_file(path, absolute, &digest, &list);
-        if (!status) status = add_passes(list, hd_xstrdup(path));
-        if (!status) hd_vec_push(&files, ((File){hd_xstrdup(absolute), digest}));
-    }
-    free(absolute);
+    File file = {absolute, hd_xstrdup(path), {0, 0}};
+    bool known = pass_is_loaded_file(absolute);
+    HdStatus *status = known ? NULL : open_file(path, absolute, &file.digest, &list);
+    if (!known && !status) status = add_passes(list, file.given);
+    if (!known && !status) hd_vec_push(&files, file);
+    else free(file.absolute), free(file.given);
     return status;
 }
 

@@ -73,6 +73,7 @@ typedef struct WbVerdict {
 // One pass over one graph.
 typedef struct WbRecord {
     const char *step, *graph;
+    const char *file;                      // of a loaded pass; else NULL
     double seconds;
     uint32_t fired, missed;
     HD_VEC(WbEvent) events;

@@ -199,6 +199,19 @@ WRONG_TYPE = """static HdStatus *make(IrGraph *graph, PassCtx *ctx, IrOpRef op)
         : pass_make(graph, op, &(IrBuild){.kind = IR_OP_silu, .operands = ir_op(graph, op)->operands, .operand_count = 1}, &made);
 }
 static HdStatus *run(IrGraph *g, PassCtx *c) { return pass_each(g, c, make); }"""
+# Says that it changes no bit, and makes the third silu a sigmoid.
+LIES = """static HdStatus *lie(IrGraph *graph, PassCtx *ctx, IrOpRef op)
+{
+    static int seen;
+    PassMatch m;
+    IrValue made;
+    if (!pass_match(graph, op, "silu(x)", &m) || !pass_fire(ctx, PASS_OWN_RULE(0), graph, op)) return NULL;
+    IrOpKind kind = ++seen % 3 ? IR_OP_silu : IR_OP_sigmoid;
+    HD_TRY(pass_make(graph, op, &(IrBuild){.kind = kind, .operands = m.value, .operand_count = 1}, &made));
+    pass_replace(graph, op, made);
+    return NULL;
+}
+static HdStatus *run(IrGraph *g, PassCtx *c) { return pass_each(g, c, lie); }"""
 LATE = """static HdStatus *late(IrGraph *graph, PassCtx *ctx)
 {
     (void)ctx;
@@ -266,6 +279,9 @@ def refusals(plugin):
     refused(broken, says, command="compile", options=f"-o {work}/none.hdl")
     refused(broken, says, command="run", options="-p a")
     refused(broken, r"rewrite 1 of \d+, r at %\d+ = rms_norm \(layer 0\): \S*broken.so: pass breaks on @decode", options="--bisect --class decode", prints=True)
+    lies = one_pass("lies", fields("lies", '.rules = {{"r", "d"}}', "run"), LIES)
+    refused(lies, r"lies.so: lies on @model changes values: %\d+ = sigmoid \(layer 0\): NMSE .*; rewrite 3 of 3, r at %\d+ = silu \(layer 0\)",
+            options="--passes lies --layers 0:1 --bisect", prints=True)
     refused(one_pass("ruleless", fields("ruleless", rule, "run"), WRONG_RULE), r"ruleless.so: pass ruleless on @\w+: it reports a rule or a reason that is not in its tables")
     refused(one_pass("typeless", fields("typeless", rule, "run"), WRONG_TYPE), r"typeless.so: pass typeless on @\w+: silu: operand 0")
     late = one_pass("late", fields("late", '.before = "schedule"', "late"), LATE)
