@@ -112,7 +112,7 @@ HD_MUST_USE HdStatus *compiler_key(const char *path, const HeddleCompileOptions 
 HD_MUST_USE HdStatus *compiler_interpret(const char *path, const HeddleCompileOptions *options, const int32_t *tokens, uint32_t count,
                                          float **out_logits, uint32_t *out_vocab);
 HD_MUST_USE HdStatus *compiler_opt(const HeddleOptOptions *options, HeddleOptResult *out_result);
-HD_MUST_USE HdStatus *compiler_passes(const char *pass, bool colour, HdBuf *out_text);
+HD_MUST_USE HdStatus *compiler_passes(const char *pass, const char *const *loads, size_t load_count, bool colour, HdBuf *out_text);
 HD_MUST_USE HdStatus *compiler_list_targets(const struct RtFacts *list, uint32_t count, HdBuf *out_text);
 // Where the library lies; false when only the loader's cache may know it.
 bool compiler_path(HdBuf *out_path);

@@ -44,8 +44,8 @@ HdStatus *cmd_compile(CliOptions *options)
     if (!options->output || !options->output[0]) return hd_error(HD_USAGE, "the module's name is missing; give -o MODULE.hdl");
     HD_TRY(check_graph(options));
     HD_TRY(compiler_check(&compile));
-    HdStatus *status = options->model ? compiler_compile_apart(options->operand, &compile, &module)   // who knows what was written by hand
-                                      : compiler_compile(options->operand, &compile, &module);
+    bool by_hand = options->model || options->load_pass.count; // who knows what that does
+    HdStatus *status = by_hand ? compiler_compile_apart(options->operand, &compile, &module) : compiler_compile(options->operand, &compile, &module);
     progress_end();
     HD_TRY(status);
     status = hd_write_file(options->output, module.data, module.len);

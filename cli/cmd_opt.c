@@ -39,6 +39,7 @@ static HeddleOptOptions opt_options(const CliOptions *options, const HdBuf *text
 {
     return (HeddleOptOptions){.input = name, .text = text->data, .text_len = text->len, .target = options->target,
                               .devices = options->devices, .device_count = options->device_count, .kv_type = options->kv_type,
+                              .loads = options->load_pass.items, .load_count = options->load_pass.count,
                               .passes = options->passes, .sets = options->set.items, .set_count = options->set.count,
                               .disabled = options->disable_pass.items, .disabled_count = options->disable_pass.count,
                               .start_from = options->start_from, .stop_after = options->stop_after, .class_name = options->class_,
@@ -100,7 +101,7 @@ HdStatus *cmd_opt(CliOptions *options)
 HdStatus *cmd_passes(CliOptions *options)
 {
     HdBuf text = {0};
-    HdStatus *status = compiler_passes(options->operand, is_coloured(), &text);
+    HdStatus *status = compiler_passes(options->operand, options->load_pass.items, options->load_pass.count, is_coloured(), &text);
     if (!status) fwrite(text.data, 1, text.len, stdout);
     hd_buf_free(&text);
     return status;

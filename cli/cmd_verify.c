@@ -277,7 +277,7 @@ static HdStatus *against_cpu(const CliOptions *options, Reference *out)
     uint32_t calls;
     plain.device_count = 0;
     plain.module = plain.target = plain.passes = plain.split = plain.device = plain.layout = plain.numerics = NULL;
-    plain.set.count = 0, plain.decode = plain.per_layer = false, plain.act = "f32";
+    plain.set.count = plain.require.count = plain.load_pass.count = 0, plain.decode = plain.per_layer = false, plain.act = "f32";
     HeddleCompileOptions compile = cli_compile_options(&plain);
     HD_TRY(cli_load(&plain, &compile, &model));
     HdStatus *status = run_session(&plain, &model, &(Split){0}, &score, &calls);

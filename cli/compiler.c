@@ -87,6 +87,7 @@ static HdStatus *parse_targets(Setup *setup, const HeddleCompileOptions *options
 
 static HdStatus *read_options(const HeddleCompileOptions *options, Setup *out_setup)
 {
+    HD_TRY(pass_load(options->loads, options->load_count));
     HD_TRY(check_word("--kv-type", options->kv_type, (const char *const[]){"f32", "f16", NULL}));
     HD_TRY(check_word("--layout", options->layout, (const char *const[]){"native", "packed", "auto", NULL}));
     HD_TRY(check_word("--act", options->activations, (const char *const[]){"auto", "f32", NULL}));
@@ -132,6 +133,7 @@ static int hash_build_id(struct dl_phdr_info *object, size_t size, void *hasher)
 {
     (void)size;
     if (!strchr(object->dlpi_name, '/')) return 0; // the program, which compiles nothing, and the kernel's part
+    if (pass_is_loaded_file(object->dlpi_name)) return 0; // what a pass changes is seen in the graph
     for (int i = 0; i < object->dlpi_phnum; i++) {
         const ElfW(Phdr) *header = &object->dlpi_phdr[i];
         if (header->p_type == PT_NOTE)
@@ -204,7 +206,7 @@ static HdStatus *run_passes(const HeddleCompileOptions *options, PassConfig *pas
     if (options->dump_dir) passes->after = dump_graph, passes->user = &dump;
     if (!options->model || !compiler_graph_is_done(module)) HD_TRY(pass_run(module, passes, &counts));
     HD_TRY(wb_require(counts.fired, counts.missed, options->requires, options->require_count));
-    return options->model ? compiler_graph_check(module) : NULL;
+    return options->model || options->load_count ? compiler_graph_check(module) : NULL;
 }
 
 // BOUNDED when an operation of some step graph is, and on GPUs, where one token's products are summed in another order than many's.
@@ -322,6 +324,7 @@ HdStatus *heddle_compile_key(const char *path, const HeddleCompileOptions *optio
         gguf_close(file);
         hd_hasher_text(hasher, compiler);
         hd_hasher_text(hasher, machine.data);
+        pass_hash_loaded(hasher);
         for (uint32_t i = 0; i < setup.target_count; i++) {
             hd_hasher_text(hasher, setup.targets[i].name);
             hd_hasher_add(hasher, &setup.targets[i].most_lanes, sizeof setup.targets[i].most_lanes); // which may refuse

@@ -9,6 +9,8 @@ typedef struct HeddleCompileOptions {
     const char *target;                  // "cpu:native" when NULL; several, comma separated, best first: a file of variants
     const struct RtFacts *devices;       // what the files say that `target` names as @FILE, in this order; unused bytes are zero
     size_t device_count;
+    const char *const *loads;            // --load-pass: files with passes, which the other options may then name
+    size_t load_count;
     const char *passes;                  // --passes; NULL: the target's default pipeline
     const char *const *sets;             // --set, in order
     size_t set_count;
@@ -33,7 +35,7 @@ HD_MUST_USE HdStatus *heddle_compile_check(const HeddleCompileOptions *options);
 // Compiles the model whose header is in the GGUF file `path` (its tensor data are not read, and may be missing) to the bytes of a
 // module, which holds a variant for each target. With options->model `path` is a .hir file: a graph of that model, as it is or from a pass of the pipeline on.
 HD_MUST_USE HdStatus *heddle_compile(const char *path, const HeddleCompileOptions *options, HdBuf *out_module);
-// The header's content (keys, tensor infos), the resolved target, the pipeline with all options and the compiler's version: equal keys give
+// The header's content (keys, tensor infos), the resolved target, the pipeline with all options, the contents of loaded passes and the compiler's version: equal keys give
 // equal modules.
 HD_MUST_USE HdStatus *heddle_compile_key(const char *path, const HeddleCompileOptions *options, HdDigest *out_key);
 // The reference interpreter over a model: logits of `tokens` [count] in one call, rows [count][vocab], to be freed by the caller with free().
@@ -48,6 +50,7 @@ typedef struct HeddleOptOptions {
     const struct RtFacts *devices;       // of "@FILE"
     size_t device_count;
     const char *model;                   // of a text: the GGUF file whose weights `verify` takes; NULL: random ones
+    const char *const *loads; size_t load_count;   // as in HeddleCompileOptions
     const char *passes;                  // --passes; without it and without any of the following five a GGUF gets the default pipeline, a text none
     const char *const *sets; size_t set_count;
     const char *const *disabled; size_t disabled_count;
@@ -68,8 +71,8 @@ typedef struct HeddleOptOptions {
 // Report and pictures are empty when they were not asked for.
 typedef struct HeddleOptResult { HdBuf ir, report, html, dot; } HeddleOptResult;
 HD_MUST_USE HdStatus *heddle_opt(const HeddleOptOptions *options, HeddleOptResult *out_result);
-// What there is to say of a pass, of all passes where it is NULL.
-HD_MUST_USE HdStatus *heddle_passes(const char *pass, bool colour, HdBuf *out_text);
+// What there is to say of a pass, of all passes where it is NULL; those in the files `loads` are among them.
+HD_MUST_USE HdStatus *heddle_passes(const char *pass, const char *const *loads, size_t load_count, bool colour, HdBuf *out_text);
 // What the compiler is made of: "compiler: LLVM 22.1.8; back ends: cpu, vulkan, cuda".
 void heddle_compiler_version(HdBuf *out_text);
 // Names of targets, one per line, with what each means; "* " in front of those that the devices of the list, this machine's, run.

@@ -84,6 +84,7 @@ static HdStatus *make_plan(const HeddleOptOptions *options, Plan *out_plan)
     *out_plan = (Plan){.stage = {.stop_after = options->stage},
                        .run = {.passes = options->passes, .disabled = options->disabled, .disabled_count = options->disabled_count,
                                .start_from = options->start_from, .stop_after = options->stop_after}};
+    HD_TRY(pass_load(options->loads, options->load_count));
     if (options->text && options->stage) return hd_error(HD_USAGE, "--stage %s is for a model: a .hir file is at the stage it is at", options->stage);
     const char *target = options->target ? options->target : "cpu:native";
     size_t used = 0;
@@ -218,4 +219,8 @@ HdStatus *heddle_opt(const HeddleOptOptions *options, HeddleOptResult *out_resul
     return status;
 }
 
-HdStatus *heddle_passes(const char *pass, bool colour, HdBuf *out_text) { return wb_describe(pass, colour, out_text); }
+HdStatus *heddle_passes(const char *pass, const char *const *loads, size_t load_count, bool colour, HdBuf *out_text)
+{
+    HD_TRY(pass_load(loads, load_count));
+    return wb_describe(pass, colour, out_text);
+}

@@ -116,11 +116,11 @@ HdStatus *compiler_opt(const HeddleOptOptions *options, HeddleOptResult *out_res
     return library.opt(options, out_result);
 }
 
-HdStatus *compiler_passes(const char *pass, bool colour, HdBuf *out_text)
+HdStatus *compiler_passes(const char *pass, const char *const *loads, size_t load_count, bool colour, HdBuf *out_text)
 {
     Library library;
     HD_TRY(open_library(&library));
-    return library.passes(pass, colour, out_text);
+    return library.passes(pass, loads, load_count, colour, out_text);
 }
 
 HdStatus *compiler_version(HdBuf *out_text)

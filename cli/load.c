@@ -29,6 +29,8 @@ HeddleCompileOptions cli_compile_options(const CliOptions *options)
     return (HeddleCompileOptions){.target = target_of(options),
                                   .devices = options->devices,
                                   .device_count = options->device_count,
+                                  .loads = options->load_pass.items,
+                                  .load_count = options->load_pass.count,
                                   .passes = options->passes,
                                   .sets = options->set.items,
                                   .set_count = options->set.count,
@@ -62,6 +64,7 @@ static HdStatus *check_module_options(const CliOptions *options)
         const char *name;
         bool given;
     } compile[] = {{"--target", options->target},
+                   {"--load-pass", options->load_pass.count > 0},
                    {"--passes", options->passes || options->passes_.count > 0},
                    {"--set", options->set.count > 0},
                    {"--kv-type", options->kv_type},

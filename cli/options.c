@@ -228,6 +228,7 @@ HdStatus *cli_parse(CliCommand command, int argc, char **argv, CliOptions *out_o
 void cli_options_free(CliOptions *options)
 {
     free(options->set.items);
+    free(options->load_pass.items);
     free(options->passes_.items);
     free(options->disable_pass.items);
     free(options->print_after.items);

@@ -28,11 +28,20 @@ static void add_identity(HdBuf *text, const char *path)
 
 // ---- the name --------------------------------------------------------------------------------------------------
 
+static void hash_identity(HdHasher *hasher, const char *path)
+{
+    HdBuf identity = {0};
+    add_identity(&identity, path);
+    hd_hasher_text(hasher, identity.data);
+    hd_buf_free(&identity);
+}
+
 static void hash_options(HdHasher *hasher, const HeddleCompileOptions *options)
 {
     const char *const texts[] = {options->target,      options->passes,   options->kv_type, options->layout,
                                  options->activations, options->numerics, options->probes ? "probes" : ""};
     for (size_t i = 0; i < HD_COUNT(texts); i++) hd_hasher_text(hasher, texts[i]);
+    for (size_t i = 0; i < options->load_count; i++) hash_identity(hasher, options->loads[i]);
     for (size_t i = 0; i < options->set_count; i++) hd_hasher_text(hasher, options->sets[i]);
     if (options->device_count) hd_hasher_add(hasher, options->devices, options->device_count * sizeof *options->devices);
     for (size_t i = 0; i < options->require_count; i++) hd_hasher_text(hasher, "require"), hd_hasher_text(hasher, options->requires[i]);
@@ -42,11 +51,8 @@ static void hash_options(HdHasher *hasher, const HeddleCompileOptions *options)
 static void hash_compiler(HdHasher *hasher, const char *path)
 {
     static const char *const settings[] = {"LD_LIBRARY_PATH", "LD_PRELOAD", "CUDA_PATH", "CUDA_HOME", "VIRTUAL_ENV", "HOME"};
-    HdBuf identity = {0};
-    add_identity(&identity, path);
-    hd_hasher_text(hasher, identity.data);
+    hash_identity(hasher, path);
     for (size_t i = 0; i < HD_COUNT(settings); i++) hd_hasher_text(hasher, getenv(settings[i]));
-    hd_buf_free(&identity);
 }
 
 void shortcut_name(const char *model, const HeddleCompileOptions *options, char out_hex[33])

@@ -15,20 +15,33 @@ install(TARGETS libheddle EXPORT heddle COMPONENT runtime
   PUBLIC_HEADER DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/heddle COMPONENT development)
 if(HEDDLE_COMPILER)
   list(APPEND components compiler)
-  install(TARGETS libheddle-compiler LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT compiler)
+  install(TARGETS libheddle-compiler EXPORT heddlePass LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT compiler)
 endif()
 list(APPEND components development)
 
 set(cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/heddle)
-install(EXPORT heddle NAMESPACE heddle:: FILE heddleConfig.cmake DESTINATION ${cmake_dir} COMPONENT development)
+install(EXPORT heddle NAMESPACE heddle:: FILE heddleTargets.cmake DESTINATION ${cmake_dir} COMPONENT development)
+install(FILES ${CMAKE_CURRENT_LIST_DIR}/heddleConfig.cmake DESTINATION ${cmake_dir} COMPONENT development)
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/heddleConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_BINARY_DIR}/heddleConfigVersion.cmake DESTINATION ${cmake_dir} COMPONENT development)
 
 # Relative to where the .pc file lies, so that a tree can be installed anywhere.
 file(RELATIVE_PATH pc_to_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 string(REGEX REPLACE "/$" "" pc_to_prefix "${pc_to_prefix}")
-configure_file(${CMAKE_CURRENT_LIST_DIR}/heddle.pc.in ${CMAKE_BINARY_DIR}/heddle.pc @ONLY)
-install(FILES ${CMAKE_BINARY_DIR}/heddle.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)
+set(pc_files heddle)
+if(HEDDLE_COMPILER)   # what passes of one's own are built with
+  list(APPEND pc_files heddle-pass)
+  install(EXPORT heddlePass NAMESPACE heddle:: DESTINATION ${cmake_dir} COMPONENT development)
+  install(FILES ${CMAKE_BINARY_DIR}/pass.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/heddle COMPONENT development)
+  foreach(header IN LISTS HEDDLE_PASS_HEADERS)
+    get_filename_component(folder ${header} DIRECTORY)
+    install(FILES ${CMAKE_SOURCE_DIR}/${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/heddle/${folder} COMPONENT development)
+  endforeach()
+endif()
+foreach(name IN LISTS pc_files)
+  configure_file(${CMAKE_CURRENT_LIST_DIR}/${name}.pc.in ${CMAKE_BINARY_DIR}/${name}.pc @ONLY)
+  install(FILES ${CMAKE_BINARY_DIR}/${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)
+endforeach()
 
 foreach(component IN LISTS components)
   install(FILES ${CMAKE_SOURCE_DIR}/LICENSE ${CMAKE_SOURCE_DIR}/NOTICE 
@@ -63,6 +76,8 @@ set(CPACK_COMPONENT_COMPILER_DESCRIPTION "Compiles Qwen3.5 models ahead of time
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME ${package_of_development})
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "heddle (= ${version})")
-set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION "Headers of Heddle's runtime library
- Headers, pkg-config file and CMake package for programs that use libheddle.")
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SUGGESTS "heddle-compiler (= ${version})")
+set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION "Headers of Heddle's libraries
+ Headers, pkg-config files and CMake package for programs that use libheddle, and
+ for passes that heddle-compiler loads.")
 include(CPack)

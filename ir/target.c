@@ -3,6 +3,7 @@
 // named cpu, then every difference from it in the order of the table.
 #include "ir/target.h"
 
+#include "runtime/base/base.h"
 #include "runtime/cpu_features.h"
 
 #include <string.h>

@@ -4,24 +4,24 @@
 #ifndef HEDDLE_TARGET_H
 #define HEDDLE_TARGET_H
 
-#include "runtime/base/base.h"
+#include "../runtime/base/core.h"   // relative, since this header is installed for passes of one's own
 
 typedef enum IrIsa {
 #define IR_ISA(name, text, least, triple, emulation) IR_ISA_##name,
-#include "ir/targets.def"
+#include "targets.def"
 #undef IR_ISA
 } IrIsa;
 
 typedef enum IrFeature {
 #define IR_FEATURE(name, isa, text, doc) IR_FEATURE_##name,
-#include "ir/targets.def"
+#include "targets.def"
 #undef IR_FEATURE
     IR_FEATURE_COUNT
 } IrFeature;
 
 typedef enum IrGroup {
 #define IR_GROUP(name, text, doc) IR_GROUP_##name,
-#include "ir/targets.def"
+#include "targets.def"
 #undef IR_GROUP
     IR_GROUP_COUNT
 } IrGroup;

@@ -4,12 +4,6 @@
 
 static IrType type_of(const IrGraph *graph, IrValue value) { return ir_value(graph, value)->type; }
 
-static void replace(IrGraph *graph, IrOpRef ref, IrValue by)
-{
-    ir_replace_uses(graph, ir_op(graph, ref)->results[0], by);
-    ir_erase(graph, ref);
-}
-
 // scale by 1, a view of the type that its operand has already
 static bool identity(IrGraph *graph, PassCtx *ctx, IrOpRef ref)
 {
@@ -31,27 +25,25 @@ static bool identity(IrGraph *graph, PassCtx *ctx, IrOpRef ref)
         return false;
     }
     if (!pass_fire(ctx, RULE_canonicalize_identity, graph, ref)) return false;
-    replace(graph, ref, op->operands[0]);
+    pass_replace(graph, ref, op->operands[0]);
     return true;
 }
 
 // reshape of reshape: one; slice of slice along the same axis: one with the sum of the beginnings
 static bool view_chain(IrGraph *graph, PassCtx *ctx, IrOpRef ref)
 {
-    const IrOp op = *ir_op(graph, ref);
-    IrOpRef inner_ref = op.kind == IR_OP_reshape || op.kind == IR_OP_slice ? pass_producer(graph, op.operands[0]) : 0;
-    if (!inner_ref || ir_op(graph, inner_ref)->kind != op.kind) return false;
-    const IrOp inner = *ir_op(graph, inner_ref);
-    if (op.kind == IR_OP_slice && op.attr[IR_ATTR_AXIS].i != inner.attr[IR_ATTR_AXIS].i) {
-        pass_missed_for(ctx, RULE_canonicalize_view_chain, graph, ref, MISSED_not_equal, op.operands[0]);
+    PassMatch m;
+    if (!pass_match(graph, ref, "reshape(reshape(x))", &m) && !pass_match(graph, ref, "slice(slice(x))", &m)) return false;
+    IrOp *outer = ir_op(graph, ref), *inner = ir_op(graph, m.op[1]);
+    if (outer->kind == IR_OP_slice && outer->attr[IR_ATTR_AXIS].i != inner->attr[IR_ATTR_AXIS].i) {
+        pass_missed_for(ctx, RULE_canonicalize_view_chain, graph, ref, MISSED_not_equal, outer->operands[0]);
         return false;
     }
     if (!pass_fire(ctx, RULE_canonicalize_view_chain, graph, ref)) return false;
-    IrOp *outer = ir_op(graph, ref);
-    ir_set_operand(graph, ref, 0, inner.operands[0]);
-    if (op.kind == IR_OP_slice) {
-        outer->attr[IR_ATTR_BEGIN].i += inner.attr[IR_ATTR_BEGIN].i;
-        outer->attr[IR_ATTR_END].i += inner.attr[IR_ATTR_BEGIN].i;
+    ir_set_operand(graph, ref, 0, m.value[0]);
+    if (outer->kind == IR_OP_slice) {
+        outer->attr[IR_ATTR_BEGIN].i += inner->attr[IR_ATTR_BEGIN].i;
+        outer->attr[IR_ATTR_END].i += inner->attr[IR_ATTR_BEGIN].i;
     }
     return true;
 }
@@ -59,16 +51,16 @@ static bool view_chain(IrGraph *graph, PassCtx *ctx, IrOpRef ref)
 // scale(l2_norm(x)): the norm's own factor
 static bool fold_scale(IrGraph *graph, PassCtx *ctx, IrOpRef ref)
 {
+    PassMatch m;
+    if (!pass_match(graph, ref, "scale(l2_norm(_))", &m)) return false;
     const IrOp *op = ir_op(graph, ref);
-    IrOpRef norm = op->kind == IR_OP_scale ? pass_producer(graph, op->operands[0]) : 0;
-    if (!norm || ir_op(graph, norm)->kind != IR_OP_l2_norm) return false;
-    if (ir_use_count(graph, op->operands[0]) > 1) {
+    if (!pass_is_private(graph, &m)) {
         pass_missed_for(ctx, RULE_canonicalize_fold_scale, graph, ref, MISSED_has_uses, op->operands[0]);
         return false;
     }
     if (!pass_fire(ctx, RULE_canonicalize_fold_scale, graph, ref)) return false;
-    ir_op(graph, norm)->attr[IR_ATTR_SCALE].f *= op->attr[IR_ATTR_VALUE].f;
-    replace(graph, ref, op->operands[0]);
+    ir_op(graph, m.op[1])->attr[IR_ATTR_SCALE].f *= op->attr[IR_ATTR_VALUE].f;
+    pass_replace(graph, ref, op->operands[0]);
     return true;
 }
 

@@ -47,29 +47,6 @@ IrType pass_type(const IrGraph *graph, IrOpRef ref)
     return ir_value(graph, op->result_count ? op->results[0] : op->operands[0])->type;
 }
 
-static IrOpRef build_in_layer(IrGraph *graph, const IrBuild *build, IrOpRef like, HdStatus **out_status)
-{
-    IrOpRef made = ir_build(graph, build, out_status);
-    if (made) ir_op(graph, made)->layer = like ? ir_op(graph, like)->layer : -1;
-    return made;
-}
-
-IrOpRef pass_build(IrGraph *graph, const IrBuild *build, IrOpRef like)
-{
-    HdStatus *status;
-    IrOpRef made = build_in_layer(graph, build, like, &status);
-    if (status) hd_assert_failed(__FILE__, __LINE__, hd_status_message(status));
-    return made;
-}
-
-IrOpRef pass_try_build(IrGraph *graph, const IrBuild *build, IrOpRef like)
-{
-    HdStatus *status;
-    IrOpRef made = build_in_layer(graph, build, like, &status);
-    hd_status_free(status);
-    return made;
-}
-
 IrOpRef pass_next_user(const IrGraph *graph, IrValue value, IrOpRef after)
 {
     const IrOpRefs *users = ir_users(graph, value);
@@ -444,4 +421,16 @@ IrOpRef pass_group_make(IrGraph *graph, const PassGroup *group, IrGroup kind)
     hd_vec_free(&clone.from);
     hd_vec_free(&clone.to);
     return fused;
+}
+
+bool pass_fuse(IrGraph *graph, PassCtx *ctx, PassRule rule, IrGroup kind, const IrOpRef *members, uint32_t count)
+{
+    PassGroup group = {0};
+    PassMissed reason;
+    for (uint32_t i = 0; i < count; i++) hd_vec_push(&group.members, members[i]);
+    bool legal = pass_group_legal(graph, &group, &reason), made = legal && pass_fire(ctx, rule, graph, members[0]);
+    if (!legal) pass_missed(ctx, rule, graph, members[0], reason);
+    if (made) pass_group_make(graph, &group, kind);
+    hd_vec_free(&group.members);
+    return made;
 }

@@ -6,8 +6,18 @@
 
 // ---- what rules report -----------------------------------------------------------------------------------------
 
+// A loaded pass names its own rules and reasons by their places in its tables.
+static bool is_own(PassCtx *ctx, PassRule *rule, PassMissed *reason)
+{
+    PassId pass = ctx->step->pass;
+    if (pass_own_rule(pass, rule) && (!reason || pass_own_reason(pass, reason))) return true;
+    if (!ctx->error) ctx->error = hd_error(HD_INTERNAL, "it reports a rule or a reason that is not in its tables");
+    return false;
+}
+
 bool pass_fire(PassCtx *ctx, PassRule rule, const IrGraph *graph, IrOpRef node)
 {
+    if (!is_own(ctx, &rule, NULL)) return false;
     PassEvent event = {ctx->step, rule, graph, node, true, MISSED_refused, 0};
     if (ctx->config->event && !ctx->config->event(ctx->config->user, &event)) {
         ctx->missed[rule][MISSED_refused]++;
@@ -19,6 +29,7 @@ bool pass_fire(PassCtx *ctx, PassRule rule, const IrGraph *graph, IrOpRef node)
 
 void pass_missed_for(PassCtx *ctx, PassRule rule, const IrGraph *graph, IrOpRef node, PassMissed reason, IrValue operand)
 {
+    if (!is_own(ctx, &rule, &reason)) return;
     PassEvent event = {ctx->step, rule, graph, node, false, reason, operand};
     if (ctx->config->event) (void)ctx->config->event(ctx->config->user, &event);
     ctx->missed[rule][reason]++;
@@ -45,17 +56,28 @@ int64_t pass_option_int(const PassCtx *ctx, const char *name)
     return value;
 }
 
+const IrTarget *pass_target(const PassCtx *ctx) { return ctx->target; }
+
 // ---- running ---------------------------------------------------------------------------------------------------
+
+static PassRun *run_of(const PassConfig *config, PassId pass)
+{
+    bool other = config->runs && pass < PASS_COUNT && config->runs[pass];
+    return other ? config->runs[pass] : pass_info(pass)->run;
+}
 
 HdStatus *pass_run_step(IrGraph *graph, const PassStep *step, PassCtx *ctx)
 {
     const PassConfig *config = ctx->config;
-    PassRun *run = config->runs && config->runs[step->pass] ? config->runs[step->pass] : pass_info(step->pass)->run;
+    const char *file = pass_file(step->pass);
     ctx->step = step;
     if (config->before) config->before(config->user, step, graph);
-    HdStatus *status = run(graph, ctx);
+    HdStatus *status = run_of(config, step->pass)(graph, ctx);
+    if (!status) status = ctx->error;
+    else hd_status_free(ctx->error);
+    ctx->error = NULL;
     if (!status) status = ir_verify(graph);
-    status = hd_annotate(status, "pass %s on @%s", pass_name(step->pass), graph->name);
+    status = hd_annotate(status, "%s%spass %s on @%s", file ? file : "", file ? ": " : "", pass_name(step->pass), graph->name);
     if (!status && config->after) status = config->after(config->user, step, graph);
     return status;
 }

@@ -1,21 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Passes: graph in, graph out. One pass per file, listed in passes.def; every rewrite goes through pass_fire.
+// Pipelines of passes: graph in, graph out. What a pass is written with, and its contract, is in pass.h.
 //
 //   @model ─ canonicalize ─ cse ─ dce ─ specialise ─► @decode, @small, @prefill, @load, then for each:
 //   delta-net ─ moe-dispatch ─ quantise-activations ─ cse ─ merge-projections ─ select-layout ─ fuse-epilogue ─ fuse-norm ─ dce ─
 //   partition ─ schedule ─ plan-memory
-//
-// Contract of every pass and rule:
-//   1. The graph verifies before and after (the manager checks).
-//   2. Values change by no more than the numerics class in passes.def (quantise-activations changes them as quant_act is defined to).
-//   3. A rule that is near to fire and does not says why: pass_missed with a reason of missed.def that a MISS row of passes.def declares for it.
-//      tests/passes shows every rule and every such reason by an example.
-//   4. A rule never increases the bytes a step moves, and is monotonic: running a pass again changes nothing.
 #ifndef HEDDLE_PASSES_H
 #define HEDDLE_PASSES_H
 
 #include "ir/ir.h"
-#include "ir/target.h"
+#include "passes/pass.h"
 
 typedef enum PassId {
 #define PASS(name, text, numerics, mandatory, doc) PASS_##name,
@@ -24,22 +17,8 @@ typedef enum PassId {
     PASS_COUNT
 } PassId;
 
-typedef enum PassRule {
-#define RULE(pass, name, text, doc) RULE_##pass##_##name,
-#include "passes/passes.def"
-#undef RULE
-    RULE_COUNT
-} PassRule;
-
-typedef enum PassMissed {
-#define MISSED(name, text) MISSED_##name,
-#include "passes/missed.def"
-#undef MISSED
-    MISSED_COUNT
-} PassMissed;
-
-typedef struct PassCtx PassCtx;
-typedef HdStatus *PassRun(IrGraph *graph, PassCtx *ctx);
+// Loaded passes, their rules and reasons have the numbers behind those of the tables, up to these.
+enum { PASS_MOST = PASS_COUNT + 16, RULE_MOST = RULE_COUNT + 64, MISSED_MOST = MISSED_COUNT + 64 };
 
 // ---- tables.c: the tables of passes.def and missed.def -----------------------------------------------------------
 
@@ -47,17 +26,37 @@ typedef struct PassInfo { const char *name; IrNumerics numerics; bool mandatory;
 typedef struct PassOptionInfo { PassId pass; const char *name, *initial, *values, *doc; } PassOptionInfo;
 typedef struct PassRuleInfo { PassId pass; const char *name, *doc; } PassRuleInfo;
 typedef struct PassMissedInfo { const char *name, *text; } PassMissedInfo;
+// With the loaded ones: how many passes and rules there are.
+uint32_t pass_count(void);
+uint32_t pass_rule_count(void);
+uint32_t pass_missed_count(void);
 const PassInfo *pass_info(PassId pass);
 uint32_t pass_phase(PassId pass);                                         // 0: may stand anywhere
 const PassOptionInfo *pass_option_info(PassId pass, uint32_t index);      // NULL: it has no more options
 const PassRuleInfo *pass_rule_info(PassRule rule);
 const PassMissedInfo *pass_missed_info(PassMissed reason);
+bool pass_declares(PassRule rule, PassMissed reason);                     // may the rule give this reason? Besides `refused`, which any may
 static inline const char *pass_name(PassId pass) { return pass_info(pass)->name; }
 static inline const char *pass_rule_name(PassRule rule) { return pass_rule_info(rule)->name; }
 
+// ---- load.c: passes out of shared objects ------------------------------------------------------------------------
+// What has been loaded stays for the process: passes are numbers, and so can be looked up by whoever meets one.
+
+// Loads the passes of files (--load-pass), of each once however often it is asked to. Before any code of a file runs its ABI number is read. Errors begin with
+// "--load-pass: FILE: ", and of one pass with "--load-pass: FILE: pass "NAME": ".
+HD_MUST_USE HdStatus *pass_load(const char *const *paths, size_t count);
+const PassText *pass_text(PassId pass);                                   // NULL: a shipped pass
+const char *pass_file(PassId pass);                                       // the path that was given; NULL: a shipped pass
+bool pass_is_loaded_file(const char *path);                               // an absolute path
+// The contents of the files that have been loaded.
+void pass_hash_loaded(HdHasher *hasher);
+// Turn what a loaded pass calls PASS_OWN_RULE(n) and PASS_OWN_REASON(n) into the numbers that they have here; others stay. False: the pass has no such one.
+bool pass_own_rule(PassId pass, PassRule *rule);
+bool pass_own_reason(PassId pass, PassMissed *reason);
+
 // ---- pipeline.c: pipelines as text -------------------------------------------------------------------------------
 
-enum { PASS_MOST_OPTIONS = 8, PASS_STEP_NAME = 48 };
+enum { PASS_STEP_NAME = 48 };
 
 // One place in a pipeline. Its name is the pass's, "cse#2" where that pass stands for the second time.
 typedef struct PassStep {
@@ -107,7 +106,9 @@ HD_MUST_USE HdStatus *pass_find_step(const PassPipeline *pipeline, const char *o
 // Checks the text of a pipeline and of the sets without running anything: names and options (USAGE errors that list the valid ones), the order of
 // PASS_PHASE, and that every mandatory pass is there (before the start of a pipeline that begins in its middle: it has run).
 HD_MUST_USE HdStatus *pass_check(const PassConfig *config);
-// The pass of this name; USAGE when there is none.
+// Is this text a value of the option? USAGE says what is.
+HD_MUST_USE HdStatus *pass_check_value(const PassOptionInfo *info, HdStr value);
+// The pass of this name, shipped or loaded; USAGE when there is none.
 HD_MUST_USE HdStatus *pass_find(HdStr name, PassId *out_pass);
 const char *pass_default_pipeline(const IrTarget *target);
 
@@ -118,7 +119,8 @@ struct PassCtx {
     const PassConfig *config;
     const IrTarget *target;
     const PassStep *step;
-    uint32_t fired[RULE_COUNT], missed[RULE_COUNT][MISSED_COUNT];
+    uint32_t fired[RULE_MOST], missed[RULE_MOST][MISSED_MOST];
+    HdStatus *error;                       // of a call that could not say so: a rule that the pass does not have
 };
 
 // Runs the pipeline over the module: passes before specialise on @model, the rest on every graph but @model. The pipeline used, with all options, is
@@ -128,25 +130,9 @@ HD_MUST_USE HdStatus *pass_run(IrModule *module, const PassConfig *config, PassC
 // One pass over one graph, with the checks and calls of pass_run; `step` is of a pipeline that still exists.
 HD_MUST_USE HdStatus *pass_run_step(IrGraph *graph, const PassStep *step, PassCtx *ctx);
 
-// For passes: may this rewrite happen? Counts it when it may.
-bool pass_fire(PassCtx *ctx, PassRule rule, const IrGraph *graph, IrOpRef node);
-void pass_missed(PassCtx *ctx, PassRule rule, const IrGraph *graph, IrOpRef node, PassMissed reason);
-// The same where one value prevented it.
-void pass_missed_for(PassCtx *ctx, PassRule rule, const IrGraph *graph, IrOpRef node, PassMissed reason, IrValue operand);
-const char *pass_option(const PassCtx *ctx, const char *name);            // the value, or the default
-int64_t pass_option_int(const PassCtx *ctx, const char *name);
-
 // ---- one function per pass, in files of the same name ----------------------------------------------------------
 #define PASS(name, text, numerics, mandatory, doc) PassRun pass_##name;
 #include "passes/passes.def"
 #undef PASS
-
-// ---- grow.c: making groups -------------------------------------------------------------------------------------
-
-typedef struct PassGroup { HD_VEC(IrOpRef) members; } PassGroup;
-// Would the members, taken out and put into one fused operation, leave a graph without cycles and with states in order?
-bool pass_group_legal(const IrGraph *graph, const PassGroup *group, PassMissed *out_reason);
-// Does it. Views that members read are copied into the region; the views left without readers are erased. Returns the fused operation.
-IrOpRef pass_group_make(IrGraph *graph, const PassGroup *group, IrGroup kind);
 
 #endif

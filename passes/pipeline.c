@@ -18,7 +18,7 @@ const char *pass_default_pipeline(const IrTarget *target)
 
 // ---- options ---------------------------------------------------------------------------------------------------
 
-static HdStatus *check_value(const PassOptionInfo *info, HdStr value)
+HdStatus *pass_check_value(const PassOptionInfo *info, HdStr value)
 {
     long long low, high;
     int64_t number;
@@ -41,7 +41,7 @@ static HdStatus *set_option(PassPipeline *pipeline, PassStep *step, HdStr name, 
     uint32_t index = 0;
     while ((info = pass_option_info(step->pass, index)) && !hd_str_is(name, info->name)) index++;
     if (!info) return hd_error(HD_USAGE, "%s has no option \"" HD_STR_FMT "\"", pass_name(step->pass), HD_STR_ARG(name));
-    HD_TRY(check_value(info, value));
+    HD_TRY(pass_check_value(info, value));
     step->options[index] = hd_arena_strndup(&pipeline->arena, value.data, value.len);
     return NULL;
 }
@@ -51,7 +51,7 @@ static HdStatus *set_option(PassPipeline *pipeline, PassStep *step, HdStr name, 
 HdStatus *pass_find(HdStr name, PassId *out_pass)
 {
     HdBuf names = {0};
-    for (int i = 0; i < PASS_COUNT; i++) {
+    for (uint32_t i = 0; i < pass_count(); i++) {
         if (hd_str_is(name, pass_name((PassId)i))) {
             *out_pass = (PassId)i;
             hd_buf_free(&names);
@@ -91,6 +91,28 @@ static HdStatus *parse_step(PassPipeline *pipeline, HdStr text, PassStep *out_st
     return parse_options(pipeline, out_step, (HdStr){brace + 1, text.len - name.len - 2});
 }
 
+// Puts the loaded passes that have a place in the default pipeline there: its steps are those from `first` on.
+static HdStatus *insert_loaded(PassPipeline *pipeline, size_t first)
+{
+    for (uint32_t p = PASS_COUNT; p < pass_count(); p++) {
+        PassStep step = {.pass = (PassId)p, .nth = 1};
+        char name[PASS_STEP_NAME];
+        const char *before = pass_text(step.pass)->before;
+        size_t at = first;
+        if (!before) continue;
+        while (at < pipeline->steps.len && strcmp(pass_step_name(&pipeline->steps.data[at], name), before) != 0) at++;
+        if (at == pipeline->steps.len)
+            return hd_error(HD_USAGE, "%s: pass \"%s\" is to run before \"%s\", which the target's default pipeline does not have; name its place in --passes", pass_file(step.pass),
+                            pass_name(step.pass), before);
+        for (size_t i = 0; i < first; i++) step.nth += pipeline->steps.data[i].pass == step.pass;
+        hd_vec_push(&pipeline->steps, step);
+        PassStep *place = &pipeline->steps.data[at];
+        memmove(place + 1, place, (pipeline->steps.len - 1 - at) * sizeof *place);
+        *place = step;
+    }
+    return NULL;
+}
+
 static HdStatus *parse_list(PassPipeline *pipeline, const PassConfig *config, HdStr text, bool allow_default)
 {
     for (HdStr rest = text; rest.data;) {
@@ -98,7 +120,9 @@ static HdStatus *parse_list(PassPipeline *pipeline, const PassConfig *config, Hd
         PassStep step = {.nth = 1};
         if (!item.len) return hd_error(HD_USAGE, "pipeline \"" HD_STR_FMT "\": an item is empty", HD_STR_ARG(text));
         if (allow_default && hd_str_is(item, "default")) {
+            size_t first = pipeline->steps.len;
             HD_TRY(parse_list(pipeline, config, hd_str(pass_default_pipeline(config->target)), false));
+            HD_TRY(insert_loaded(pipeline, first));
             continue;
         }
         HD_TRY(parse_step(pipeline, item, &step));

@@ -4,9 +4,10 @@
 
 #include <string.h>
 
-static const struct {
+typedef struct Example {
     const char *target, *statements;
-} examples[PASS_COUNT] = {
+} Example;
+static const Example examples[PASS_COUNT] = {
 #define EXAMPLE(pass, target, statements) [PASS_##pass] = {target, statements},
 #include "passes/examples.def"
 #undef EXAMPLE
@@ -46,9 +47,11 @@ static HdStatus *put_pipeline(const char *what, const char *target_name, HdBuf *
 static HdStatus *put_list(HdBuf *out)
 {
     hd_buf_str(out, "passes (`heddle passes PASS` says more of one); numerics: how far values may change; * mandatory\n");
-    for (int pass = 0; pass < PASS_COUNT; pass++) {
+    for (uint32_t pass = 0; pass < pass_count(); pass++) {
         const PassInfo *info = pass_info((PassId)pass);
-        hd_buf_printf(out, "%c %-21s %-8s %s\n", info->mandatory ? '*' : ' ', info->name, numerics_name(info->numerics), info->doc);
+        const char *file = pass_file((PassId)pass);
+        hd_buf_printf(out, "%c %-21s %-8s %s", info->mandatory ? '*' : ' ', info->name, numerics_name(info->numerics), info->doc);
+        hd_buf_printf(out, file ? " (%s)\n" : "\n", file);
     }
     HD_TRY(put_pipeline("default pipeline of processors (cpu:..)", "cpu:x86-64-v3", out));
     return put_pipeline("default pipeline of GPUs (vulkan, cuda:..)", "vulkan", out);
@@ -73,21 +76,20 @@ static void put_options(PassId pass, HdBuf *out)
 
 static void put_rules(PassId pass, HdBuf *out)
 {
-    static const struct {
-        PassRule rule;
-        PassMissed reason;
-    } misses[] = {
-#define MISS(pass, rule, reason) {RULE_##pass##_##rule, MISSED_##reason},
-#include "passes/passes.def"
-#undef MISS
-    };
     hd_buf_str(out, "\nrules, and why one that is near does not fire\n");
-    for (int rule = 0; rule < RULE_COUNT; rule++) {
+    for (uint32_t rule = 0; rule < pass_rule_count(); rule++) {
         if (pass_rule_info((PassRule)rule)->pass != pass) continue;
         hd_buf_printf(out, "  %s: %s\n", pass_rule_info((PassRule)rule)->name, pass_rule_info((PassRule)rule)->doc);
-        for (size_t i = 0; i < HD_COUNT(misses); i++)
-            if ((int)misses[i].rule == rule) hd_buf_printf(out, "    - %s\n", pass_missed_info(misses[i].reason)->text);
+        for (uint32_t reason = 0; reason < pass_missed_count(); reason++)
+            if (pass_declares((PassRule)rule, (PassMissed)reason)) hd_buf_printf(out, "    - %s\n", pass_missed_info((PassMissed)reason)->text);
     }
+}
+
+// What a pass works as its example; no statements: it has none.
+static Example example_of(PassId pass)
+{
+    const PassText *loaded = pass_text(pass);
+    return loaded ? (Example){"cpu:x86-64-v3", loaded->example} : examples[pass];
 }
 
 static HdStatus *work_example(PassId pass, IrModule *module, bool colour, HdBuf *out)
@@ -95,7 +97,7 @@ static HdStatus *work_example(PassId pass, IrModule *module, bool colour, HdBuf 
     IrTarget target;
     WbReport report;
     WbOptions options = {.diff = true, .explain = true};
-    HD_TRY(ir_target_parse(examples[pass].target, &target));
+    HD_TRY(ir_target_parse(example_of(pass).target, &target));
     HdStatus *status = wb_run(module, &(PassConfig){.target = &target, .passes = pass_name(pass)}, &options, &report);
     if (!status) wb_print_text(&report, &(WbPrint){.colour = colour}, out);
     wb_report_free(&report);
@@ -106,13 +108,15 @@ static HdStatus *put_example(PassId pass, bool colour, HdBuf *out)
 {
     HdBuf text = {0};
     IrModule *module;
+    Example example = example_of(pass);
+    if (!example.statements) return NULL;
     bool whole = pass == PASS_specialise || pass == PASS_moe_dispatch;   // takes @model; has nothing to do for one token
     hd_buf_printf(&text, "module \"example\" {\n%s  graph @%s {\n%s}\n}\n", whole ? "" : "key \"bounds.decode\" = \"1 1 1 1\"\n",
-                  whole ? "model" : "decode", examples[pass].statements);
+                  whole ? "model" : "decode", example.statements);
     HdStatus *status = ir_parse_module("example", (HdStr){text.data, text.len}, &module);
     hd_buf_free(&text);
     HD_TRY(status);
-    hd_buf_printf(out, "\nexample, for %s\n", examples[pass].target);
+    hd_buf_printf(out, "\nexample, for %s\n", example.target);
     ir_print_graph(module->graphs.data[0], out);
     hd_buf_str(out, "\n");
     status = work_example(pass, module, colour, out);
@@ -126,7 +130,10 @@ HdStatus *wb_describe(const char *name, bool colour, HdBuf *out_text)
     if (!name) return put_list(out_text);
     HD_TRY(pass_find(hd_str(name), &pass));
     const PassInfo *info = pass_info(pass);
+    const PassText *loaded = pass_text(pass);
     hd_buf_printf(out_text, "%s\n\n%s\n\nnumerics: %s\nmandatory: %s\n", info->name, info->doc, numerics_name(info->numerics), info->mandatory ? "yes" : "no");
+    if (loaded) hd_buf_printf(out_text, "file: %s\n", pass_file(pass));
+    if (loaded && loaded->before) hd_buf_printf(out_text, "in the default pipelines: before %s\n", loaded->before);
     put_options(pass, out_text);
     put_rules(pass, out_text);
     return put_example(pass, colour, out_text);

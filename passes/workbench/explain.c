@@ -15,7 +15,7 @@ static bool is_rule(PassRule rule, HdStr name)
 
 static HdStatus *find_rule(const char *option, HdStr name, PassRule *out_rule)
 {
-    for (int rule = 0; rule < RULE_COUNT; rule++)
+    for (uint32_t rule = 0; rule < pass_rule_count(); rule++)
         if (is_rule((PassRule)rule, name)) return *out_rule = (PassRule)rule, NULL;
     return hd_error(HD_USAGE, "%s " HD_STR_FMT ": there is no such rule; `heddle passes` lists them", option, HD_STR_ARG(name));
 }
@@ -63,10 +63,10 @@ HdStatus *wb_check_requires(const char *const *requires, size_t count)
 }
 
 // "; it did not for: the reader is in another group already (48), .."
-static void put_reasons(const uint32_t missed[MISSED_COUNT], HdBuf *out)
+static void put_reasons(const uint32_t missed[MISSED_MOST], HdBuf *out)
 {
     const char *before = "; where it did not: ";
-    for (int reason = 0; reason < MISSED_COUNT; reason++) {
+    for (uint32_t reason = 0; reason < pass_missed_count(); reason++) {
         if (!missed[reason]) continue;
         hd_buf_printf(out, "%s%s (%u)", before, pass_missed_info((PassMissed)reason)->text, missed[reason]);
         before = ", ";
@@ -74,7 +74,7 @@ static void put_reasons(const uint32_t missed[MISSED_COUNT], HdBuf *out)
     hd_buf_str(out, before[0] == ';' ? "; nothing was near to it" : "");
 }
 
-HdStatus *wb_require(const uint32_t fired[RULE_COUNT], const uint32_t missed[RULE_COUNT][MISSED_COUNT], const char *const *requires, size_t count)
+HdStatus *wb_require(const uint32_t fired[RULE_MOST], const uint32_t missed[RULE_MOST][MISSED_MOST], const char *const *requires, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         PassRule rule;

@@ -147,7 +147,7 @@ static void before_pass(void *user, const PassStep *step, const IrGraph *graph)
     WbReport *report = watch->report;
     char name[PASS_STEP_NAME];
     if (!is_reported(watch->options, graph)) return;
-    WbRecord record = {.step = hd_arena_printf(&report->arena, "%s", pass_step_name(step, name)), .graph = graph->name};
+    WbRecord record = {.step = hd_arena_printf(&report->arena, "%s", pass_step_name(step, name)), .graph = graph->name, .file = pass_file(step->pass)};
     if (watch->options->cost) take_costs(report, graph, record.before, record.costed);
     hd_vec_push(&report->records, record);
     watch->names = ir_names_new(graph);
@@ -285,7 +285,7 @@ HdStatus *wb_verified(const WbReport *report)
         const WbVerdict *verdict = &record->verdict;
         if (!verdict->failed) continue;
         snprintf(error, sizeof error, "NMSE %.3g, allowed is %.3g", verdict->error, verdict->allowed);
-        return hd_error(HD_MISMATCH, "%s on @%s changes values: %s%s%s: %s%s%s", record->step, record->graph, record->wrong,
+        return hd_error(HD_MISMATCH, "%s%s%s on @%s changes values: %s%s%s: %s%s%s", record->file ? record->file : "", record->file ? ": " : "", record->step, record->graph, record->wrong,
                         record->wrong[0] && verdict->what[0] ? ", " : "", verdict->what, error, record->culprit ? "; " : "",
                         record->culprit ? record->culprit : "");
     }

@@ -76,6 +76,7 @@ typedef struct WbVerdict {
 // One pass over one graph.
 typedef struct WbRecord {
     const char *step, *graph;
+    const char *file;                      // of a loaded pass; else NULL
     double seconds;
     uint32_t fired, missed;
     HD_VEC(WbEvent) events;
@@ -94,7 +95,7 @@ typedef struct WbReport {
     HdBuf pipeline;                        // with all options
     HD_VEC(WbRecord) records;
     IrBinding at[WB_CLASS_COUNT];          // what costs are for
-    uint32_t fired[RULE_COUNT], missed[RULE_COUNT][MISSED_COUNT];   // over the graphs that are reported
+    uint32_t fired[RULE_MOST], missed[RULE_MOST][MISSED_MOST];   // over the graphs that are reported
     struct WbAlbum *album;                 // NULL: no pictures
 } WbReport;
 
@@ -117,7 +118,7 @@ HD_MUST_USE HdStatus *wb_check_explain(const char *only);
 bool wb_explains(const WbOptions *options, const WbEvent *event);
 // "RULE" or "RULE:N": has it fired N times (once)? MISMATCH, with the reasons why it did not, when it has not; USAGE when there is no such rule.
 HD_MUST_USE HdStatus *wb_check_requires(const char *const *requires, size_t count);
-HD_MUST_USE HdStatus *wb_require(const uint32_t fired[RULE_COUNT], const uint32_t missed[RULE_COUNT][MISSED_COUNT], const char *const *requires, size_t count);
+HD_MUST_USE HdStatus *wb_require(const uint32_t fired[RULE_MOST], const uint32_t missed[RULE_MOST][MISSED_MOST], const char *const *requires, size_t count);
 
 // ---- diff.c ------------------------------------------------------------------------------------------------------
 

@@ -41,6 +41,8 @@ holds heddle-compiler 'lib/*/libheddle-compiler.so'
 holds heddle-dev 'lib/*/libheddle.so'
 holds heddle-dev 'include/heddle/*.h'
 holds heddle-dev 'lib/*/pkgconfig/heddle.pc'
+holds heddle-dev 'lib/*/pkgconfig/heddle-pass.pc'
+holds heddle-dev 'include/heddle/passes/pass.h'
 dpkg-deb -f "$work"/cpack/heddle_*.deb Depends | grep -qiE 'llvm|mlir|stdc' \
     && fail "the runtime depends on the compiler's libraries"
 dpkg-deb -f "$work"/cpack/heddle-compiler_*.deb Depends | grep -q 'libmlir-22' \

@@ -83,8 +83,8 @@ static void check_head(Fixture *f, const Head *h, uint32_t first, uint32_t count
     if (not_finite) return;
     interpret_tokens(f, h->graph, first, count);
     const float *want = ir_interp_result(f->interp, "y", &numbers);
-    double nmse = run_nmse(y, want, numbers);
-    if (!(nmse < 2e-11)) fail_msg("@%s: NMSE %g", h->graph, nmse);
+    double error = nmse(y, want, numbers);
+    if (!(error < 2e-11)) fail_msg("@%s: NMSE %g", h->graph, error);
 }
 
 static void expect_kernel(const Fixture *f, const char *prefix) {
