@@ -26,6 +26,8 @@ HdStatus *rt_alloc(uint64_t bytes, const char *what, RtBuffer *out_buffer)
     return NULL;
 }
 
+void rt_prefer_huge_pages(const RtBuffer *buffer) { (void)madvise(rt_host(buffer), buffer->bytes, MADV_HUGEPAGE); }   // advice
+
 void rt_free(RtBuffer *buffer)
 {
     if (buffer->host) munmap(rt_host(buffer), HD_MAX(buffer->bytes, 1));

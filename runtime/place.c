@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory of the device for weights: packed copies, and native rows where kernels cannot read the mapped file.
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "runtime/runtime.h"
 
@@ -43,7 +42,7 @@ static HdStatus *fill_block(HeddleModel *model, const uint8_t *chosen, bool pack
     if (!bytes) return NULL;
     HdStatus *status = memory->alloc(model->device, bytes, RT_PLAIN, packed ? "packed weights" : "weights", &block);
     if (status) return status;
-    if (memory->in_place) (void)madvise(rt_host(&block), block.bytes, MADV_HUGEPAGE);   // advice
+    if (memory->in_place) rt_prefer_huge_pages(&block);
     hd_vec_push(&model->blocks, block);
     for (uint32_t i = first; i < *row; i++)
         if (chosen[i]) model->addresses[i] = block.address + model->homes[i].offset;

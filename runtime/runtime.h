@@ -20,6 +20,8 @@ enum { RT_ALIGN = 64 };
 // `bytes` of zeroed, page-aligned memory whose pages are taken when first touched. NO_MEMORY names `what` and the size. 0
 // bytes: one page.
 HD_MUST_USE HdStatus *rt_alloc(uint64_t bytes, const char *what, RtBuffer *out_buffer);
+// Asks for large pages, for what is read or written in long strides; the system may have none. `buffer`: of rt_alloc, or host memory.
+void rt_prefer_huge_pages(const RtBuffer *buffer);
 void rt_free(RtBuffer *buffer);
 HD_MUST_USE HdStatus *rt_no_memory(uint64_t bytes, const char *what);
 // Zeroes a range of an rt_alloc buffer; whole pages inside go back to the system.

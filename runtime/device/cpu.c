@@ -132,6 +132,7 @@ static HdStatus *allocate(CpuQueue *queue, uint64_t arena_bytes, uint32_t scratc
     // the gap keeps threads out of each other's cache lines
     queue->scratch_stride = hd_align_up(scratch_bytes, RT_ALIGN) + RT_ALIGN;
     HD_TRY(rt_alloc(arena_bytes, "intermediate values", &queue->arena));
+    rt_prefer_huge_pages(&queue->arena);   // a column of a product's result is a page per token
     HD_TRY(rt_alloc(queue->bindings.threads * queue->scratch_stride, "scratch of the threads", &queue->scratch));
     return rt_pool_new(queue->bindings.threads, &queue->pool);
 }
