@@ -77,10 +77,12 @@ HD_MUST_USE HdStatus *simt_compile_cuda(const char *name, const IrTarget *target
 
 // ---- emulate.c: CUDA C on the host -----------------------------------------------------------------------------
 
-// C++ source of a kernel, behind that of others; `first`: what all need comes before it.
-HD_MUST_USE HdStatus *simt_print_emulated(const KirFn *fn, bool first, HdBuf *out_text);
-// Compiles the source of all kernels to a shared object, as the CPU device loads it, with the system's `c++`.
+// C++ source of a kernel. fn NULL: of the fibres that all kernels run on.
+HD_MUST_USE HdStatus *simt_print_emulated(const KirFn *fn, HdBuf *out_text);
+// Compiles a source to an object file, with the system's `c++`.
 HD_MUST_USE HdStatus *simt_compile_emulated(const HdBuf *source, HdBuf *out_object);
+// Links the objects of kernels and that of the fibres to a shared object, as the CPU device loads it.
+HD_MUST_USE HdStatus *simt_link_emulated(const HdBuf *objects, size_t count, HdBuf *out_library);
 
 // ---- emit.c ----------------------------------------------------------------------------------------------------
 
