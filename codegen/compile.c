@@ -246,14 +246,15 @@ static HdStatus *compile_kernel(Job *job, CgEmitter *emitter, size_t index)
     char *dump = job->options->dump_dir
                      ? hd_arena_printf(&arena, "%s/%03zu-%s", job->options->dump_dir, index, kir_name(job->kernels[index]))
                      : NULL;
-    char *path = dump ? NULL : kernel_path(&arena, job, job->kernels[index]);
+    bool gpu = ir_target_is_gpu(job->target);
+    char *path = dump && !gpu ? NULL : kernel_path(&arena, job, job->kernels[index]);     // a CPU's stages come of compiling
     HdStatus *status = NULL;
-    if (!cache_read(path, &job->objects[index])) {
-        bool gpu = ir_target_is_gpu(job->target);
+    bool cached = cache_read(path, &job->objects[index]);
+    if (!cached || dump) {
         status = kir_verify(job->kernels[index], gpu ? KIR_SIMT : KIR_SIMD);
         if (!status && gpu) status = simt_emit(job->kernels[index], job->target, dump, &job->objects[index]);
         else if (!status) status = cg_emit_object(emitter, job->kernels[index], dump, &job->objects[index]);
-        if (!status) cache_write(path, &job->objects[index]);
+        if (!status && !cached) cache_write(path, &job->objects[index]);
     }
     hd_arena_free(&arena);
     return hd_annotate(status, "kernel %s", kir_name(job->kernels[index]));

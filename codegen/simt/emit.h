@@ -86,7 +86,8 @@ HD_MUST_USE HdStatus *simt_link_emulated(const HdBuf *objects, size_t count, HdB
 
 // ---- emit.c ----------------------------------------------------------------------------------------------------
 
-// From a kernel to what the module holds of it. dump_prefix: writes every stage to files PREFIX.hkr, PREFIX.comp, ...; NULL: none.
+// From a kernel to what the module holds of it; code that is there already is kept. dump_prefix: writes every stage to files PREFIX.hkr,
+// PREFIX.comp, ...; NULL: none.
 HD_MUST_USE HdStatus *simt_emit(const KirFn *fn, const IrTarget *target, const char *dump_prefix, HdBuf *out_code);
 
 #endif
