@@ -40,13 +40,17 @@ static HdStatus *check_graph(const CliOptions *options)
 HdStatus *cmd_compile(CliOptions *options)
 {
     HeddleCompileOptions compile = cli_compile_options(options);
-    HdBuf module = {0};
+    HdBuf module = {0}, folder = {0};
     if (!options->output || !options->output[0]) return hd_error(HD_USAGE, "the module's name is missing; give -o MODULE.hdl");
     HD_TRY(check_graph(options));
+    if (options->cached) HD_TRY(cache_folder(&folder));
+    compile.cache_dir = folder.data;
     HD_TRY(compiler_check(&compile));
     bool by_hand = options->model || options->load_pass.count; // who knows what that does
     HdStatus *status = by_hand ? compiler_compile_apart(options->operand, &compile, &module) : compiler_compile(options->operand, &compile, &module);
     progress_end();
+    if (options->cached) cache_trim(&options->log);
+    hd_buf_free(&folder);
     HD_TRY(status);
     status = hd_write_file(options->output, module.data, module.len);
     if (!status) hd_log(&options->log, HD_LOG_INFO, "wrote %s, %zu bytes", options->output, module.len);

@@ -187,7 +187,7 @@ typedef struct Job {
     const IrTarget *target;
     const CgOptions *options;
     KirFn *const *kernels;
-    size_t count;
+    size_t kernel_count, count;  // count: of objects
     HdBuf *objects;
     HdStatus **statuses;
     HdBuf machine;               // cg_machine_part
@@ -255,17 +255,39 @@ static HdStatus *compile_kernel(Job *job, CgEmitter *emitter, size_t index)
     char *dump = job->options->dump_dir
                      ? hd_arena_printf(&arena, "%s/%03zu-%s", job->options->dump_dir, index, kir_name(job->kernels[index]))
                      : NULL;
-    char *path = dump ? NULL : kernel_path(&arena, job, job->kernels[index]);
+    bool gpu = ir_target_is_gpu(job->target);
+    char *path = dump && !gpu ? NULL : kernel_path(&arena, job, job->kernels[index]);     // a CPU's stages come of compiling
     HdStatus *status = NULL;
-    if (!cache_read(path, &job->objects[index])) {
-        bool gpu = ir_target_is_gpu(job->target);
+    bool cached = cache_read(path, &job->objects[index]);
+    if (!cached || dump) {
         status = kir_verify(job->kernels[index], gpu ? KIR_SIMT : KIR_SIMD);
         if (!status && gpu) status = simt_emit(job->kernels[index], job->target, dump, &job->objects[index]);
         else if (!status) status = cg_emit_object(emitter, job->kernels[index], dump, &job->objects[index]);
-        if (!status) cache_write(path, &job->objects[index]);
+        if (!status && !cached) cache_write(path, &job->objects[index]);
     }
     hd_arena_free(&arena);
     return hd_annotate(status, "kernel %s", kir_name(job->kernels[index]));
+}
+
+static bool is_emulated(const IrTarget *target) { return target->backend == IR_EMULATED || target->backend == IR_STAND_IN; }
+
+// Kernel `index` as C++; behind the last one, the fibres that all run on. The source decides, whichever compiler of ours wrote it, and it is the
+// same for both targets.
+static HdStatus *emulate_kernel(Job *job, size_t index)
+{
+    KirFn *fn = index < job->kernel_count ? job->kernels[index] : NULL;
+    HdArena arena = {0};
+    HdBuf source = {0}, *object = &job->objects[index];
+    HdStatus *status = fn ? kir_verify(fn, KIR_SIMT) : NULL;
+    if (!status) status = simt_print_emulated(fn, &source);
+    const char *path = cache_path(&arena, job->options, &source);
+    if (!status && !cache_read(path, object)) {
+        status = simt_compile_emulated(&source, object);
+        if (!status) cache_write(path, object);
+    }
+    hd_arena_free(&arena);
+    hd_buf_free(&source);
+    return hd_annotate(status, "kernel %s", fn ? kir_name(fn) : "fibres");
 }
 
 typedef struct Worker {
@@ -282,7 +304,7 @@ static void *work(void *user)
     bool reports = worker->first && job->options->progress;
     for (size_t i; (i = atomic_fetch_add(&job->next, 1)) < job->count;) {
         if (reports) job->options->progress(i, job->count);
-        job->statuses[i] = compile_kernel(job, worker->emitter, i);
+        job->statuses[i] = is_emulated(job->target) ? emulate_kernel(job, i) : compile_kernel(job, worker->emitter, i);
     }
     return NULL;
 }
@@ -348,34 +370,6 @@ static void place_emulated(CgProgram *program, bool of_gpu)
     }
 }
 
-// The source decides, whichever compiler of ours wrote it, and it is the same for both targets.
-static HdStatus *compile_source(const HdBuf *source, const CgOptions *options, HdBuf *out_object)
-{
-    HdArena arena = {0};
-    const char *path = cache_path(&arena, options, source);
-    HdStatus *status = NULL;
-    if (!cache_read(path, out_object)) {
-        status = simt_compile_emulated(source, out_object);
-        if (!status) cache_write(path, out_object);
-    }
-    hd_arena_free(&arena);
-    return status;
-}
-
-static HdStatus *compile_emulated(CgGroupBuilder *builder, const IrTarget *target, const CgOptions *options)
-{
-    HdBuf source = {0};
-    HdStatus *status = NULL;
-    for (size_t i = 0; i < builder->kernels.len && !status; i++) {
-        status = kir_verify(builder->kernels.data[i], KIR_SIMT);
-        if (!status) status = simt_print_emulated(builder->kernels.data[i], i == 0, &source);
-    }
-    if (!status) status = compile_source(&source, options, &builder->program->object);
-    if (!status) place_emulated(builder->program, target->backend == IR_STAND_IN);
-    hd_buf_free(&source);
-    return status;
-}
-
 static HdStatus *check_buffer(const IrTarget *target, const char *what, const char *name, uint64_t bytes)
 {
     if (!target->most_buffer || bytes <= target->most_buffer) return NULL;
@@ -412,22 +406,29 @@ static HdStatus *check_limits(const CgProgram *program, const IrTarget *target)
     return NULL;
 }
 
+static HdStatus *take_objects(CgProgram *program, const IrTarget *target, const HdBuf *objects, size_t count)
+{
+    if (!ir_target_is_gpu(target)) return cg_link(target, objects, count, &program->object);
+    if (!is_emulated(target)) return join_objects(objects, program), NULL;
+    HD_TRY(simt_link_emulated(objects, count, &program->object));
+    place_emulated(program, target->backend == IR_STAND_IN);
+    return NULL;
+}
+
 static HdStatus *compile_kernels(CgGroupBuilder *builder, const IrTarget *target, const CgOptions *options)
 {
-    size_t count = builder->kernels.len;
-    if (!count) return NULL;
+    Job job = {.target = target, .options = options, .kernels = builder->kernels.data, .kernel_count = builder->kernels.len};
+    job.count = job.kernel_count + is_emulated(target);
+    if (!job.kernel_count) return NULL;
     HD_TRY(check_limits(builder->program, target));
-    if (target->backend == IR_EMULATED || target->backend == IR_STAND_IN) return compile_emulated(builder, target, options);
-    for (size_t i = 0; options->visit && i < count; i++) options->visit(options->user, builder->kernels.data[i]);
-    Job job = {.target = target, .options = options, .kernels = builder->kernels.data, .count = count};
-    job.objects = hd_xcalloc(count, sizeof *job.objects);
-    job.statuses = hd_xcalloc(count, sizeof(HdStatus *));
+    for (size_t i = 0; options->visit && i < job.kernel_count; i++) options->visit(options->user, builder->kernels.data[i]);
+    job.objects = hd_xcalloc(job.count, sizeof *job.objects);
+    job.statuses = hd_xcalloc(job.count, sizeof(HdStatus *));
     HdStatus *status = cg_machine_part(target, &job.machine);
     if (!status) status = run_workers(&job, options->jobs);
-    if (!status) status = first_error(job.statuses, count);
-    if (!status && ir_target_is_gpu(target)) join_objects(job.objects, builder->program);
-    else if (!status) status = cg_link(target, job.objects, count, &builder->program->object);
-    for (size_t i = 0; i < count; i++) hd_buf_free(&job.objects[i]);
+    if (!status) status = first_error(job.statuses, job.count);
+    if (!status) status = take_objects(builder->program, target, job.objects, job.count);
+    for (size_t i = 0; i < job.count; i++) hd_buf_free(&job.objects[i]);
     hd_buf_free(&job.machine);
     free(job.objects);
     free(job.statuses);

@@ -111,11 +111,17 @@ double *ir_tensor_doubles(const IrTensor *tensor) {
     return copy;
 }
 
+// A vector by its type: of a loop over lanes compilers make none where a sanitizer looks at every element.
+typedef double Lanes __attribute__((vector_size(64)));
+
 double ir_dot(const double *a, const double *b, int64_t count) {
-    double part[8] = {0}, rest = 0;
+    Lanes part = {0}, x, y;
+    double rest = 0;
     int64_t i = 0;
-    for (; i + 8 <= count; i += 8)
-        for (int lane = 0; lane < 8; lane++) part[lane] += a[i + lane] * b[i + lane];
+    for (; i + 8 <= count; i += 8) {
+        memcpy(&x, a + i, sizeof x), memcpy(&y, b + i, sizeof y);
+        part += x * y;
+    }
     for (; i < count; i++) rest += a[i] * b[i];
     return ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7])) + rest;
 }

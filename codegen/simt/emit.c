@@ -32,7 +32,7 @@ HdStatus *simt_emit(const KirFn *fn, const IrTarget *target, const char *dump_pr
     HdStatus *status = dump(dump_prefix, ".hkr", &text);
     if (!status) status = route->print(fn, &source);
     if (!status) status = dump(dump_prefix, route->source, &source);
-    if (!status) status = route->compile(kir_name(fn), target, &source, out_code);
+    if (!status && !out_code->len) status = route->compile(kir_name(fn), target, &source, out_code);
     if (!status) status = dump(dump_prefix, route->code, out_code);
     hd_buf_free(&text);
     hd_buf_free(&source);

@@ -81,14 +81,17 @@ HD_MUST_USE HdStatus *simt_nvrtc_version(HdBuf *out_text);
 
 // The option for c++ that is not the same on every machine.
 const char *simt_emulated_option(void);
-// C++ source of a kernel, behind that of others; `first`: what all need comes before it, and in front of it that option.
-HD_MUST_USE HdStatus *simt_print_emulated(const KirFn *fn, bool first, HdBuf *out_text);
-// Compiles the source of all kernels to a shared object, as the CPU device loads it, with the system's `c++`.
+// C++ source of a kernel, behind that option. fn NULL: of the fibres that all kernels run on.
+HD_MUST_USE HdStatus *simt_print_emulated(const KirFn *fn, HdBuf *out_text);
+// Compiles a source to an object file, with the system's `c++`.
 HD_MUST_USE HdStatus *simt_compile_emulated(const HdBuf *source, HdBuf *out_object);
+// Links the objects of kernels and that of the fibres to a shared object, as the CPU device loads it.
+HD_MUST_USE HdStatus *simt_link_emulated(const HdBuf *objects, size_t count, HdBuf *out_library);
 
 // ---- emit.c ----------------------------------------------------------------------------------------------------
 
-// From a kernel to what the module holds of it. dump_prefix: writes every stage to files PREFIX.hkr, PREFIX.comp, ...; NULL: none.
+// From a kernel to what the module holds of it; code that is there already is kept. dump_prefix: writes every stage to files PREFIX.hkr,
+// PREFIX.comp, ...; NULL: none.
 HD_MUST_USE HdStatus *simt_emit(const KirFn *fn, const IrTarget *target, const char *dump_prefix, HdBuf *out_code);
 
 #endif

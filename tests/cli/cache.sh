@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The cache of compiled modules: what hits and what does not, two processes at once, interrupted and refused writes, the cap.
+# The cache of compiled modules: what hits and what does not, two processes at once, interrupted and refused writes, the cap; kernels for `compile`.
 # usage: cache.sh HEDDLE SOURCE_DIR FOLDER_OF_AN_NVRTC FOLDER_OF_ANOTHER
 heddle=$1 source=$2 nvrtc=$3 other_nvrtc=$4
 # shellcheck source=tests/cli/common.sh
@@ -142,4 +142,18 @@ check $? "the new entry stays: $(cat "$work/err")"
 check $? "cache list: $(cat "$work/out")"
 "$heddle" cache clear >"$work/out" && [ "$(ls "$folder")" = notes.hdl ] && grep -qE ': [0-9]+ entries removed, ' "$work/out"
 check $? "cache clear removes what is the cache's, and only that: $(ls "$folder")"
+
+# ---- heddle compile --cached
+compile() { "$heddle" compile "$model" --target vulkan "${@:2}" -o "$work/$1.hdl" 2>"$work/err"; }
+compile plain && [ "$(count o)" -eq 0 ]
+check $? "compile keeps nothing: $(cat "$work/err")"
+compile first --cached --dump "$work/stages" && [ "$(count o)" -gt 10 ] && compile second --cached --dump "$work/kept"
+check $? "compile --cached keeps kernels: $(cat "$work/err")"
+cmp -s "$work/plain.hdl" "$work/first.hdl" && cmp -s "$work/plain.hdl" "$work/second.hdl"
+check $? "the module is the same with kernels that were kept"
+[ "$(find "$work/kept" -name '*.spv' | wc -l)" -gt 10 ] && diff -r "$work/stages" "$work/kept" >/dev/null
+check $? "and so are the stages"
+kept=("$folder"/*.o)
+cp "${kept[1]}" "${kept[0]}" && compile other --cached && ! cmp -s "$work/plain.hdl" "$work/other.hdl"
+check $? "what is kept is what is taken"
 finish

@@ -41,8 +41,8 @@ os.environ["CUDA_PATH"] = sys.prefix                # where NVRTC is looked for 
 os.environ["XDG_CACHE_HOME"] = f"{os.path.dirname(os.path.abspath(heddle))}/tests/cache"   # emulated kernels compile once, for cuda.py too
 
 
-def run(*args):
-    done = subprocess.run([heddle, *args], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+def run(*args, **environment):
+    done = subprocess.run([heddle, *args], capture_output=True, text=True, stdin=subprocess.DEVNULL, env={**os.environ, **environment})
     return done.returncode, done.stdout, done.stderr
 
 
@@ -55,9 +55,9 @@ def verify(model, golden, cap, *options):
 
 
 def compile_for(model, target, work):
-    """The module's path and that of a folder with all stages of its kernels."""
+    """The module's path and that of a folder with all stages of its kernels, each of which is compiled once in this run."""
     module, dump = f"{work}/{target.replace(':', '-')}.hdl", tempfile.mkdtemp(dir=work)
-    code, _, err = run("compile", model, "--target", target, "--dump", dump, "-o", module)
+    code, _, err = run("compile", model, "--target", target, "--cached", "--dump", dump, "-o", module, XDG_CACHE_HOME=work)
     check(code == 0, f"{model} for {target}: {err}")
     return module, dump
 

@@ -38,14 +38,18 @@ static KirFn *kernel_new(const char *name) {
 
 // Verifies, prints, compiles and runs one work group. Takes the kernel.
 static void run(KirFn *fn, const void *const *args, size_t count) {
-    HdBuf source = {0}, object = {0};
+    HdBuf source = {0}, objects[2] = {0}, library_file = {0};
     uint64_t slots[8];
     char path[64];
     expect_ok(kir_verify(fn, KIR_SIMT));
-    expect_ok(simt_print_emulated(fn, true, &source));
-    expect_ok(simt_compile_emulated(&source, &object));
+    for (int i = 0; i < 2; i++) {
+        expect_ok(simt_print_emulated(i ? NULL : fn, &source));
+        expect_ok(simt_compile_emulated(&source, &objects[i]));
+        hd_buf_free(&source);
+    }
+    expect_ok(simt_link_emulated(objects, 2, &library_file));
     int fd = memfd_create("kernel", MFD_CLOEXEC);
-    assert_int_equal(write(fd, object.data, object.len), (ssize_t)object.len);
+    assert_int_equal(write(fd, library_file.data, library_file.len), (ssize_t)library_file.len);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library) fail_msg("%s", dlerror());
@@ -55,8 +59,8 @@ static void run(KirFn *fn, const void *const *args, size_t count) {
     symbol.function(slots, 0, 1, NULL);
     dlclose(library);
     close(fd);
-    hd_buf_free(&source);
-    hd_buf_free(&object);
+    for (int i = 0; i < 2; i++) hd_buf_free(&objects[i]);
+    hd_buf_free(&library_file);
     kir_free(fn);
 }
 
