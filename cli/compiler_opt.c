@@ -2,6 +2,7 @@
 // `heddle opt` and `heddle passes` in the compiler's library: reads a graph or makes that of a model, and hands it to the workbench.
 #include "cli/compiler_internal.h"
 
+#include "codegen/codegen.h"
 #include "models/models.h"
 #include "passes/workbench/workbench.h"
 
@@ -164,6 +165,43 @@ static HdStatus *open_weights(const HeddleOptOptions *options, GgufFile **out_fi
     return NULL;
 }
 
+// ---- what it is compiled to --------------------------------------------------------------------------------------
+
+static IrBinding binding_of(const WbReport *report, const char *graph)
+{
+    for (int class = 0; class < WB_CLASS_COUNT; class++)
+        if (!strcmp(graph, wb_class_name((WbClass)class))) return report->at[class];
+    return (IrBinding){{1, 1, 1, 1}};      // of @load nothing depends on a call
+}
+
+static WbStep step_of(const CgProgram *program, const CgClass *class, WbReport *report)
+{
+    IrBinding at = binding_of(report, class->name);
+    WbStep step = {.graph = hd_arena_printf(&report->arena, "%s", class->name), .tokens = (double)at.value[IR_SYM_T],
+                   .launches = (double)class->launches.len, .arena = (double)class->arena_bytes};
+    for (size_t i = 0; i < class->launches.len; i++) {
+        const CgLaunch *launch = &class->launches.data[i];
+        step.stages += i == 0 || launch->stage != launch[-1].stage;
+        step.bytes += (double)ir_expr_eval(&program->exprs.data[launch->bytes], &at);
+        step.flops += (double)ir_expr_eval(&program->exprs.data[launch->flops], &at);
+    }
+    return step;
+}
+
+// Only of graphs that code generation takes for this target; others have no steps yet.
+static void take_steps(const IrModule *module, WbReport *report)
+{
+    CgProgram *program = NULL;
+    HdStatus *status = compiler_graph_check(module);
+    if (!status) status = cg_compile(module, report->target, &(CgOptions){.launches_only = true}, &program);
+    for (size_t i = 0; !status && i < program->classes.len; i++) {
+        const CgClass *class = &program->classes.data[i];
+        if (!report->options->graph || !strcmp(report->options->graph, class->name)) hd_vec_push(&report->steps, step_of(program, class, report));
+    }
+    if (!status) cg_program_free(program);
+    hd_status_free(status);
+}
+
 static HdStatus *run_passes(const HeddleOptOptions *options, const Plan *plan, IrModule *module, HdBuf *out_report)
 {
     WbReport report = {0};
@@ -182,6 +220,7 @@ static HdStatus *run_passes(const HeddleOptOptions *options, const Plan *plan, I
     report.target = &plan->target;
     HdStatus *status = plan->runs ? wb_run(module, &plan->run, &watch, &report) : NULL;
     if (!plan->runs) wb_look(module, &watch, &report);
+    if (!status && options->cost) take_steps(module, &report);
     if (!status) status = wb_verified(&report);
     if (!status) status = wb_require(report.fired, report.missed, options->requires, options->require_count);
     if (weights) gguf_close(weights);

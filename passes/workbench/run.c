@@ -309,6 +309,7 @@ void wb_report_free(WbReport *report)
         hd_buf_free(&report->records.data[i].diff);
     }
     hd_vec_free(&report->records);
+    hd_vec_free(&report->steps);
     hd_buf_free(&report->pipeline);
     hd_arena_free(&report->arena);
 }

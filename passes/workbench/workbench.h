@@ -84,12 +84,19 @@ typedef struct WbRecord {
     const char *culprit;                   // of a failure under `bisect`: "rewrite 3 of 24, matmul-epilogue at %28 = linear (layer 0)"; NULL: none alone
 } WbRecord;
 
+// What a step is once it is compiled: a group may have become several launches.
+typedef struct WbStep {
+    const char *graph;
+    double tokens, launches, stages, bytes, flops, arena;
+} WbStep;
+
 typedef struct WbReport {
     HdArena arena;
     const WbOptions *options;
     const IrTarget *target;
     HdBuf pipeline;                        // with all options
     HD_VEC(WbRecord) records;
+    HD_VEC(WbStep) steps;                  // with `cost`, where nothing is left to do before code generation, which the caller asks
     IrBinding at[WB_CLASS_COUNT];          // what costs are for
     uint32_t fired[RULE_COUNT], missed[RULE_COUNT][MISSED_COUNT];   // over the graphs that are reported
 } WbReport;
