@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The figures of kernels: each kernel's time in steps of one token and of many, in a small model and a large one. The median of some steps
+// The figures of kernels: each kernel's time in steps of one token and of many, in a small model and a large one. The middle of some steps
 // counts: what is predicted is the speed that the machine gives at the time.
 #include "cli/calibrate.h"
 
@@ -23,6 +23,7 @@ typedef struct Points {
     HD_VEC(double) outside;                  // seconds of a step that are no kernel's
     double bytes;                            // of a step
     size_t done;                             // so many of the list are measured already
+    bool are_long;                           // steps, see share_of
 } Points;
 
 static int by_value(const void *a, const void *b)
@@ -31,10 +32,13 @@ static int by_value(const void *a, const void *b)
     return left < right ? -1 : left > right;
 }
 
-static double median(double *values, size_t count)
+// Of long steps the mean, for an interruption belongs to whichever kernel it hits; of short ones the median.
+static double typical(const Points *points, double *values, size_t count)
 {
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) sum += values[i];
     qsort(values, count, sizeof *values, by_value);
-    return values[count / 2];
+    return points->are_long ? sum / (double)count : values[count / 2];
 }
 
 // ---- running -----------------------------------------------------------------------------------------------------
@@ -80,10 +84,11 @@ static void take_step(const HeddleSession *session, size_t step, double share, P
 }
 
 // Others that want the processor interrupt few of short steps, and the median is of one that they left alone; long ones they interrupt each, evenly.
-static double share_of(const HeddleSession *session, double cpu, double clock)
+static double share_of(const HeddleSession *session, double cpu, double clock, Points *points)
 {
     const double slice = 5e-3;
-    return cpu > slice && heddle_session_threads(session) == 1 ? HD_MIN(cpu / clock, 1) : 1;
+    points->are_long = cpu > slice && heddle_session_threads(session) == 1;
+    return points->are_long ? HD_MIN(cpu / clock, 1) : 1;
 }
 
 static HdStatus *run(HeddleSession *session, uint32_t tokens, size_t steps, Points *out_points)
@@ -95,7 +100,7 @@ static HdStatus *run(HeddleSession *session, uint32_t tokens, size_t steps, Poin
         HD_TRY(heddle_time_kernels(session, true));
         double start = hd_seconds(), cpu_start = cpu_seconds();
         HD_TRY(heddle_eval(session, &piece, 1));
-        double share = share_of(session, cpu_seconds() - cpu_start, hd_seconds() - start);
+        double share = share_of(session, cpu_seconds() - cpu_start, hd_seconds() - start, out_points);
         if (step) take_step(session, step - 1, share, out_points);
     }
     return NULL;
@@ -154,7 +159,7 @@ static Launch launch_of(const Points *points, const char *name)
         const Point *p = &points->list.data[i];
         if (strcmp(p->name, name) != 0) continue;
         double work = rt_work(name, counts_operations(name) ? p->flops : p->bytes, p->tokens);
-        return (Launch){work > 0, median(p->seconds.data, p->seconds.len) / p->launches, work / p->launches, p->tokens};
+        return (Launch){work > 0, typical(points, p->seconds.data, p->seconds.len) / p->launches, work / p->launches, p->tokens};
     }
     return (Launch){.known = false};
 }
@@ -211,7 +216,7 @@ static void put_kernels(const Points points[CALIBRATE_SIZES][RUNS], HdBuf *out)
     hd_buf_printf(out, "%-16s = %-10.4g # measured: what a step of the small model moves\n", rt_figure_name(RT_FIGURE_cached_mb), small->bytes * 1e-6);
     hd_buf_printf(out, "%-16s = %-10.4g # measured: what a step of the large model moves\n", rt_figure_name(RT_FIGURE_uncached_mb), large->bytes * 1e-6);
     hd_buf_printf(out, "%-16s = %-10.4g # measured: steps of the small model\n", rt_figure_name(RT_FIGURE_step_us),
-                  median(small->outside.data, small->outside.len) * 1e6);
+                  typical(small, small->outside.data, small->outside.len) * 1e6);
     for (size_t i = 0; i < large->list.len; i++) put_kernel(points, large->list.data[i].name, out);
     for (size_t i = 0; i < many->list.len; i++)
         if (!launch_of(large, many->list.data[i].name).known) put_kernel(points, many->list.data[i].name, out);

@@ -377,13 +377,16 @@ def all_passes():
 
 
 def documentation():
-    """Every command of docs/WORKBENCH.md, one after the other in one folder."""
+    """Every command of docs/WORKBENCH.md and docs/EXPERIMENT.md, one after the other in one folder."""
     folder = os.path.join(work, "documentation")
     os.mkdir(folder)
     os.symlink(model, os.path.join(folder, "MODEL.gguf"))
-    with open(os.path.join(source, "docs/WORKBENCH.md"), encoding="utf-8") as file:
-        commands = re.findall(r"^    heddle (.*)$", file.read(), re.MULTILINE)
-    check(len(commands) > 15, f"{len(commands)} commands")
+    commands = []
+    for page, least in (("WORKBENCH", 15), ("EXPERIMENT", 6)):
+        with open(os.path.join(source, f"docs/{page}.md"), encoding="utf-8") as file:
+            found = re.findall(r"^    heddle (.*)$", file.read(), re.MULTILINE)
+        check(len(found) > least, f"{len(found)} commands of {page}")
+        commands += found
     for command in commands:
         done = subprocess.run(f"'{heddle}' {command}", shell=True, cwd=folder, capture_output=True, text=True, timeout=300)
         check(done.returncode == 0 and (done.stdout or " -o " in command), f"{command}: exit {done.returncode}, {done.stderr[-300:]}")
