@@ -12,13 +12,14 @@ typedef struct BenchMean { double mean, deviation; } BenchMean;      // deviatio
 typedef struct BenchResult {
     BenchTest test;
     char time[32];                   // when it began, UTC
-    HD_VEC(double) samples_ns;
+    HD_VEC(double) samples_ns, samples_cpu_ns;   // by the clock; of all threads together
     BenchMean ns, speed;             // of the repetitions; tokens per second
     double gb_per_s;                 // bytes that the launches read and write, by their records, over the time
     double launches, barriers;       // per token
     char digest[33];                 // of the last row of logits; the same in every repetition where numerics are ordered
     BenchMean gain;                  // speed over that of the first variant in the same round
-    Roofline roofline;               // of one more repetition, with --roofline
+    double predicted_ns;             // by the cost model; 0: nothing to predict by
+    Roofline roofline;               // of one more repetition, with --roofline or several variants
 } BenchResult;
 
 // One of several modules of a model that are measured in turn.
@@ -34,8 +35,9 @@ typedef struct Bench {
     bool packed;
     const char *kv;
     HeddleModuleInfo info;
-    bool on_cpu, with_roofline;
+    bool on_cpu, with_roofline, by_kernel;       // by_kernel: kernels are timed, whether all of it is printed or not
     Limits limits;                   // of the same threads, or of the GPU, in the same run
+    const RtFigures *figures;        // what times are predicted by
     HD_VEC(BenchResult) results;
     CliModel loaded;
     HeddleSession *session;

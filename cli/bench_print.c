@@ -2,6 +2,7 @@
 // Results of `heddle bench` in llama-bench's formats.
 #include "cli/bench.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 typedef enum Kind { TEXT, WHOLE, YES_NO, REAL } Kind;
@@ -27,6 +28,11 @@ enum {
 #undef BENCH_FIELD
     FIELD_COUNT
 };
+
+static double predicted_speed(const BenchResult *r)
+{
+    return r->predicted_ns > 0 ? (r->test.prompt + r->test.generate) / r->predicted_ns * 1e9 : 0;
+}
 
 static void fill(const Bench *b, const BenchResult *r, Field out_fields[FIELD_COUNT])
 {
@@ -96,6 +102,8 @@ static void print_samples(const BenchResult *r, const char *space)
     double tokens = r->test.prompt + r->test.generate;
     printf("%s\"samples_ns\": [ ", space);
     for (size_t i = 0; i < r->samples_ns.len; i++) printf("%s%.0f", i ? ", " : "", r->samples_ns.data[i]);
+    printf(" ],%s\"samples_cpu_ns\": [ ", space);
+    for (size_t i = 0; i < r->samples_cpu_ns.len; i++) printf("%s%.0f", i ? ", " : "", r->samples_cpu_ns.data[i]);
     printf(" ],%s\"samples_ts\": [ ", space);
     for (size_t i = 0; i < r->samples_ns.len; i++) printf("%s%.6g", i ? ", " : "", tokens / r->samples_ns.data[i] * 1e9);
     printf(" ]");
@@ -122,7 +130,7 @@ static void print_object(const Bench *bench, const BenchResult *r, bool lines)
         putchar(',');
     }
     print_samples(r, space);
-    if (bench->with_roofline) print_roofline(r, space);
+    if (bench->by_kernel) print_roofline(r, space);
     printf(lines ? "\n  }" : " }");
 }
 
@@ -186,15 +194,63 @@ static void print_one(const Bench *b)
     printf("\n");
 }
 
+// Rows of a roofline that call one kernel, for whatever weights.
+typedef struct KernelSum { uint64_t launches; double seconds, predicted; } KernelSum;
+
+static KernelSum sum_of(const Roofline *roofline, const char *kernel)
+{
+    KernelSum sum = {0};
+    for (size_t i = 0; i + 1 < roofline->rows.len; i++) {
+        const RooflineRow *row = &roofline->rows.data[i];
+        if (strcmp(row->time.kernel, kernel) != 0) continue;
+        sum.launches += row->time.launches, sum.seconds += row->time.seconds, sum.predicted += row->predicted;
+    }
+    return sum;
+}
+
+// The kernels that any variant has, in the order of the first that has them.
+typedef HD_VEC(const char *) Kernels;
+static Kernels list_kernels(const Bench *benches, size_t count, size_t test)
+{
+    Kernels kernels = {0};
+    for (size_t v = 0; v < count; v++) {
+        const Roofline *roofline = &benches[v].results.data[test].roofline;
+        for (size_t i = 0; i + 1 < roofline->rows.len; i++) {
+            bool known = false;
+            for (size_t k = 0; k < kernels.len; k++) known = known || !strcmp(kernels.data[k], roofline->rows.data[i].time.kernel);
+            if (!known) hd_vec_push(&kernels, roofline->rows.data[i].time.kernel);
+        }
+    }
+    return kernels;
+}
+
+// Measured and predicted, kernel by kernel, the variants below each other.
+static void print_kernels(const Bench *benches, size_t count, size_t test, int width)
+{
+    Kernels kernels = list_kernels(benches, count, test);
+    char name[64];
+    test_name(&benches->results.data[test].test, name);
+    printf("\n%s\n\n| %-26s | %-*s | %8s | %10s | %10s |\n| %.26s | ", name, "kernel", width, "variant", "launches", "ms", "predicted", "--------------------------");
+    for (int i = 0; i < width; i++) putchar('-');
+    printf(" | %.7s: | %.9s: | %.9s: |\n", "-------", "---------", "---------");
+    for (size_t k = 0; k < kernels.len; k++)
+        for (size_t v = 0; v < count; v++) {
+            KernelSum sum = sum_of(&benches[v].results.data[test].roofline, kernels.data[k]);
+            printf("| %-26s | %-*s | %8llu | %10.3f | %10.3f |\n", v ? "" : kernels.data[k], width, benches[v].variant, (unsigned long long)sum.launches,
+                   sum.seconds * 1e3, sum.predicted * 1e3);
+        }
+    hd_vec_free(&kernels);
+}
+
 // Variants of one test below each other, each against the first in the same rounds.
 static void print_variants(const Bench *benches, size_t count)
 {
     int width = 7;
     for (size_t v = 0; v < count; v++) width = HD_MAX(width, (int)strlen(benches[v].variant));
-    printf("| %-15s | %-*s | %20s | %17s | %8s | %8s | %8s | %-16s |\n", "test", width, "variant", "t/s", "against the first", "launches", "barriers", "GB/s", "logits");
+    printf("| %-15s | %-*s | %20s | %10s | %17s | %8s | %8s | %8s | %-16s |\n", "test", width, "variant", "t/s", "predicted", "against the first", "launches", "barriers", "GB/s", "logits");
     printf("| %.15s | ", "---------------");
     for (int i = 0; i < width; i++) putchar('-');
-    printf(" | %.19s: | %.16s: | %.7s: | %.7s: | %.7s: | %.16s |\n", "-------------------", "-----------------", "-------", "-------", "-------", "----------------");
+    printf(" | %.19s: | %.9s: | %.16s: | %.7s: | %.7s: | %.7s: | %.16s |\n", "-------------------", "---------", "-----------------", "-------", "-------", "-------", "----------------");
     for (size_t i = 0; i < benches->results.len; i++)
         for (size_t v = 0; v < count; v++) {
             const BenchResult *r = &benches[v].results.data[i];
@@ -202,11 +258,12 @@ static void print_variants(const Bench *benches, size_t count)
             test_name(&r->test, name);
             snprintf(speed, sizeof speed, "%.2f ± %.2f", r->speed.mean, r->speed.deviation);
             snprintf(gain, sizeof gain, "%.3f ± %.3f", r->gain.mean, r->gain.deviation);
-            printf("| %-15s | %-*s | %21s | %18s | %8.1f | %8.1f | %8.2f | %.16s |\n", name, width, benches[v].variant, speed, gain, r->launches, r->barriers,
+            printf("| %-15s | %-*s | %21s | %10.2f | %18s | %8.1f | %8.1f | %8.2f | %.16s |\n", name, width, benches[v].variant, speed, predicted_speed(r), gain, r->launches, r->barriers,
                    r->gb_per_s, r->digest);
         }
     print_limit(benches);
     printf("%u rounds, in each the variants in turn; launches and barriers per token\n", benches->repetitions);
+    for (size_t i = 0; i < benches->results.len && benches->by_kernel; i++) print_kernels(benches, count, i, width);
 }
 
 static void print_rooflines(const Bench *b)

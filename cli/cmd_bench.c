@@ -4,6 +4,7 @@
 #include "cli/bench.h"
 #include "cli/progress.h"
 #include "runtime/cpu_features.h"
+#include "runtime/device/device.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -83,6 +84,21 @@ static Cost cost_of(const HeddleModule *module, const BenchTest *test, uint32_t 
     return cost;
 }
 
+// What the cost model says of a test: seconds.
+static double predict(const Bench *bench, const BenchTest *test, double barriers)
+{
+    RtLedger *ledger = rt_ledger_new(bench->loaded.module);
+    uint32_t count, step = bench->tokens_per_call;
+    for (uint32_t done = 0; done < test->prompt; done += step) rt_ledger_add_call(ledger, HD_MIN(step, test->prompt - done), test->depth + done);
+    for (uint32_t i = 0; i < test->generate; i++) rt_ledger_add_call(ledger, 1, test->depth + test->prompt + i);
+    const HeddleKernelTime *rows = rt_ledger_rows(ledger, &count);
+    double seconds = rt_can_predict(bench->figures) ? rt_predict_rows(bench->figures, rows, count, NULL) : 0;
+    rt_ledger_free(ledger);
+    bool apart = !bench->figures->kernel_count;            // else waiting is in the kernels' figures
+    if (apart) seconds += barriers * bench->figures->value[RT_FIGURE_barrier_us] * 1e-6;
+    return seconds;
+}
+
 // ---- running -----------------------------------------------------------------------------------------------------
 
 static void fill_tokens(int32_t *tokens, uint32_t count, uint32_t vocab)
@@ -100,17 +116,26 @@ static HdStatus *eval(HeddleSession *session, const int32_t *tokens, uint32_t co
     return count ? heddle_eval(session, &piece, 1) : NULL;
 }
 
+typedef struct Sample { double ns, cpu_ns; } Sample;
+
+static double cpu_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
 // One repetition; the time is that of the prompt and the generation alone. by_kernel: kernels are timed too.
-static HdStatus *repeat(HeddleSession *session, const int32_t *tokens, const BenchTest *test, bool by_kernel, double *out_ns)
+static HdStatus *repeat(HeddleSession *session, const int32_t *tokens, const BenchTest *test, bool by_kernel, Sample *out_sample)
 {
     HD_TRY(heddle_slot_reset(session, 0));
     HD_TRY(eval(session, tokens, test->depth, HEDDLE_LOGITS_NONE));
     if (by_kernel) HD_TRY(heddle_time_kernels(session, true));
-    double start = hd_seconds();
+    double start = hd_seconds(), cpu_start = cpu_seconds();
     HD_TRY(eval(session, tokens + test->depth, test->prompt, HEDDLE_LOGITS_LAST));
     for (uint32_t i = 0; i < test->generate; i++)
         HD_TRY(eval(session, tokens + test->depth + test->prompt + i, 1, HEDDLE_LOGITS_LAST));
-    *out_ns = (hd_seconds() - start) * 1e9;
+    *out_sample = (Sample){(hd_seconds() - start) * 1e9, (cpu_seconds() - cpu_start) * 1e9};
     return by_kernel ? heddle_time_kernels(session, false) : NULL;
 }
 
@@ -133,6 +158,7 @@ static void summarise(const Bench *bench, const HeddleModule *module, BenchResul
     r->gb_per_s = cost.bytes / r->ns.mean;
     r->launches = cost.launches / tokens;
     r->barriers = cost.barriers / tokens;
+    r->predicted_ns = predict(bench, &r->test, cost.barriers) * 1e9;
     free(speeds);
 }
 
@@ -153,11 +179,11 @@ static HdStatus *warm_up(Bench *bench, const int32_t *tokens, const BenchTest *t
     BenchTest part = {HD_MIN(test->prompt, bench->tokens_per_call), HD_MIN(test->generate, 1), 0};
     time_t now = time(NULL);
     struct tm utc;
-    double ns;
+    Sample sample;
     hd_vec_push(&bench->results, ((BenchResult){.test = *test}));
     BenchResult *r = &bench->results.data[bench->results.len - 1];
     strftime(r->time, sizeof r->time, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    return repeat(bench->session, tokens, &part, false, &ns);
+    return repeat(bench->session, tokens, &part, false, &sample);
 }
 
 // The speed against the first variant's, round by round: what the machine does meanwhile is about the same for both.
@@ -173,10 +199,10 @@ static BenchMean gain_of(const BenchResult *first, const BenchResult *r)
 // One repetition more, whose kernels are timed.
 static HdStatus *take_roofline(const Bench *bench, const int32_t *tokens, BenchResult *r)
 {
-    double ns;
-    if (!bench->with_roofline) return NULL;
-    HD_TRY(repeat(bench->session, tokens, &r->test, true, &ns));
-    roofline_take(bench->session, &bench->limits, &r->roofline);
+    Sample sample;
+    if (!bench->by_kernel) return NULL;
+    HD_TRY(repeat(bench->session, tokens, &r->test, true, &sample));
+    roofline_take(bench->session, &bench->limits, bench->figures, &r->roofline);
     return NULL;
 }
 
@@ -189,11 +215,12 @@ static HdStatus *run_test(Bench *benches, size_t count, const int32_t *tokens, c
         for (size_t turn = 0; turn < count; turn++) {
             Bench *bench = &benches[(i + turn) % count];
             BenchResult *r = &bench->results.data[bench->results.len - 1];
-            double ns;
+            Sample sample;
             progress_show("bench", i * count + turn, rounds * count);
-            HD_TRY(repeat(bench->session, tokens, test, false, &ns));
+            HD_TRY(repeat(bench->session, tokens, test, false, &sample));
             HD_TRY(take_digest(bench, bench->session, r));
-            hd_vec_push(&r->samples_ns, ns);
+            hd_vec_push(&r->samples_ns, sample.ns);
+            hd_vec_push(&r->samples_cpu_ns, sample.cpu_ns);
         }
     for (size_t v = 0; v < count; v++) HD_TRY(take_roofline(&benches[v], tokens, &benches[v].results.data[benches[v].results.len - 1]));
     progress_end();
@@ -298,22 +325,29 @@ static void close_bench(Bench *bench)
     cli_unload(&bench->loaded);
     for (size_t i = 0; i < bench->results.len; i++) {
         hd_vec_free(&bench->results.data[i].samples_ns);
+        hd_vec_free(&bench->results.data[i].samples_cpu_ns);
         roofline_free(&bench->results.data[i].roofline);
     }
     hd_vec_free(&bench->results);
 }
 
-static HdStatus *run_tests(Bench *benches, size_t count, const Tests *tests)
+static HdStatus *run_tests(const CliOptions *options, Bench *benches, size_t count, const Tests *tests)
 {
     uint32_t longest = longest_of(tests);
     int32_t *tokens = hd_xmalloc(longest * sizeof *tokens);
     fill_tokens(tokens, longest, benches->info.vocab);
     Limits limits;
+    RtFigures figures;
     HdStatus *status = NULL;
     if (benches->on_cpu) limits_measure(benches->bytes, benches->threads, &limits);
     else status = limits_measure_gpu(benches->loaded.model, &limits);
-    for (size_t v = 0; v < count; v++) benches[v].limits = limits;
+    if (!status) status = roofline_figures(options->device_file, &limits, &figures);
+    for (size_t v = 0; v < count; v++) {
+        benches[v].limits = limits, benches[v].figures = &figures;
+        benches[v].by_kernel = benches[v].with_roofline || (count > 1 && benches[v].on_cpu);
+    }
     for (size_t i = 0; i < tests->len && !status; i++) status = run_test(benches, count, tokens, &tests->data[i]);
+    for (size_t v = 0; v < count; v++) benches[v].figures = NULL;
     free(tokens);
     return status;
 }
@@ -329,7 +363,7 @@ HdStatus *cmd_bench(CliOptions *options)
     if (!status) status = check_variants(options, &variants);
     Bench *benches = hd_xcalloc(variants.len + 1, sizeof *benches);
     for (size_t v = 0; v < variants.len && !status; v++) status = open_bench(options, &variants.data[v], longest_of(&tests), &benches[v]);
-    if (!status) status = run_tests(benches, variants.len, &tests);
+    if (!status) status = run_tests(options, benches, variants.len, &tests);
     if (!status) bench_print(benches, variants.len, options->report ? options->report : "md");
     for (size_t v = 0; v < variants.len; v++) close_bench(&benches[v]);
     free(benches);

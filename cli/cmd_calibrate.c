@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// heddle calibrate: measures what `heddle opt --cost --device-file` predicts times by, on this processor, and writes it as a device file.
+// heddle calibrate: measures what times are predicted by (--device-file), on this processor, and writes it as a device file.
+#include "cli/calibrate.h"
 #include "cli/limits.h"
 #include "runtime/cpu_features.h"
 #include "runtime/device/device.h"
@@ -72,7 +73,21 @@ static uint64_t last_cache(void)
     return (uint64_t)HD_MAX(HD_MAX(large, middle), 0);
 }
 
-static HdStatus *measure(uint32_t threads, HdBuf *out)
+// "none": no types, so that no kernels are compiled.
+static HdStatus *read_types(const char *text, CalibrateTypes *out_types)
+{
+    *out_types = (CalibrateTypes){.count = 0};
+    for (const char *at = text; at && strcmp(text, "none") != 0; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+        HdStr name = {at, strcspn(at, ",")};
+        const GgmlTypeInfo *type = ggml_type_named(name);
+        if (!type) return hd_error(HD_USAGE, "--types " HD_STR_FMT ": there is no such type of weights; expected a list such as Q8_0,Q4_K, or none", HD_STR_ARG(name));
+        if (out_types->count == CALIBRATE_MOST_TYPES) return hd_error(HD_USAGE, "--types: more than %d types", CALIBRATE_MOST_TYPES);
+        out_types->type[out_types->count++] = type;
+    }
+    return NULL;
+}
+
+static HdStatus *measure(const CliOptions *options, const CalibrateTypes *types, uint32_t threads, HdBuf *out)
 {
     RtPool *pool;
     Limits limits;
@@ -80,10 +95,12 @@ static HdStatus *measure(uint32_t threads, HdBuf *out)
     uint64_t cache = last_cache();
     HD_TRY(rt_pool_new(threads, &pool));
     hd_cpu_name(cpu, sizeof cpu);
-    hd_buf_printf(out, "# made by `heddle calibrate`; read by `heddle opt --cost --device-file`\nname = %s, %u threads\n", cpu, threads);
+    hd_buf_printf(out, "# made by `heddle calibrate`; read by --device-file\nname = %s, %u threads\n", cpu, threads);
     limits_measure((uint64_t)256 << 20, threads, &limits);
     put(out, "memory_gb_per_s", limits.read_gb_per_s, "256 MiB read by all threads, the best of some tries");
     put(out, "gflops", limits.gops[PEAK_F32], "independent float32 multiply-adds on all threads");
+    put(out, "int8_gops", limits.gops[PEAK_INT8], "the same of bytes");
+    put(out, "bf16_gops", limits.gops[PEAK_BF16], "the same of bfloat16");
     if (cache) {
         put(out, "cache_mb", (double)cache * 1e-6, "as the system reports it");
         put(out, "cache_gb_per_s", limits_read(HD_MIN(cache / 4, (uint64_t)8 << 20), threads, &limits.read_kernel), "a quarter of it (8 MiB at most) read by all threads");
@@ -91,14 +108,16 @@ static HdStatus *measure(uint32_t threads, HdBuf *out)
     put(out, "launch_us", measure_launch_us(pool), "chunks without work");
     put(out, "barrier_us", measure_barrier_us(pool, threads), "phases of a few microseconds, against the same work without phases");
     rt_pool_free(pool);
-    return NULL;
+    return types->count ? calibrate_kernels(options, types, threads, out) : NULL;
 }
 
 HdStatus *cmd_calibrate(CliOptions *options)
 {
     HdBuf text = {0};
     uint32_t threads = options->threads == CLI_UNSET ? heddle_default_threads() : (uint32_t)options->threads;
-    HdStatus *status = measure(threads, &text);
+    CalibrateTypes types;
+    HD_TRY(read_types(options->types ? options->types : "F32,F16,BF16,Q8_0,Q4_0,Q4_K,Q5_K,Q6_K,IQ4_XS,MXFP4", &types));
+    HdStatus *status = measure(options, &types, threads, &text);
     if (!status && options->output) status = hd_write_file(options->output, text.data, text.len);
     else if (!status) fwrite(text.data, 1, text.len, stdout);
     hd_buf_free(&text);

@@ -96,12 +96,14 @@ static HdStatus *run_timed(const CliOptions *options, Generator *generator, cons
 {
     Limits limits;
     Roofline roofline = {0};
+    RtFigures figures;
     HeddleMemory memory;
     heddle_session_memory(generator->session, &memory);
     HD_TRY(heddle_time_kernels(generator->session, true));
     limits_measure(memory.weights_mapped + memory.weights_packed, heddle_session_threads(generator->session), &limits);
+    HD_TRY(roofline_figures(options->device_file, &limits, &figures));
     HD_TRY(run_tokens(options, generator, text, ids, count));
-    roofline_take(generator->session, &limits, &roofline);
+    roofline_take(generator->session, &limits, &figures, &roofline);
     roofline_print(stderr, &roofline, &limits);
     roofline_free(&roofline);
     return NULL;
@@ -149,6 +151,7 @@ static HdStatus *check_chat_options(const CliOptions *options)
                 {"--chat-template", options->chat_template}};
     for (size_t i = 0; i < HD_COUNT(chat) && !options->chat; i++)
         if (chat[i].given) return hd_error(HD_USAGE, "%s has no effect without --chat: give that too", chat[i].name);
+    if (options->device_file && !options->roofline) return hd_error(HD_USAGE, "--device-file %s has no effect without --roofline", options->device_file);
     if (options->chat && options->roofline) return hd_error(HD_USAGE, "--roofline is for a plain prompt: leave out --chat");
     if (options->chat && options->ids) return hd_error(HD_USAGE, "--ids prints what follows a plain prompt: leave out --chat");
     return NULL;

@@ -2,6 +2,7 @@
 // `heddle opt` and `heddle passes` in the compiler's library: reads a graph or makes that of a model, and hands it to the workbench.
 #include "cli/compiler_internal.h"
 
+#include "codegen/codegen.h"
 #include "models/models.h"
 #include "passes/workbench/workbench.h"
 
@@ -166,6 +167,43 @@ static HdStatus *open_weights(const HeddleOptOptions *options, GgufFile **out_fi
     return NULL;
 }
 
+// ---- what it is compiled to --------------------------------------------------------------------------------------
+
+static IrBinding binding_of(const WbReport *report, const char *graph)
+{
+    for (int class = 0; class < WB_CLASS_COUNT; class++)
+        if (!strcmp(graph, wb_class_name((WbClass)class))) return report->at[class];
+    return (IrBinding){{1, 1, 1, 1}};      // of @load nothing depends on a call
+}
+
+static WbStep step_of(const CgProgram *program, const CgClass *class, WbReport *report)
+{
+    IrBinding at = binding_of(report, class->name);
+    WbStep step = {.graph = hd_arena_printf(&report->arena, "%s", class->name), .tokens = (double)at.value[IR_SYM_T],
+                   .launches = (double)class->launches.len, .arena = (double)class->arena_bytes};
+    for (size_t i = 0; i < class->launches.len; i++) {
+        const CgLaunch *launch = &class->launches.data[i];
+        step.stages += i == 0 || launch->stage != launch[-1].stage;
+        step.bytes += (double)ir_expr_eval(&program->exprs.data[launch->bytes], &at);
+        step.flops += (double)ir_expr_eval(&program->exprs.data[launch->flops], &at);
+    }
+    return step;
+}
+
+// Only of graphs that code generation takes for this target; others have no steps yet.
+static void take_steps(const IrModule *module, WbReport *report)
+{
+    CgProgram *program = NULL;
+    HdStatus *status = compiler_graph_check(module);
+    if (!status) status = cg_compile(module, report->target, &(CgOptions){.launches_only = true}, &program);
+    for (size_t i = 0; !status && i < program->classes.len; i++) {
+        const CgClass *class = &program->classes.data[i];
+        if (!report->options->graph || !strcmp(report->options->graph, class->name)) hd_vec_push(&report->steps, step_of(program, class, report));
+    }
+    if (!status) cg_program_free(program);
+    hd_status_free(status);
+}
+
 static HdStatus *run_passes(const HeddleOptOptions *options, const Plan *plan, IrModule *module, HeddleOptResult *out_result)
 {
     WbReport report = {0};
@@ -174,16 +212,17 @@ static HdStatus *run_passes(const HeddleOptOptions *options, const Plan *plan, I
                        .explain_only = options->explain, .print_after = options->print_after, .print_after_count = options->print_after_count,
                        .verify = options->verify || options->bisect,
                        .bisect = options->bisect, .dumps = stderr, .context = options->context, .pictures = options->html};
-    WbDevice device;
+    RtFigures device;
     bool wanted = options->diff || options->cost || options->explain || options->timing || options->json || watch.verify;
     if (options->device) {
-        HD_TRY(wb_device(options->device, &device));
+        HD_TRY(rt_figures(options->device, &device));
         watch.device = &device;
     }
     HD_TRY(open_weights(options, &weights, &watch.weights));
     report.target = &plan->target;
     HdStatus *status = plan->runs ? wb_run(module, &plan->run, &watch, &report) : NULL;
     if (!plan->runs) wb_look(module, &watch, &report);
+    if (!status && options->cost) take_steps(module, &report);
     if (!status) status = wb_verified(&report);
     if (!status) status = wb_require(report.fired, report.missed, options->requires, options->require_count);
     if (weights) gguf_close(weights);

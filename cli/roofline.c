@@ -47,20 +47,33 @@ static void keep_texts(HdArena *arena, HeddleKernelTime *time)
     for (size_t i = 0; i < HD_COUNT(texts); i++) *texts[i] = hd_arena_strndup(arena, *texts[i], strlen(*texts[i]));
 }
 
-void roofline_take(const HeddleSession *session, const Limits *limits, Roofline *out_roofline)
+HdStatus *roofline_figures(const char *device_file, const Limits *limits, RtFigures *out_figures)
+{
+    if (device_file) return rt_figures(device_file, out_figures);
+    *out_figures = (RtFigures){.value = {[RT_FIGURE_memory_gb_per_s] = limits->read_gb_per_s, [RT_FIGURE_gflops] = limits->gops[PEAK_F32],
+                                         [RT_FIGURE_int8_gops] = limits->gops[PEAK_INT8], [RT_FIGURE_bf16_gops] = limits->gops[PEAK_BF16]}};
+    return NULL;
+}
+
+void roofline_take(const HeddleSession *session, const Limits *limits, const RtFigures *figures, Roofline *out_roofline)
 {
     uint32_t count;
     double threads = heddle_session_threads(session);
     HeddleKernelTime sum = {0};
     const HeddleKernelTime *times = heddle_kernel_times(session, &count, &out_roofline->seconds);
+    double *predicted = hd_xcalloc(count + 1, sizeof *predicted);
+    predicted[count] = rt_can_predict(figures) ? rt_predict_rows(figures, times, count, predicted) : 0;
     for (uint32_t i = 0; i < count; i++) {
         sum.launches += times[i].launches, sum.seconds += times[i].seconds, sum.thread_seconds += times[i].thread_seconds;
         sum.bytes += times[i].bytes, sum.flops += times[i].flops;
         hd_vec_push(&out_roofline->rows, row_of(&times[i], limits, out_roofline->seconds, threads));
+        out_roofline->rows.data[i].predicted = predicted[i];
         keep_texts(&out_roofline->arena, &out_roofline->rows.data[i].time);
     }
     if (count) qsort(out_roofline->rows.data, count, sizeof(RooflineRow), by_time);
     hd_vec_push(&out_roofline->rows, row_of(&sum, limits, out_roofline->seconds, threads));
+    out_roofline->rows.data[count].predicted = predicted[count];
+    free(predicted);
 }
 
 void roofline_free(Roofline *roofline)
@@ -71,16 +84,16 @@ void roofline_free(Roofline *roofline)
 
 void roofline_print(FILE *to, const Roofline *roofline, const Limits *limits)
 {
-    fprintf(to, "| %-8s | %-26s | %-28s | %8s | %10s | %7s | %7s | %8s | %9s | %8s | %9s | %-12s |\n", "class", "kernel", "weights", "launches",
-            "ms", "of time", "busy", "GB/s", "of read", "GOP/s", "of peak", "bound");
-    fprintf(to, "| %.8s | %.26s | %.28s | %.7s: | %.9s: | %.6s: | %.6s: | %.7s: | %.8s: | %.7s: | %.8s: | %.12s |\n", "--------",
-            "--------------------------", "----------------------------", "-------", "---------", "------", "------", "-------", "--------", "-------",
+    fprintf(to, "| %-8s | %-26s | %-28s | %8s | %10s | %10s | %7s | %7s | %8s | %9s | %8s | %9s | %-12s |\n", "class", "kernel", "weights", "launches",
+            "ms", "predicted", "of time", "busy", "GB/s", "of read", "GOP/s", "of peak", "bound");
+    fprintf(to, "| %.8s | %.26s | %.28s | %.7s: | %.9s: | %.9s: | %.6s: | %.6s: | %.7s: | %.8s: | %.7s: | %.8s: | %.12s |\n", "--------",
+            "--------------------------", "----------------------------", "-------", "---------", "---------", "------", "------", "-------", "--------", "-------",
             "--------", "------------");
     for (size_t i = 0; i < roofline->rows.len; i++) {
         const RooflineRow *r = &roofline->rows.data[i];
-        fprintf(to, "| %-8s | %-26s | %-28s | %8llu | %10.3f | %5.1f %% | %5.1f %% | %8.2f | %7.1f %% | %8.1f | %7.1f %% | %-12s |\n",
+        fprintf(to, "| %-8s | %-26s | %-28s | %8llu | %10.3f | %10.3f | %5.1f %% | %5.1f %% | %8.2f | %7.1f %% | %8.1f | %7.1f %% | %-12s |\n",
                 r->time.kernel ? r->time.step_class : "sum", r->time.kernel ? r->time.kernel : "", r->time.kernel ? r->time.weights : "",
-                (unsigned long long)r->time.launches, r->time.seconds * 1e3, 100 * r->share, 100 * r->busy, r->gb_per_s, 100 * r->of_read,
+                (unsigned long long)r->time.launches, r->time.seconds * 1e3, r->predicted * 1e3, 100 * r->share, 100 * r->busy, r->gb_per_s, 100 * r->of_read,
                 r->gops, 100 * r->of_peak, r->bound);
     }
     fprintf(to, "\nevaluations %.3f ms; read %.2f GB/s (%s); peak int8 %.0f, bf16 %.0f, float32 %.0f GOP/s\n", roofline->seconds * 1e3,
@@ -95,7 +108,7 @@ void roofline_json(HdBuf *out, const Roofline *roofline)
         const struct { const char *key, *text; } texts[] = {{"class", r->time.step_class}, {"kernel", r->time.kernel}, {"weights", r->time.weights},
                                                             {"bound", r->bound}};
         const struct { const char *key; double value; } numbers[] = {
-            {"launches", (double)r->time.launches}, {"ns", r->time.seconds * 1e9}, {"thread_ns", r->time.thread_seconds * 1e9}, {"share", r->share},
+            {"launches", (double)r->time.launches}, {"ns", r->time.seconds * 1e9}, {"thread_ns", r->time.thread_seconds * 1e9}, {"predicted_ns", r->predicted * 1e9}, {"share", r->share},
             {"busy", r->busy}, {"bytes", r->time.bytes}, {"flops", r->time.flops}, {"gb_per_s", r->gb_per_s}, {"gops", r->gops},
             {"read_share", r->of_read}, {"peak_share", r->of_peak}};
         for (size_t k = 0; k < HD_COUNT(texts); k++) {

@@ -62,6 +62,7 @@ typedef struct CgOptions {
     void (*visit)(void *user, KirFn *kernel);
     void *user;
     void (*progress)(uint64_t done, uint64_t all);   // kernels, from the calling thread; NULL: nobody looks
+    bool launches_only;          // kernels get no code: enough to count what a step takes
 } CgOptions;
 
 // Compiles every graph of `module` (all in the partitioned, planned, scheduled form). The result does not depend on jobs,

@@ -445,7 +445,7 @@ HdStatus *cg_compile(const IrModule *module, const IrTarget *target, const CgOpt
     HdStatus *status = NULL;
     for (size_t i = 0; i < module->graphs.len && !status; i++)
         if (strcmp(module->graphs.data[i]->name, "model")) status = build_graph(&builder, target, module->graphs.data[i]);
-    if (!status) status = compile_kernels(&builder, target, options);
+    if (!status && !options->launches_only) status = compile_kernels(&builder, target, options);
     for (size_t i = 0; i < builder.kernels.len; i++) kir_free(builder.kernels.data[i]);
     hd_vec_free(&builder.kernels);
     hd_vec_free(&builder.build.args);

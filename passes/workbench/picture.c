@@ -235,24 +235,22 @@ static void put_dims(const IrGraph *graph, HdBuf *out)
     hd_buf_str(out, "]");
 }
 
-static void put_seconds(const Writer *w, HdBuf *out)
+static void put_seconds(const WbSeconds *seconds, HdBuf *out)
 {
-    WbSeconds seconds = {0};
-    wb_predict(w->report->options->device, w->graph, at(w), &seconds);
     wb_put_key("seconds", out);
     hd_buf_str(out, "[");
-    for (size_t i = 0; i < seconds.len; i++) {
+    for (size_t i = 0; i < seconds->len; i++) {
         hd_buf_str(out, i ? ", " : "");
-        hd_buf_f64(out, seconds.data[i]);
+        hd_buf_f64(out, seconds->data[i]);
     }
     hd_buf_str(out, "]");
-    hd_vec_free(&seconds);
 }
 
 // The number of the shot: the last one's, where the graph has not changed.
 static size_t take_shot(Writer *w)
 {
-    WbCost cost = wb_graph_cost(w->graph, at(w), w->report->options->device);
+    WbSeconds seconds = {0};
+    WbCost cost = wb_graph_cost(w->graph, at(w), w->report->options->device, &seconds);
     Picture *picture = w->picture;
     HdBuf text = {0};
     HD_VEC(uint32_t) items = {0};
@@ -266,9 +264,10 @@ static size_t take_shot(Writer *w)
     put_integer("arena", w->graph->arena_bytes, &text);
     hd_buf_str(&text, ", ");
     wb_print_cost_json("cost", &cost, &text);
-    if (w->report->options->device) put_seconds(w, &text);
+    if (w->report->options->device) put_seconds(&seconds, &text);
     hd_buf_str(&text, "}");
     hd_vec_free(&items);
+    hd_vec_free(&seconds);
     if (!picture->shots.len || strcmp(picture->shots.data[picture->shots.len - 1], text.data) != 0) hd_vec_push(&picture->shots, keep(arena(w), &text));
     hd_buf_free(&text);
     return picture->shots.len - 1;

@@ -113,6 +113,11 @@ static void put_cost_table(const WbReport *report, WbClass class, HdBuf *out)
     if (!first) return;
     put_cost(report, "at the end", NULL, last, out);
     put_cost(report, "change", first, last, out);
+    for (size_t i = 0; i < report->steps.len; i++) {
+        const WbStep *step = &report->steps.data[i];
+        if (strcmp(step->graph, wb_class_name(class)) != 0) continue;
+        hd_buf_printf(out, "  compiled: %.0f launches in %.0f stages, which move %.1f KB\n", step->launches, step->stages, step->bytes * 1e-3);
+    }
 }
 
 static void put_verdicts(const WbReport *report, const WbPrint *print, HdBuf *out)
@@ -138,13 +143,14 @@ static bool wants_class(const WbReport *report, WbClass class)
     return !report->options->graph || !strcmp(report->options->graph, wb_class_name(class)) || !strcmp(report->options->graph, "model");
 }
 
-static void put_device(const WbDevice *device, HdBuf *out)
+static void put_device(const RtFigures *device, HdBuf *out)
 {
     hd_buf_printf(out, "times are predicted for %s\n", device->name);
-    for (int f = 0; f < WB_FIGURE_COUNT; f++) {
-        if (device->source[f][0]) hd_buf_printf(out, "  %-16s %-10.6g %s\n", wb_figure_name((WbFigure)f), device->value[f], device->source[f]);
-        else hd_buf_printf(out, "  %-16s not known, and not counted\n", wb_figure_name((WbFigure)f));
+    for (int f = 0; f < RT_FIGURE_COUNT; f++) {
+        if (device->source[f][0]) hd_buf_printf(out, "  %-16s %-10.6g %s\n", rt_figure_name((RtFigure)f), device->value[f], device->source[f]);
+        else hd_buf_printf(out, "  %-16s not known, and not counted\n", rt_figure_name((RtFigure)f));
     }
+    if (device->kernel_count) hd_buf_printf(out, "  and the figures of %u kernels\n", device->kernel_count);
 }
 
 static void put_timing(const WbReport *report, HdBuf *out)
@@ -279,6 +285,18 @@ static void put_record_json(const WbReport *report, const WbRecord *record, cons
     hd_buf_str(out, "}");
 }
 
+static void put_step_json(const WbStep *step, HdBuf *out)
+{
+    const struct { const char *name; double value; } numbers[] = {{"tokens", step->tokens}, {"launches", step->launches}, {"stages", step->stages},
+                                                                  {"bytes", step->bytes}, {"flops", step->flops}, {"arena", step->arena}};
+    hd_buf_printf(out, "\n  \"%s\": {", step->graph);
+    for (size_t i = 0; i < HD_COUNT(numbers); i++) {
+        hd_buf_printf(out, "%s\"%s\": ", i ? ", " : "", numbers[i].name);
+        hd_buf_f64(out, numbers[i].value);
+    }
+    hd_buf_str(out, "}");
+}
+
 void wb_print_json(const WbReport *report, const WbPrint *print, HdBuf *out_text)
 {
     hd_buf_str(out_text, "{");
@@ -290,5 +308,10 @@ void wb_print_json(const WbReport *report, const WbPrint *print, HdBuf *out_text
         hd_buf_str(out_text, i ? ",\n  " : "\n  ");
         put_record_json(report, &report->records.data[i], print, out_text);
     }
-    hd_buf_str(out_text, "]}\n");
+    hd_buf_str(out_text, "]");
+    for (size_t i = 0; i < report->steps.len; i++) {
+        hd_buf_str(out_text, i ? "," : ",\n \"steps\": {");
+        put_step_json(&report->steps.data[i], out_text);
+    }
+    hd_buf_str(out_text, report->steps.len ? "}}\n" : "}\n");
 }

@@ -53,7 +53,7 @@ static void take_costs(const WbReport *report, const IrGraph *graph, WbCost *cos
 {
     for (int class = 0; class < WB_CLASS_COUNT; class++) {
         taken[class] = !strcmp(graph->name, "model") || !strcmp(graph->name, wb_class_name((WbClass)class));
-        if (taken[class]) costs[class] = wb_graph_cost(graph, &report->at[class], report->options->device);
+        if (taken[class]) costs[class] = wb_graph_cost(graph, &report->at[class], report->options->device, NULL);
     }
 }
 
@@ -326,6 +326,7 @@ void wb_report_free(WbReport *report)
         hd_buf_free(&report->records.data[i].diff);
     }
     hd_vec_free(&report->records);
+    hd_vec_free(&report->steps);
     hd_buf_free(&report->pipeline);
     wb_pictures_free(report);
     hd_arena_free(&report->arena);

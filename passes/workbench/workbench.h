@@ -4,6 +4,7 @@
 #define HEDDLE_WORKBENCH_H
 
 #include "passes/passes.h"
+#include "runtime/predict.h"
 
 // ---- run.c: a pipeline, watched ----------------------------------------------------------------------------------
 
@@ -18,7 +19,7 @@ typedef struct WbOptions {
     size_t print_after_count;
     FILE *dumps;
     int64_t context;                       // positions that costs are for; 0: 4096
-    const struct WbDevice *device;         // that costs have a predicted time for; NULL: they have none
+    const RtFigures *device;               // that costs have a predicted time for; NULL: they have none
 } WbOptions;
 
 typedef struct WbEvent {
@@ -37,30 +38,11 @@ typedef struct WbCost {
     double launches;                       // operations that are no views; after partition: groups
     double bytes_read, bytes_written, flops;
     double arena;                          // bytes: after plan-memory the arena's, before it what lives at once in the order of the text
-    double seconds;                        // predicted; 0 without a device
+    double seconds;                        // predicted (runtime/predict.h); 0 without a device
 } WbCost;
-WbCost wb_graph_cost(const IrGraph *graph, const IrBinding *at, const struct WbDevice *device);
-
-// ---- device.c: predicted times -----------------------------------------------------------------------------------
-
-typedef enum WbFigure {
-#define FIGURE(name, low, high, doc) WB_FIGURE_##name,
-#include "passes/workbench/figures.def"
-#undef FIGURE
-    WB_FIGURE_COUNT
-} WbFigure;
-typedef struct WbDevice {
-    char name[128];
-    double value[WB_FIGURE_COUNT];         // 0: not known
-    char source[WB_FIGURE_COUNT][160];     // "measured: ..", "data sheet: .."
-} WbDevice;
-const char *wb_figure_name(WbFigure figure);
-// A device of figures.def, or a device file. Errors of a file begin with "FILE:LINE: "; USAGE lists the devices when `name` is neither.
-HD_MUST_USE HdStatus *wb_device(const char *name, WbDevice *out_device);
-// Seconds of a step: for each operation its bytes or its arithmetic, whatever takes longer; and launches and stages by themselves, where they are known.
-// out_each (may be NULL): appended are the seconds of each operation of the body.
+// With a device and out_each (may be NULL), appended are the predicted seconds of each operation of the body, without the waiting between stages.
 typedef HD_VEC(double) WbSeconds;
-double wb_predict(const WbDevice *device, const IrGraph *graph, const IrBinding *at, WbSeconds *out_each);
+WbCost wb_graph_cost(const IrGraph *graph, const IrBinding *at, const RtFigures *device, WbSeconds *out_each);
 
 // ---- verify.c, bisect.c: does a graph still give what it gave before a pass? ----------------------------------------
 
@@ -88,12 +70,19 @@ typedef struct WbRecord {
     const char *culprit;                   // of a failure under `bisect`: "rewrite 3 of 24, matmul-epilogue at %28 = linear (layer 0)"; NULL: none alone
 } WbRecord;
 
+// What a step is once it is compiled: a group may have become several launches.
+typedef struct WbStep {
+    const char *graph;
+    double tokens, launches, stages, bytes, flops, arena;
+} WbStep;
+
 typedef struct WbReport {
     HdArena arena;
     const WbOptions *options;
     const IrTarget *target;
     HdBuf pipeline;                        // with all options
     HD_VEC(WbRecord) records;
+    HD_VEC(WbStep) steps;                  // with `cost`, where nothing is left to do before code generation, which the caller asks
     IrBinding at[WB_CLASS_COUNT];          // what costs are for
     uint32_t fired[RULE_MOST], missed[RULE_MOST][MISSED_MOST];   // over the graphs that are reported
     struct WbAlbum *album;                 // NULL: no pictures

@@ -126,6 +126,18 @@ static inline const int64_t *rt_plan_cuts(const RtPlan *plan, uint32_t launch)
     return plan->cuts + (size_t)launch * (plan->most_chunks + 1);
 }
 
+// ---- ledger.c: what launches cost ----------------------------------------------------------------------------------
+
+// Rows without times, one per step class, kernel and weights; their pointers hold until a class comes for the first time.
+typedef struct RtLedger RtLedger;
+RtLedger *rt_ledger_new(const HeddleModule *module);
+void rt_ledger_free(RtLedger *ledger);           // NULL is fine
+void rt_ledger_add(RtLedger *ledger, const RtClass *class, const RtBinding *binding);
+// The step that a call with so many tokens of one sequence behind `position` others takes.
+void rt_ledger_add_call(RtLedger *ledger, uint32_t tokens, uint32_t position);
+HeddleKernelTime *rt_ledger_row(RtLedger *ledger, const RtClass *class, uint32_t launch);
+const HeddleKernelTime *rt_ledger_rows(const RtLedger *ledger, uint32_t *out_count);
+
 // ---- trace.c: the time of kernels ----------------------------------------------------------------------------------
 
 typedef struct RtTrace RtTrace;

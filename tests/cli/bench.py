@@ -60,7 +60,7 @@ check(len({row["logits_digest"] for row in rows}) == 6, "each row ends in logits
 
 # --roofline: the kernels' time adds up to that of the evaluations, their bytes and launches to those of the rows, their arithmetic to the
 # matrices'; the results stay. On a busy machine a thread may be put aside between steps, so that one good measurement of three is enough.
-TEXTS, NUMBERS = ("class", "kernel", "weights", "bound"), ("launches", "ns", "thread_ns", "share", "busy", "bytes", "flops", "gb_per_s", "gops",
+TEXTS, NUMBERS = ("class", "kernel", "weights", "bound"), ("launches", "ns", "thread_ns", "predicted_ns", "share", "busy", "bytes", "flops", "gb_per_s", "gops",
                                                            "read_share", "peak_share")
 down = sum(2 * math.prod(int(n) for n in t.shape) for t in gguf.GGUFReader(model).tensors if "ffn_down" in t.name and "blk.8" not in t.name)   # 8: predicts
 best = [0] * 4
@@ -107,6 +107,28 @@ check(texts[0] == texts[1], "run --roofline writes the same text")
 done = subprocess.run([heddle, "run", model, "--chat", "-p", "In the", "--roofline"], capture_output=True, text=True)
 check(done.returncode == 2 and "leave out --chat" in done.stderr, done.stderr)
 
+# predicted times, by figures that a person can follow: a GB/s of everything; then one kernel by its own
+device = os.path.join(os.environ["XDG_CACHE_HOME"], "by-hand.device")
+figures = "memory_gb_per_s = 1 # measured: by hand\ngflops = 1e9 # measured: by hand\nlaunch_us = 2 # measured: by hand\nbarrier_us = 3 # measured: by hand\n"
+for own in ("", "matmul_q8_0_q8a.gops = 5 # measured: by hand\nmatmul_q8_0_q8a.one_gops = 0.5 # measured: by hand\n"):
+    with open(device, "w") as file:
+        file.write(figures + own)
+    code, out, err = bench("-p", "512", "-n", "3", "-r", "1", "-t", "1", "--roofline", "-o", "json", "--device-file", device)
+    check(code == 0, f"exit {code}: {err}")
+    for row in json.loads(out):
+        for part in row["roofline"]:
+            tokens = row["n_prompt"] or 1
+            want = part["bytes"] + 2e3 * part["launches"]
+            if own and part["kernel"] == "matmul_q8_0_q8a":
+                want = part["flops"] / 5 + part["flops"] / tokens * (1 / 0.5 - 1 / 5)
+            check(math.isclose(part["predicted_ns"], want, rel_tol=1e-6), f"{part}: {want}")
+        want = sum(part["predicted_ns"] for part in row["roofline"])
+        want += 0 if own else 3e3 * row["barriers_per_token"] * (row["n_prompt"] + row["n_gen"])
+        check(math.isclose((row["n_prompt"] + row["n_gen"]) / row["predicted_ts"] * 1e9, want, rel_tol=1e-5), f"the kernels' sum {want}: {row['predicted_ts']}")
+        check(all(0 < ns < 2 * row["samples_ns"][i] for i, ns in enumerate(row["samples_cpu_ns"])), "CPU time of one thread")
+done = subprocess.run([heddle, "run", model, "-p", "a", "--device-file", device], capture_output=True, text=True)
+check(done.returncode == 2 and "no effect without --roofline" in done.stderr, done.stderr)
+
 # other formats: the same rows; the logits do not depend on threads
 code, out, err = bench("-p", "16,0", "-n", "3", "-d", "0,20", "--pg", "5,2", "-r", "1", "-t", "1", "-o", "csv")
 table = list(csv.DictReader(io.StringIO(out)))
@@ -130,10 +152,16 @@ prompts, decodes = rows[::2], rows[1::2]
 check(prompts[0]["logits_digest"] != prompts[1]["logits_digest"] and len({row["logits_digest"] for row in decodes}) == 1, "chunks are of prompts only")
 check([row["logits_digest"] for row in prompts[:2]] == [row["logits_digest"] for row in prompts[2:]], "fusion changes no bit")
 check(decodes[2]["launches_per_token"] > decodes[0]["launches_per_token"] + 50, "what fusion saves")
+check(decodes[2]["predicted_ts"] < decodes[0]["predicted_ts"], "and what it is predicted to save")
+check(all({part["kernel"] for part in row["roofline"]} > {"rowwise", "conv"} for row in rows), "variants are timed kernel by kernel")
 code, out, err = bench("--set", "delta-net{form=scan,wy}", "-p", "20", "-n", "1", "-r", "2", "-t", "1")
-table = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines() if line.startswith("|")]
+whole = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines() if line.startswith("|")]
+table, kernels = whole[:6], whole[6:]
 check([row[:2] for row in table[2:]] == [[test, f"delta-net{{form={form}}}"] for test in ("pp20", "tg1") for form in ("scan", "wy")], f"table {table}")
-check(all(row[3].startswith("1.000 ± 0.000") for row in table[2::2]) and len({len(line) for line in out.splitlines() if line.startswith("|")}) == 1, f"{out}")
+check(all(row[4].startswith("1.000 ± 0.000") for row in table[2::2]) and all(float(row[3]) > 0 for row in table[2:]), f"{out}")
+check(len({len(line) for line in out.splitlines() if line.startswith("|")}) == 2, f"two kinds of tables, each aligned: {out}")
+scans = {row[1]: row[2:] for row in kernels[kernels.index(next(row for row in kernels if row[0] == "delta_scan")):][:2]}
+check(int(scans["delta-net{form=scan}"][0]) > 0 and scans["delta-net{form=wy}"] == ["0", "0.000", "0.000"], f"a kernel that one variant has: {scans}")
 code, out, err = bench("--set", "delta-net{form=wy,chunk=16}", "-p", "4", "-n", "0", "-r", "1", "-o", "jsonl")
 check(json.loads(out)["variant"] == "", "one variant has no name")
 

@@ -6,6 +6,7 @@ usage: opt.py HEDDLE SOURCE_DIR
 """
 import glob
 import json
+import math
 import os
 import pty
 import re
@@ -23,7 +24,7 @@ TARGET = ("--target", "cpu:x86-64-v3")
 
 
 def run(*arguments, text=None, code=0):
-    done = subprocess.run([heddle, *arguments], input=text, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([heddle, *arguments], input=text, capture_output=True, text=True, timeout=300)
     check(done.returncode == code, f"{arguments}: exit {done.returncode}, {done.stderr.strip()[-300:]}")
     return done
 
@@ -197,13 +198,33 @@ def predictions():
         text = opt(model, "--class", "decode", "--cost", "--device-file", name)
         known = re.findall(r"^  \w+ +[\d.e+]+ +(measured|data sheet): \w", text, re.MULTILINE)
         check(len(known) >= 2, f"{name}: {text[-500:]}")
+    # figures of kernels: what one token takes, and what each further token takes among many
+    kernels = {"embed_f32.gb_per_s": 0.5, "matmul_f32_f32.launch_us": 11.0, "matmul_f32_f32.gops": 0.8, "matmul_f32_f32.one_gops": 0.2, "matmul_f32_f32.cached_gops": 0.4,
+               "rowwise.gb_per_s": 4.0, "rowwise.one_gb_per_s": 0.1, "step_us": 13.0, "cached_mb": 0.01, "uncached_mb": 0.02}
+    path = write("k.device", open(path, encoding="utf-8").read() + "".join(f"{name} = {value} # measured: by hand\n" for name, value in kernels.items()))
+    for name, tokens in (("decode", 1), ("small", 16)):
+        cost = json.loads(opt("-", "--cost", "--device-file", path, "--report", "json", text=products.replace("@decode", f"@{name}")))["passes"][0]["cost"][name]["before"]
+        moved = cost["bytes_read"] + cost["bytes_written"]
+        share = min(max(math.log(moved / 1e4) / math.log(2), 0), 1)
+        one, ops, rows = share / 0.2 + (1 - share) / 0.4, 2 * 4096 * 8 * tokens, tokens * 4096 * 8
+        by_hand = (13e3 + 11e3 + tokens * (4 + 64) / 0.5 + ops / 0.8 + ops / tokens * (one - 1 / 0.8) + rows / 4 + rows / tokens * (10 - 1 / 4)) * 1e-9
+        check(abs(cost["seconds"] / by_hand - 1) < 1e-9, f"@{name}: {cost}, by hand {by_hand}")
     own = os.path.join(work, "own.device")
-    run("calibrate", "-t", "1", "-o", own)
-    check("measured: " in opt(model, "--class", "decode", "--cost", "--device-file", own) and re.search(r"^gflops += [1-9]", open(own, encoding="utf-8").read(), re.MULTILINE), "own figures")
+    run("calibrate", "-t", "1", "-o", own, "--types", "Q8_0")
+    text = open(own, encoding="utf-8").read()
+    figures = {name: float(value) for name, value in re.findall(r"^(\S+) += (\S+) +# measured: ", text, re.MULTILINE)}
+    check(set(figures) > {f"{kernel}.{figure}" for kernel in ("matmul_q8_0_q8a", "matmul_f32_f32", "grouped_rows_q8_0_q8a", "grouped_q8_0_q8a", "delta_step", "delta_scan", "delta_prep", "delta_chunk")
+                          for figure in ("gops",)} | {"attention.gb_per_s", "rowwise.gb_per_s", "conv.one_gb_per_s", "step_us", "gflops", "matmul_q8_0_q8a.cached_gops"}, text)
+    check(figures["matmul_q8_0_q8a.gops"] > figures["matmul_q8_0_q8a.one_gops"] > 0.1, "many tokens at once are faster")
+    check("measured: " in opt(model, "--class", "decode", "--cost", "--device-file", own), "own figures")
+    check("matmul" not in run("calibrate", "-t", "1", "--types", "none").stdout, "without kernels")
+    check("--types q9: there is no such type" in run("calibrate", "--types", "q9", code=2).stderr, "no such type")
     refuses(2, r"--device-file nope: no such file, and no known device; these are xeon-spr-2, h100-sxm, rtx-4090", model, "--cost", "--device-file", "nope")
     refuses(2, r"--device-file h100-sxm has no effect without --cost or --html", model, "--device-file", "h100-sxm")
     for text, says in (("gflops = 1 # measured: x\n", r"bad.device: memory_gb_per_s is missing"), ("\ngflops = x # measured: x", r"bad.device:2: gflops = x: expected a number"),
                        ("gflops = 5", r"bad.device:1: gflops: its source is missing"), ("speed = 5 # measured", r"bad.device:1: there is no figure \"speed\"; there are name, "),
+                       ("conv.speed = 5 # measured", r"bad.device:1: there is no figure \"speed\"; those of kernels are launch_us, "), (".gops = 5 # measured", r"expected the name of a kernel"),
+                       ("conv.gops = 5", r"conv.gops: its source is missing"),
                        ("gflops", r"bad.device:1: expected NAME = VALUE"), ("gflops = -1 # measured", r"expected a number from 0.1"), ("gflops = nan # measured", r"expected a number")):
         refuses(1, says, model, "--cost", "--device-file", write("bad.device", text))
 
@@ -356,13 +377,16 @@ def all_passes():
 
 
 def documentation():
-    """Every command of docs/WORKBENCH.md, one after the other in one folder."""
+    """Every command of docs/WORKBENCH.md and docs/EXPERIMENT.md, one after the other in one folder."""
     folder = os.path.join(work, "documentation")
     os.mkdir(folder)
     os.symlink(model, os.path.join(folder, "MODEL.gguf"))
-    with open(os.path.join(source, "docs/WORKBENCH.md"), encoding="utf-8") as file:
-        commands = re.findall(r"^    heddle (.*)$", file.read(), re.MULTILINE)
-    check(len(commands) > 15, f"{len(commands)} commands")
+    commands = []
+    for page, least in (("WORKBENCH", 15), ("EXPERIMENT", 6)):
+        with open(os.path.join(source, f"docs/{page}.md"), encoding="utf-8") as file:
+            found = re.findall(r"^    heddle (.*)$", file.read(), re.MULTILINE)
+        check(len(found) > least, f"{len(found)} commands of {page}")
+        commands += found
     for command in commands:
         done = subprocess.run(f"'{heddle}' {command}", shell=True, cwd=folder, capture_output=True, text=True, timeout=300)
         check(done.returncode == 0 and (done.stdout or re.search(" (-o|--html|--dot) ", command)), f"{command}: exit {done.returncode}, {done.stderr[-300:]}")

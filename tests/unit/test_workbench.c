@@ -138,7 +138,7 @@ static WbCost cost_of(const char *statements, int64_t tokens) {
     HdBuf text = {0};
     hd_buf_printf(&text, "module \"m\" { graph @model { %%tokens = input tokens : i32[T] %%t = weight \"t\" : f32[9, 8] %s } }", statements);
     must(ir_parse_module("m", (HdStr){text.data, text.len}, &module));
-    WbCost cost = wb_graph_cost(module->graphs.data[0], &(IrBinding){{tokens, 1, 16, 1}}, NULL);
+    WbCost cost = wb_graph_cost(module->graphs.data[0], &(IrBinding){{tokens, 1, 16, 1}}, NULL, NULL);
     ir_module_free(module);
     hd_buf_free(&text);
     return cost;
