@@ -20,6 +20,7 @@ typedef struct Conv {
 } Conv;
 
 static int64_t width(const Conv *c) { return (c->d + LANES - 1) / LANES * LANES; }
+
 // ---- channels 16 at a time -------------------------------------------------------------------------------------
 
 typedef void Chunk(void *user, KirRef channel, KirRef valid);   // channel: from the unit's first, i64
