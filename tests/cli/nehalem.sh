@@ -45,10 +45,12 @@ check $? "a module for x86-64-v3 is refused: $(head -1 "$work/err")"
 
 # emulated kernels of a processor with fused multiply-add are no others' kernels
 if grep -qw fma /proc/cpuinfo; then
+    objects() { find "$XDG_CACHE_HOME" -name '*.o' | wc -l; }
+    before=$(objects)
     "$heddle" plan "$model" --target cpu:emulated-cuda >/dev/null 2>&1
-    objects=$(find "$XDG_CACHE_HOME" -name '*.o' | wc -l)
+    here=$(objects)
     "${nehalem[@]}" plan "$model" --target cpu:emulated-cuda >/dev/null 2>"$work/err" && grep -q '^compiling' "$work/err" &&
-        [ "$(find "$XDG_CACHE_HOME" -name '*.o' | wc -l)" -eq $((objects + 1)) ]
+        [ "$here" -gt "$before" ] && [ "$(objects)" -eq $((2 * here - before)) ]
     check $? "Nehalem takes no emulated kernels out of the cache that are compiled for this processor: $(cat "$work/err")"
 fi
 finish
