@@ -125,6 +125,8 @@ static HdStatus *run_form(const CliOptions *options, const char *form, Points ou
     return status;
 }
 
+static const char *const forms[] = {"delta-net{form=scan}", "delta-net{form=wy,chunk=16}", "delta-net{form=wy,chunk=32}", "delta-net{form=wy,chunk=64}"};
+
 static HdStatus *run_model(const CliOptions *options, CalibrateSize size, const CalibrateTypes *types, uint32_t threads, Points out_points[RUNS])
 {
     int fd;
@@ -132,8 +134,8 @@ static HdStatus *run_model(const CliOptions *options, CalibrateSize size, const 
     CliOptions how = *options;
     HD_TRY(calibrate_model(size, types, &fd, path));
     how.operand = path, how.threads = threads;
-    HdStatus *status = run_form(&how, "delta-net{form=scan}", out_points);
-    if (!status) status = run_form(&how, "delta-net{form=wy}", out_points);
+    HdStatus *status = NULL;
+    for (size_t i = 0; i < HD_COUNT(forms) && !status; i++) status = run_form(&how, forms[i], out_points);
     close(fd);
     return status;
 }

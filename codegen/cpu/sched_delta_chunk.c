@@ -134,11 +134,18 @@ static void prepare_rows(Prep *x) {
     kir_for_end(fn, &loop, &sum);
 }
 
+// Named by the size of chunks too: what an operation takes depends on it, and figures of kernels go by names.
+static CgBuild *begin(CgGroupBuilder *builder, const char *what, const IrOp *op) {
+    char name[32];
+    snprintf(name, sizeof name, "%s_%d", what, (int)op->attr[IR_ATTR_CHUNK].i);
+    return cg_launch_begin(builder, name);
+}
+
 HdStatus *cg_cpu_DELTA_PREP(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     (void)target;
     const IrOp *op;
     HD_TRY(cg_chunk_op(graph, group, IR_OP_delta_chunk_prep, &op));
-    CgBuild *build = cg_launch_begin(builder, "delta_prep");
+    CgBuild *build = begin(builder, "delta_prep", op);
     KirFn *fn = build->fn;
     Prep x = {.chunk = cg_chunk(build, op, cg_type(graph, op->operands[2]))};
     CgChunk *c = &x.chunk;
@@ -351,7 +358,7 @@ HdStatus *cg_cpu_DELTA_CHUNK(CgGroupBuilder *builder, const IrTarget *target, co
     (void)target;
     const IrOp *op;
     HD_TRY(cg_chunk_op(graph, group, IR_OP_delta_chunk_scan, &op));
-    CgBuild *build = cg_launch_begin(builder, "delta_chunk");
+    CgBuild *build = begin(builder, "delta_chunk", op);
     Walk x = {.chunk = cg_chunk(build, op, cg_type(graph, op->results[0]))};
     CgChunk *c = &x.chunk;
     x.vectors = c->dv % (VECTORS * LANES) ? 1 : VECTORS;

@@ -100,6 +100,8 @@ static void push_works(const IrGraph *graph, IrOpRef ref, const IrBinding *at, c
     RtWork work = {.kernel = kernel_of(op), .launches = 1, .tokens = (double)at->value[IR_SYM_T], .bytes = cost->bytes_read + cost->bytes_written,
                    .flops = cost->flops};
     if (!work.kernel) work.kernel = "rowwise";
+    if (op->kind == IR_OP_delta_chunk_prep || op->kind == IR_OP_delta_chunk_scan)
+        work.kernel = hd_arena_printf(arena, "%s_%d", work.kernel, (int)op->attr[IR_ATTR_CHUNK].i);
     if (op->kind == IR_OP_embed) work.kernel = hd_arena_printf(arena, "embed_%s", ir_dtype_info(type_of(graph, op->operands[1])->dtype)->name);
     for (uint32_t i = 0; is_product(op) && i < op->result_count; i++) push_product(graph, at, op, i, work, works, arena);
     if (!is_product(op)) hd_vec_push(works, work);
