@@ -76,15 +76,18 @@ static KirPair exp_fraction(KirFn *fn, KirRef x, KirRef *out_n) {
 }
 
 // The scale is applied as two factors, because n reaches -152 (result subnormal or 0, rounded once) and 129 (result infinite).
-KirRef kir_exp(KirFn *fn, KirRef x) {
+static KirRef exp_from(KirFn *fn, KirRef x, float least) {
     KirType type = kir_type(fn, x), words = words_like(type);
-    KirRef n, low = kir_float(fn, type, -105.0f), high = kir_float(fn, type, 89.0f);
+    KirRef n, low = kir_float(fn, type, least), high = kir_float(fn, type, 89.0f);
     x = kir_select(fn, kir_cmp(fn, KIR_LT, x, low), low, x);     // a NaN passes both
     x = kir_select(fn, kir_cmp(fn, KIR_GT, x, high), high, x);
     KirRef result = exp_fraction(fn, x, &n).hi, half = kir_ashr(fn, n, kir_int(fn, words, 1));
     result = kir_mul(fn, result, power_of_two(fn, half));
     return kir_mul(fn, result, power_of_two(fn, kir_sub(fn, n, half)));
 }
+
+KirRef kir_exp(KirFn *fn, KirRef x) { return exp_from(fn, x, -105.0f); }
+KirRef kir_decay(KirFn *fn, KirRef x) { return exp_from(fn, x, -40.0f); }
 
 // log(1 + x) = e ln 2 + log(1 + f), 1 + f = (1 + x) / 2^e in [3/4, 3/2). f is formed as x / 2^e + (1 / 2^e - 1): exactly x for e
 // = 0, which keeps the relative accuracy of small x, and rounded once otherwise. log(1 + f) = f - f^2 / 2 + f^3 p(f), |relative

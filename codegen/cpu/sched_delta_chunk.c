@@ -12,7 +12,7 @@
 //
 // Exponents are sums of g <= 0 and never positive. None is a difference of prefix sums, which would lose the small terms beside
 // one strong decay: DELTA_PREP sums those of L from j to i and hands g on, DELTA_CHUNK sums c_i from the chunk's beginning and
-// c_m - c_i from its end.
+// c_m - c_i from its end. Factors are kir_decay's: one below e^-40 is nothing beside those of later tokens.
 #include "codegen/sched.h"
 
 enum { LANES = 16, ROWS = 4, VECTORS = 2 };
@@ -88,7 +88,7 @@ static void decay_row(const Prep *x, KirRef g, KirRef beta) {
     KirRef before = kir_cmp(fn, KIR_LT, token, i), sums = kir_at(fn, x->decays, loop.iv, 4, 0);
     KirRef sum = kir_select(fn, before, kir_add(fn, kir_load(fn, KT_F32x16, sums), g), zero);
     kir_store(fn, sums, sum);
-    KirRef decay = kir_exp(fn, sum);
+    KirRef decay = kir_decay(fn, sum);
     row_products(&p, &kk, &qk);
     KirRef a = kir_mul(fn, kir_mul(fn, kk, beta), decay);
     kir_store(fn, kir_at(fn, x->a, loop.iv, 4, 0), a);
@@ -128,7 +128,7 @@ static void prepare_rows(Prep *x) {
     kir_store(fn, cg_chunk_padded_row(c, x->G, x->i, 1), g);
     decay_row(x, g, beta);
     Solve u = {x, cg_chunk_token_row(c, x->v, x->i, c->dv), beta, x->U, c->dv};
-    Solve w = {x, cg_chunk_key_row(c, c->k, x->i), kir_mul(fn, beta, kir_exp(fn, sum)), x->W, c->dk};
+    Solve w = {x, cg_chunk_key_row(c, c->k, x->i), kir_mul(fn, beta, kir_decay(fn, sum)), x->W, c->dk};
     each_columns(fn, c->dv, solve_columns, &u);
     each_columns(fn, c->dk, solve_columns, &w);
     kir_for_end(fn, &loop, &sum);
@@ -270,7 +270,7 @@ static void add_own_chunk(const Walk *x) {
 static KirRef add_decay(const Walk *x, KirRef i, KirRef sum, KirRef factors, bool with) {
     KirFn *fn = x->chunk.fn;
     KirRef next = kir_add(fn, sum, kir_load(fn, KT_F32, cg_chunk_padded_row(&x->chunk, x->G, i, 1)));
-    kir_store(fn, kir_at(fn, factors, i, 4, 0), kir_exp(fn, with ? next : sum));
+    kir_store(fn, kir_at(fn, factors, i, 4, 0), kir_decay(fn, with ? next : sum));
     return next;
 }
 
@@ -284,7 +284,7 @@ static KirRef chunk_decays(const Walk *x) {
     next[0] = add_decay(x, loop.iv, loop.carried[0], x->passed, true);
     next[1] = add_decay(x, kir_sub(fn, last, loop.iv), loop.carried[1], x->left, false);
     kir_for_end(fn, &loop, next);
-    return kir_exp(fn, loop.results[1]);
+    return kir_decay(fn, loop.results[1]);
 }
 
 // N_j *= e^(c_m - c_j)

@@ -33,7 +33,7 @@ static inline KirRef kc_insert(KirFn *fn, KirOp *before, KirOpKind kind, KirType
 }
 
 // ---- exponentials ----------------------------------------------------------------------------------------------
-// kir_exp is many operations in a row, of which the first compares the argument with a number that nothing else uses.
+// kir_exp and kir_decay are many operations in a row, of which the first compares the argument with a number that nothing else uses.
 
 static inline uint32_t kc_exp_length(void) {
     KirFn *fn = kir_new("probe");
@@ -49,7 +49,7 @@ static inline uint32_t kc_exp_length(void) {
 static inline bool kc_is_exp(const KirFn *fn, const KirOp *op) {
     if (op->kind != KIR_OP_cmp || op->pred != KIR_LT) return false;
     const KirOp *low = kir_value(fn, op->operands[1])->op;
-    return low && low->kind == KIR_OP_const_float && low->real == -105.0f;
+    return low && low->kind == KIR_OP_const_float && (low->real == -105.0f || low->real == -40.0f);
 }
 
 // Counts in notes[0] of RunProgram the arguments that were not <= 0 (NaN is none that is), in notes[1] all exponentials.

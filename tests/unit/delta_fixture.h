@@ -75,6 +75,9 @@ static inline int64_t rows_with_tokens(const BenchCall *call, int64_t size, bool
     return size * (hd_ceil_div(bench_token_count(call), size) + call->segment_count);
 }
 
+// Above e^-40, which kernels may take for a smaller factor (kir_decay).
+#define DECAYED 1e-17f
+
 // The worst NMSE of U, W, P and G over the rows that have a token; infinite if a row without one was written.
 static inline double prepared_nmse(const Bench *bench, const BenchCall *call, int64_t size) {
     static const char *const names[] = {"U", "W", "P", "G"};
@@ -90,9 +93,10 @@ static inline double prepared_nmse(const Bench *bench, const BenchCall *call, in
             for (uint64_t i = 0; i < width && !has[r]; i++)
                 if (memcmp(&got[i], "\xff\xff\xff\xff", 4)) worst = INFINITY;
             if (!has[r]) continue;
-            memcpy(a + used, got, width * sizeof *a);
-            memcpy(b + used, want, width * sizeof *b);
-            used += width;
+            for (uint64_t i = 0; i < width; i++, used++) {
+                bool nothing = fabsf(got[i]) < DECAYED && fabsf(want[i]) < DECAYED;
+                a[used] = nothing ? 0 : got[i], b[used] = nothing ? 0 : want[i];
+            }
         }
         double error = nmse(a, b, used);
         if (!(error <= worst)) worst = error;

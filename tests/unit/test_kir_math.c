@@ -15,6 +15,7 @@ static double ref_softplus(double x) { return x > 20 ? x : log1p(exp(x)); }
 // bound: in ulp, the measured worst rounded up.
 static const struct { const char *name; MathOp *op; double (*reference)(double); float low, high; double bound; } functions[] = {
     {"exp", kir_exp, exp, -120, 100, 1.0},
+    {"decay", kir_decay, exp, -40, 100, 1.0},
     {"log1p", kir_log1p, log1p, -1, 1e6f, 0.8},
     {"sigmoid", kir_sigmoid, ref_sigmoid, -110, 110, 1.0},
     {"silu", kir_silu, ref_silu, -80, 110, 1.0},
@@ -86,6 +87,9 @@ static void test_edges(void **state) {
         {"exp", -1e30f, 0},
         {"exp", 1e30f, INFINITY},
         {"exp", NAN, NAN},
+        {"decay", -INFINITY, 4.248354255e-18f},
+        {"decay", -41, 4.248354255e-18f},
+        {"decay", NAN, NAN},
         {"log1p", 0, 0},
         {"log1p", -1, -INFINITY},
         {"log1p", -1.5f, NAN},
