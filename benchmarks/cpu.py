@@ -186,6 +186,7 @@ def main():
     os.makedirs(args.folder, exist_ok=True)
     args.folder, args.heddle = os.path.abspath(args.folder), os.path.abspath(args.heddle)
     ensure_packages(args.folder)
+    import cpu_models
     import cpu_report
     shapes = args.shapes.split(",") if args.shapes else QUICK_SHAPES if args.quick else list(SHAPES)
     unknown = [name for name in shapes if name not in SHAPES]
@@ -205,7 +206,7 @@ def main():
             continue
         print(name, file=sys.stderr, flush=True)
         results.append(measure_shape(name, args, drivers))
-        base = os.path.join(args.folder, f"{size}-bf16.gguf")
+        base = cpu_models.path_of(args.folder, size, "bf16", SHAPES[name][2])
         if not args.keep and os.path.exists(base) and not any(SHAPES[other][0] == size for other in shapes[at + 1:]):
             os.remove(base)
     output = args.output or (os.path.join(args.folder, "RESULTS.md") if args.quick else os.path.join(HERE, "RESULTS.md"))

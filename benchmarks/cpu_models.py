@@ -27,12 +27,16 @@ def quantise(source, target, kind):
         sys.exit(f"{source}: llama.cpp cannot quantise it to {kind}")
 
 
+def path_of(folder, size, kind, layers):
+    return os.path.join(folder, f"{size}{f'-{layers}-layers' if layers else ''}-{kind}.gguf")
+
+
 def make(folder, size, kind, layers):
     """Path of the model: one that ships, or of random weights. Other types are quantised from the bf16 file, which stays for the next."""
     shipped = os.path.join(HERE, "../models/tiny", f"{size}-{kind}.gguf")
     if os.path.exists(shipped):
         return shipped
-    base, path = (os.path.join(folder, f"{size}-{name}.gguf") for name in ("bf16", kind))
+    base, path = (path_of(folder, size, name, layers) for name in ("bf16", kind))
     if not os.path.exists(base):
         options = ["--size", size, "--type", "bf16"] + (["--layers", str(layers)] if layers else [])
         subprocess.run([sys.executable, os.path.join(HERE, "make_model.py"), base + ".part", *options], check=True)
