@@ -213,7 +213,7 @@ def predictions():
     run("calibrate", "-t", "1", "-o", own, "--types", "Q8_0")
     text = open(own, encoding="utf-8").read()
     figures = {name: float(value) for name, value in re.findall(r"^(\S+) += (\S+) +# measured: ", text, re.MULTILINE)}
-    check(set(figures) > {f"{kernel}.{figure}" for kernel in ("matmul_q8_0_q8a", "matmul_f32_f32", "grouped_rows_q8_0_q8a", "grouped_q8_0_q8a", "delta_step", "delta_scan", "delta_prep", "delta_chunk")
+    check(set(figures) > {f"{kernel}.{figure}" for kernel in ("matmul_q8_0_q8a", "matmul_f32_f32", "grouped_rows_q8_0_q8a", "grouped_q8_0_q8a", "delta_step", "delta_scan", "delta_prep_16", "delta_chunk_16", "delta_prep_64", "delta_chunk_64")
                           for figure in ("gops",)} | {"attention.gb_per_s", "rowwise.gb_per_s", "conv.one_gb_per_s", "step_us", "gflops", "matmul_q8_0_q8a.cached_gops"}, text)
     check(figures["matmul_q8_0_q8a.gops"] > figures["matmul_q8_0_q8a.one_gops"] > 0.1, "many tokens at once are faster")
     check("measured: " in opt(model, "--class", "decode", "--cost", "--device-file", own), "own figures")
