@@ -176,7 +176,7 @@ static HdStatus *build_graph(CgGroupBuilder *builder, const IrTarget *target, co
                            cg_expr_row(builder->program, &rows)};
         hd_vec_push(&class.results, result);
     }
-    qsort(class.launches.data, class.launches.len, sizeof *class.launches.data, by_stage);
+    if (class.launches.len) qsort(class.launches.data, class.launches.len, sizeof *class.launches.data, by_stage);
     hd_vec_push(&builder->program->classes, class);
     return status;
 }
