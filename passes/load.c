@@ -47,13 +47,18 @@ static HdStatus *open_file(const char *path, const char *absolute, HdDigest *out
 
 // ---- what it says of its passes --------------------------------------------------------------------------------
 
-static bool is_name(const char *name) { return name && name[0] && !name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-")] && strcmp(name, "default") != 0; }
+// With "#" and a number it is to fit PASS_STEP_NAME.
+static bool is_name(const char *name)
+{
+    size_t len = name ? strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") : 0;
+    return len && len <= 32 && !name[len] && strcmp(name, "default") != 0;
+}
 
 static HdStatus *check_pass(const PassText *text)
 {
     PassId same;
     HdStatus *none = pass_find(hd_str(text->name), &same);
-    if (!is_name(text->name)) return hd_status_free(none), hd_error(HD_BAD_DATA, "the name is to be lower-case letters, digits and dashes");
+    if (!is_name(text->name)) return hd_status_free(none), hd_error(HD_BAD_DATA, "the name is to be up to 32 lower-case letters, digits and dashes");
     if (!none) return hd_error(HD_BAD_DATA, "%s has a pass of this name already", pass_file(same) ? pass_file(same) : "Heddle");
     hd_status_free(none);
     if (!text->run || !text->doc) return hd_error(HD_BAD_DATA, "%s is missing", text->run ? "doc" : "run");
@@ -109,7 +114,7 @@ static HdStatus *add_rules(LoadedPass *pass)
     for (; pass->rule_count < PASS_MOST_OWN && pass->text->rules[pass->rule_count].name; pass->rule_count++) {
         const PassRuleText *r = &pass->text->rules[pass->rule_count];
         if (pass_rule_count() == RULE_MOST) return hd_error(HD_LIMIT, "with this pass there are more than %d rules", RULE_MOST - RULE_COUNT);
-        if (!is_name(r->name) || !r->doc) return hd_error(HD_BAD_DATA, "rule %s: %s", r->name, r->doc ? "a name is lower-case letters, digits and dashes" : "doc is missing");
+        if (!is_name(r->name) || !r->doc) return hd_error(HD_BAD_DATA, "rule %s: %s", r->name, r->doc ? "a name is up to 32 lower-case letters, digits and dashes" : "doc is missing");
         const char *at = r->misses ? r->misses : "";
         for (HdStr word; (word = next_word(&at)).len;)
             if (reason_named(pass, word) == MISSED_MOST)

@@ -6,12 +6,16 @@
 
 // ---- what rules report -----------------------------------------------------------------------------------------
 
-// A loaded pass names its own rules and reasons by their places in its tables.
+// A loaded pass names its own rules and reasons by their places in its tables, where each rule also declares its reasons; tests see to the shipped ones.
 static bool is_own(PassCtx *ctx, PassRule *rule, PassMissed *reason)
 {
     PassId pass = ctx->step->pass;
-    if (pass_own_rule(pass, rule) && (!reason || pass_own_reason(pass, reason))) return true;
-    if (!ctx->error) ctx->error = hd_error(HD_INTERNAL, "it reports a rule or a reason that is not in its tables");
+    bool own = pass_own_rule(pass, rule) && (!reason || pass_own_reason(pass, reason));
+    bool declared = !own || !reason || pass < PASS_COUNT || pass_declares(*rule, *reason);
+    if (own && declared) return true;
+    if (!ctx->error && !own) ctx->error = hd_error(HD_INTERNAL, "it reports a rule or a reason that is not in its tables");
+    if (!ctx->error)
+        ctx->error = hd_error(HD_INTERNAL, "its rule %s gives the reason %s, which its table does not declare", pass_rule_info(*rule)->name, pass_missed_info(*reason)->name);
     return false;
 }
 

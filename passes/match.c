@@ -47,7 +47,7 @@ static bool match_tree(Matcher *m, const char *pattern, IrValue value)
     HdStr word = take_word(&behind);
     if (*behind != '(') return match_word(m, word, value);
     IrOpRef producer = pass_producer(m->graph, value);
-    return producer && match_op(m, pattern, producer);
+    return producer && ir_op(m->graph, producer)->results[0] == value && match_op(m, pattern, producer);
 }
 
 // `trees`: what stands behind the operation's "(". In both orders of the operands the words get their numbers in the order of the text.
@@ -88,12 +88,13 @@ bool pass_match(const IrGraph *graph, IrOpRef root, const char *pattern, PassMat
 
 bool pass_is_private(const IrGraph *graph, const PassMatch *match)
 {
-    uint32_t reads = 0;
     for (uint32_t i = 1; i < match->ops; i++) {
         const IrOp *op = ir_op(graph, match->op[i]);
-        for (uint32_t r = 0; r < op->result_count; r++) reads = HD_MAX(reads, ir_use_count(graph, op->results[r]));
+        uint32_t reads = 0;
+        for (uint32_t r = 0; r < op->result_count; r++) reads += ir_use_count(graph, op->results[r]);
+        if (reads > 1) return false;
     }
-    return reads <= 1;
+    return true;
 }
 
 // ---- rules that build and replace ----------------------------------------------------------------------------------------

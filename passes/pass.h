@@ -43,7 +43,7 @@ typedef struct PassReasonText { const char *name, *text; } PassReasonText;
 // misses: names of missed.def or of the pass's own reasons, with blanks between them; NULL: it always fires where it is near.
 typedef struct PassRuleText { const char *name, *doc, *misses; } PassRuleText;
 typedef struct PassText {
-    const char *name;                      // lower-case letters, digits and dashes, and not that of another pass; NULL: the list ends
+    const char *name;                      // up to 32 lower-case letters, digits and dashes, and not that of another pass; NULL: the list ends
     const char *doc;
     IrNumerics numerics;                   // how far it may change values
     PassRun *run;
@@ -74,10 +74,10 @@ typedef struct PassMatch {
     uint32_t ops, values;
 } PassMatch;
 // Is `root` the operation at the root of this tree? "mul(x, sigmoid(x))": operations by their names, with all their operands; a word is any value, and
-// where it stands again the same one; `_` is any value. The operands of add and mul may stand in either order. A value matches an operation whose
-// result it is, the first one if there are several.
+// where it stands again the same one; `_` is any value. The operands of add and mul may stand in either order; of an operation inside, the first order
+// that fits it counts, even where the other would fit the whole. A value matches an operation whose first result it is.
 bool pass_match(const IrGraph *graph, IrOpRef root, const char *pattern, PassMatch *out_match);
-// Is each of the matched results but the root's read once, so that nobody outside the match reads it?
+// Are the results of each matched operation but the root read once in all, so that nobody outside the match reads one?
 bool pass_is_private(const IrGraph *graph, const PassMatch *match);
 // A rule over every operation of the body that stands there when the walk begins and is not erased when its turn comes.
 HdStatus *pass_each(IrGraph *graph, PassCtx *ctx, HdStatus *(*rule)(IrGraph *graph, PassCtx *ctx, IrOpRef op));

@@ -91,26 +91,46 @@ static HdStatus *parse_step(PassPipeline *pipeline, HdStr text, PassStep *out_st
     return parse_options(pipeline, out_step, (HdStr){brace + 1, text.len - name.len - 2});
 }
 
-// Puts the loaded passes that have a place in the default pipeline there: its steps are those from `first` on.
-static HdStatus *insert_loaded(PassPipeline *pipeline, size_t first)
+static void append_step(PassPipeline *pipeline, PassStep step)
+{
+    step.nth = 1;
+    for (size_t i = 0; i < pipeline->steps.len; i++) step.nth += pipeline->steps.data[i].pass == step.pass;
+    hd_vec_push(&pipeline->steps, step);
+}
+
+// Puts the loaded passes that have a place in the default pipeline, which this is, there.
+static HdStatus *insert_loaded(PassPipeline *pipeline)
 {
     for (uint32_t p = PASS_COUNT; p < pass_count(); p++) {
         PassStep step = {.pass = (PassId)p, .nth = 1};
         char name[PASS_STEP_NAME];
         const char *before = pass_text(step.pass)->before;
-        size_t at = first;
+        size_t at = 0;
         if (!before) continue;
         while (at < pipeline->steps.len && strcmp(pass_step_name(&pipeline->steps.data[at], name), before) != 0) at++;
         if (at == pipeline->steps.len)
             return hd_error(HD_USAGE, "%s: pass \"%s\" is to run before \"%s\", which the target's default pipeline does not have; name its place in --passes", pass_file(step.pass),
                             pass_name(step.pass), before);
-        for (size_t i = 0; i < first; i++) step.nth += pipeline->steps.data[i].pass == step.pass;
         hd_vec_push(&pipeline->steps, step);
         PassStep *place = &pipeline->steps.data[at];
         memmove(place + 1, place, (pipeline->steps.len - 1 - at) * sizeof *place);
         *place = step;
     }
     return NULL;
+}
+
+static HdStatus *parse_list(PassPipeline *pipeline, const PassConfig *config, HdStr text, bool allow_default);
+
+// What "default" stands for, behind the steps that are there. A loaded pass asks for its place by the names that steps have in the default alone.
+static HdStatus *append_default(PassPipeline *pipeline, const PassConfig *config)
+{
+    PassPipeline own = {.arena = pipeline->arena};       // of option values
+    HdStatus *status = parse_list(&own, config, hd_str(pass_default_pipeline(config->target)), false);
+    if (!status) status = insert_loaded(&own);
+    for (size_t i = 0; i < own.steps.len && !status; i++) append_step(pipeline, own.steps.data[i]);
+    pipeline->arena = own.arena;
+    hd_vec_free(&own.steps);
+    return status;
 }
 
 static HdStatus *parse_list(PassPipeline *pipeline, const PassConfig *config, HdStr text, bool allow_default)
@@ -120,14 +140,11 @@ static HdStatus *parse_list(PassPipeline *pipeline, const PassConfig *config, Hd
         PassStep step = {.nth = 1};
         if (!item.len) return hd_error(HD_USAGE, "pipeline \"" HD_STR_FMT "\": an item is empty", HD_STR_ARG(text));
         if (allow_default && hd_str_is(item, "default")) {
-            size_t first = pipeline->steps.len;
-            HD_TRY(parse_list(pipeline, config, hd_str(pass_default_pipeline(config->target)), false));
-            HD_TRY(insert_loaded(pipeline, first));
+            HD_TRY(append_default(pipeline, config));
             continue;
         }
         HD_TRY(parse_step(pipeline, item, &step));
-        for (size_t i = 0; i < pipeline->steps.len; i++) step.nth += pipeline->steps.data[i].pass == step.pass;
-        hd_vec_push(&pipeline->steps, step);
+        append_step(pipeline, step);
     }
     return NULL;
 }

@@ -27,7 +27,7 @@ HEDDLE_PASSES({
     .run = run,
     .before = "fuse-epilogue",
     .options = {{"on", "yes", "yes|no", "no: leave them apart, to compare"}},
-    .rules = {{"together", "a quantisation, and the gated norm that only it reads", "option_off on_gpu has_uses cycle"}},
+    .rules = {{"together", "a quantisation, and the gated norm that only it reads", "option_off on_gpu has_uses too_many cycle"}},
     .reasons = {{"on_gpu", "on a GPU the product quantises and the delta rule norms"}},
     .example = "%tokens = input tokens : i32[T]\n"
                "%table = weight \"table\" : f32[100, 64]\n"

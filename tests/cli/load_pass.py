@@ -191,6 +191,7 @@ BREAKS = """static HdStatus *breaks(IrGraph *graph, PassCtx *ctx, IrOpRef op)
 }
 static HdStatus *run(IrGraph *g, PassCtx *c) { return pass_each(g, c, breaks); }"""
 WRONG_RULE = "static HdStatus *run(IrGraph *g, PassCtx *c) { pass_fire(c, PASS_OWN_RULE(3), g, 0); return NULL; }"
+WRONG_REASON = "static HdStatus *run(IrGraph *g, PassCtx *c) { pass_missed(c, PASS_OWN_RULE(0), g, 0, MISSED_has_uses); return NULL; }"
 WRONG_TYPE = """static HdStatus *make(IrGraph *graph, PassCtx *ctx, IrOpRef op)
 {
     IrValue made;
@@ -259,7 +260,7 @@ def refusals(plugin):
             r"open.so: it cannot be opened: \S*open.so: undefined symbol: elsewhere")
     refused(built("empty", "#include <heddle/pass.h>\nHEDDLE_PASSES({0})\n"), r"empty.so: heddle_pass_list is empty")
     for number, (name, more, says) in enumerate((
-            ("cse", "", r"Heddle has a pass of this name already"), ("A b", "", r'the name is to be'),
+            ("cse", "", r"Heddle has a pass of this name already"), ("A b", "", r'the name is to be'), ("a" * 33, "", r"the name is to be"),
             ("default", "", r"the name is to be"), ("x", '.before = "nope"', r'before: there is no pass "nope"'),
             ("x", ".numerics = 9", r"numerics 9: expected"), ("x", '.options = {{"a", "1", NULL, "d"}}', r"option a: initial, values or doc is missing"),
             ("x", '.options = {{"a", "7", "int 1 5", "d"}}', r"x\{a=7\}: expected a number from 1 to 5"), ("x", '.rules = {{"r", NULL, NULL}}', r"rule r: doc is missing"),
@@ -283,6 +284,8 @@ def refusals(plugin):
     refused(lies, r"lies.so: lies on @model changes values: %\d+ = sigmoid \(layer 0\): NMSE .*; rewrite 3 of 3, r at %\d+ = silu \(layer 0\)",
             options="--passes lies --layers 0:1 --bisect", prints=True)
     refused(one_pass("ruleless", fields("ruleless", rule, "run"), WRONG_RULE), r"ruleless.so: pass ruleless on @\w+: it reports a rule or a reason that is not in its tables")
+    undeclared = rule.replace('"d"', '"d", "cycle"')
+    refused(one_pass("reasonless", fields("reasonless", undeclared, "run"), WRONG_REASON), r"reasonless.so: pass reasonless on @\w+: its rule r gives the reason has_uses, which its table does not declare")
     refused(one_pass("typeless", fields("typeless", rule, "run"), WRONG_TYPE), r"typeless.so: pass typeless on @\w+: silu: operand 0")
     late = one_pass("late", fields("late", '.before = "schedule"', "late"), LATE)
     refused(late, r"@decode cannot be compiled yet: an operation neg in layer -?\d+ is in no group", command="compile", options=f"-o {work}/none.hdl", names_file=False)

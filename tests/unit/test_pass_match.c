@@ -67,6 +67,7 @@ static void other_trees_do_not(void **state)
     PassMatch m;
     for (size_t i = 0; i < HD_COUNT(patterns); i++) assert_false(pass_match(graph, op_of(IR_OP_rms_norm), patterns[i], &m));
     assert_false(pass_match(graph, op_of(IR_OP_silu), "silu(multi_linear(_, w, embed(_, _)))", &m));
+    assert_false(pass_match(graph, op_of(IR_OP_mul), "mul(multi_linear(_, _, _), _)", &m)); // which is its second result
 }
 
 static void a_word_is_one_value(void **state)
@@ -105,6 +106,8 @@ static void what_others_read(void **state)
     assert_false(pass_is_private(graph, &m)); // the norm reads the embedding too
     assert_true(pass_match(graph, op_of(IR_OP_div), "div(sub(_, _), _)", &m));
     assert_false(pass_is_private(graph, &m)); // twice
+    assert_true(pass_match(graph, op_of(IR_OP_silu), "silu(multi_linear(_, _, _))", &m));
+    assert_false(pass_is_private(graph, &m)); // the other result
 }
 
 static void building_and_replacing(void **state)

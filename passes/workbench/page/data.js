@@ -16,7 +16,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 
 function readShot(graph, number, names) {
-  const shot = graph.shots[number], values = new Map(), ops = [], all = [], used = new Set(), sources = [];
+  const shot = graph.shots[number], values = new Map(), ops = [], all = [], used = new Set();
   let name = 0;
   const define = (value) => { value.readers = []; values.set(value.id, value); return value; };
   const made = (prefix, more) => ([id, type, bytes, offset, placed]) => define({ id, name: prefix + names[name++], type, bytes, offset, placed, ...more });
@@ -34,7 +34,7 @@ function readShot(graph, number, names) {
     if (record.source === undefined) { ops.push(readOp(index, null)); continue; }
     used.add(index);
     const prefix = { weight: "%w", state: "%s" }[record.source];
-    sources.push(define({ id: record.value, name: prefix ? prefix + names[name++] : "%" + record.text.split(" ")[1], type: record.type, bytes: record.bytes, source: record }));
+    define({ id: record.value, name: prefix ? prefix + names[name++] : "%" + record.text.split(" ")[1], type: record.type, bytes: record.bytes, source: record });
   }
   for (const op of all) {
     op.operands = op.record.in.map((id) => values.get(id));
@@ -43,7 +43,7 @@ function readShot(graph, number, names) {
   const results = shot.results.map(([text, id]) => ({ name: text, value: values.get(id) }));
   ops.forEach((op, i) => { op.seconds = shot.seconds ? shot.seconds[i] : undefined; });
   for (const op of all) op.yields = (op.record.yield || []).map((id) => values.get(id));
-  return { graph, shot, values, ops, all, used, sources, results, ids: new Set(all.map((op) => op.id)) };
+  return { graph, shot, values, ops, all, used, results, ids: new Set(all.map((op) => op.id)) };
 }
 
 // What an argument of a group stands for.
