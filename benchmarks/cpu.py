@@ -206,8 +206,8 @@ def main():
             continue
         print(name, file=sys.stderr, flush=True)
         results.append(measure_shape(name, args, drivers))
-        base = cpu_models.path_of(args.folder, size, "bf16", SHAPES[name][2])
-        if not args.keep and os.path.exists(base) and not any(SHAPES[other][0] == size for other in shapes[at + 1:]):
+        base, *others = (cpu_models.path_of(args.folder, SHAPES[n][0], "bf16", SHAPES[n][2]) for n in [name, *shapes[at + 1:]])
+        if not args.keep and os.path.exists(base) and base not in others:
             os.remove(base)
     output = args.output or (os.path.join(args.folder, "RESULTS.md") if args.quick else os.path.join(HERE, "RESULTS.md"))
     good = cpu_report.write(output, results, skipped, args, pinned())

@@ -37,7 +37,7 @@ typedef struct Bench {
     HeddleModuleInfo info;
     bool on_cpu, with_roofline, by_kernel;       // by_kernel: kernels are timed, whether all of it is printed or not
     Limits limits;                   // of the same threads, or of the GPU, in the same run
-    const RtFigures *figures;        // what times are predicted by
+    const HdFigures *figures;        // what times are predicted by
     HD_VEC(BenchResult) results;
     CliModel loaded;
     HeddleSession *session;

@@ -4,7 +4,7 @@
 #define HEDDLE_CLI_CALIBRATE_H
 
 #include "cli/cli.h"
-#include "runtime/predict.h"
+#include "runtime/base/predict.h"
 
 enum { CALIBRATE_MOST_TYPES = 40 };
 typedef struct CalibrateTypes { const GgmlTypeInfo *type[CALIBRATE_MOST_TYPES]; uint32_t count; } CalibrateTypes;

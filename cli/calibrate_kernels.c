@@ -6,7 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { ONE_STEPS = 48, MANY_STEPS = 7, MANY = 512 };
@@ -14,7 +13,7 @@ typedef enum Run { ONE, RUN_MANY, RUNS } Run;
 
 // A kernel in the steps of one run: what is the same in each, and the times.
 typedef struct Point {
-    char name[RT_KERNEL_NAME];
+    char name[HD_KERNEL_NAME];
     double launches, tokens, bytes, flops;   // tokens: of a launch
     HD_VEC(double) seconds;
 } Point;
@@ -42,13 +41,6 @@ static double typical(const Points *points, double *values, size_t count)
 }
 
 // ---- running -----------------------------------------------------------------------------------------------------
-
-static double cpu_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 static Point *point_named(Points *points, const char *name)
 {
@@ -98,9 +90,9 @@ static HdStatus *run(HeddleSession *session, uint32_t tokens, size_t steps, Poin
     for (size_t step = 0; step <= steps; step++) {         // the first warms up
         if (tokens > 1) HD_TRY(heddle_slot_reset(session, 0));
         HD_TRY(heddle_time_kernels(session, true));
-        double start = hd_seconds(), cpu_start = cpu_seconds();
+        double start = hd_seconds(), cpu_start = hd_cpu_seconds();
         HD_TRY(heddle_eval(session, &piece, 1));
-        double share = share_of(session, cpu_seconds() - cpu_start, hd_seconds() - start, out_points);
+        double share = share_of(session, hd_cpu_seconds() - cpu_start, hd_seconds() - start, out_points);
         if (step) take_step(session, step - 1, share, out_points);
     }
     return NULL;
@@ -160,7 +152,7 @@ static Launch launch_of(const Points *points, const char *name)
     for (size_t i = 0; i < points->list.len; i++) {
         const Point *p = &points->list.data[i];
         if (strcmp(p->name, name) != 0) continue;
-        double work = rt_work(name, counts_operations(name) ? p->flops : p->bytes, p->tokens);
+        double work = hd_work(name, counts_operations(name) ? p->flops : p->bytes, p->tokens);
         return (Launch){work > 0, typical(points, p->seconds.data, p->seconds.len) / p->launches, work / p->launches, p->tokens};
     }
     return (Launch){.known = false};
@@ -175,14 +167,14 @@ static void fit(Launch small, Launch large, double *out_own, double *out_each)
     *out_each = fits ? each : large.seconds / large.work;
 }
 
-static void put(HdBuf *out, const char *kernel, RtKernelFigure figure, double value, const char *how)
+static void put(HdBuf *out, const char *kernel, HdKernelFigure figure, double value, const char *how)
 {
-    char name[RT_KERNEL_NAME + 24];
-    snprintf(name, sizeof name, "%s.%s", kernel, rt_kernel_figure_name(figure));
+    char name[HD_KERNEL_NAME + 24];
+    snprintf(name, sizeof name, "%s.%s", kernel, hd_kernel_figure_name(figure));
     if (value > 0 && isfinite(value)) hd_buf_printf(out, "%-36s = %-10.4g # measured: %s\n", name, value, how);
 }
 
-// What is left for each operation or byte among many tokens, when one token's part is taken away: runtime/predict.h.
+// What is left for each operation or byte among many tokens, when one token's part is taken away: runtime/base/predict.h.
 static double many_of(Launch many, double own, double one)
 {
     double rest = many.seconds - own - (one > 0 ? many.work / many.tokens * one : 0);
@@ -206,18 +198,18 @@ static void put_kernel(const Points points[CALIBRATE_SIZES][RUNS], const char *n
     if (many[CALIBRATE_LARGE].known && !large.known && !is_product(name)) fit(many[CALIBRATE_SMALL], many[CALIBRATE_LARGE], &own, &most);
     else if (many[CALIBRATE_LARGE].known) most = many_of(many[CALIBRATE_LARGE], own, each);
     if (!(most > 0)) return;
-    put(out, name, RT_KERNEL_FIGURE_launch_us, own * 1e6, "what does not grow with the work");
-    put(out, name, operations ? RT_KERNEL_FIGURE_gops : RT_KERNEL_FIGURE_gb_per_s, 1e-9 / most, many[CALIBRATE_LARGE].known ? "512 tokens" : "one token");
-    if (large.known) put(out, name, operations ? RT_KERNEL_FIGURE_one_gops : RT_KERNEL_FIGURE_one_gb_per_s, 1e-9 / each, "one token, a large model");
-    put(out, name, RT_KERNEL_FIGURE_cached_gops, cached > 0 ? 1e-9 / cached : 0, "one token, a small model");
+    put(out, name, HD_KERNEL_FIGURE_launch_us, own * 1e6, "what does not grow with the work");
+    put(out, name, operations ? HD_KERNEL_FIGURE_gops : HD_KERNEL_FIGURE_gb_per_s, 1e-9 / most, many[CALIBRATE_LARGE].known ? "512 tokens" : "one token");
+    if (large.known) put(out, name, operations ? HD_KERNEL_FIGURE_one_gops : HD_KERNEL_FIGURE_one_gb_per_s, 1e-9 / each, "one token, a large model");
+    put(out, name, HD_KERNEL_FIGURE_cached_gops, cached > 0 ? 1e-9 / cached : 0, "one token, a small model");
 }
 
 static void put_kernels(const Points points[CALIBRATE_SIZES][RUNS], HdBuf *out)
 {
     const Points *small = &points[CALIBRATE_SMALL][ONE], *large = &points[CALIBRATE_LARGE][ONE], *many = &points[CALIBRATE_LARGE][RUN_MANY];
-    hd_buf_printf(out, "%-16s = %-10.4g # measured: what a step of the small model moves\n", rt_figure_name(RT_FIGURE_cached_mb), small->bytes * 1e-6);
-    hd_buf_printf(out, "%-16s = %-10.4g # measured: what a step of the large model moves\n", rt_figure_name(RT_FIGURE_uncached_mb), large->bytes * 1e-6);
-    hd_buf_printf(out, "%-16s = %-10.4g # measured: steps of the small model\n", rt_figure_name(RT_FIGURE_step_us),
+    hd_buf_printf(out, "%-16s = %-10.4g # measured: what a step of the small model moves\n", hd_figure_name(HD_FIGURE_cached_mb), small->bytes * 1e-6);
+    hd_buf_printf(out, "%-16s = %-10.4g # measured: what a step of the large model moves\n", hd_figure_name(HD_FIGURE_uncached_mb), large->bytes * 1e-6);
+    hd_buf_printf(out, "%-16s = %-10.4g # measured: steps of the small model\n", hd_figure_name(HD_FIGURE_step_us),
                   typical(small, small->outside.data, small->outside.len) * 1e6);
     for (size_t i = 0; i < large->list.len; i++) put_kernel(points, large->list.data[i].name, out);
     for (size_t i = 0; i < many->list.len; i++)

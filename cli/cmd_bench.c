@@ -65,38 +65,20 @@ static HdStatus *list_tests(const CliOptions *options, Tests *out_tests)
 
 // ---- what a step costs -------------------------------------------------------------------------------------------
 
-typedef struct Cost {
-    double bytes, launches, barriers;
-} Cost;
+// Of all steps of a test together, by the records of their launches and the cost model.
+typedef struct Cost { double bytes, launches, stages, seconds; } Cost;
 
-static void add_step(const HeddleModule *module, uint32_t tokens, uint32_t position, Cost *cost)
-{
-    HeddleStepCost step = heddle_step_cost(module, tokens, position);
-    cost->bytes += step.bytes, cost->launches += step.launches, cost->barriers += step.barriers;
-}
-
-static Cost cost_of(const HeddleModule *module, const BenchTest *test, uint32_t step)
-{
-    Cost cost = {0};
-    for (uint32_t done = 0; done < test->prompt; done += step)
-        add_step(module, HD_MIN(step, test->prompt - done), test->depth + done, &cost);
-    for (uint32_t i = 0; i < test->generate; i++) add_step(module, 1, test->depth + test->prompt + i, &cost);
-    return cost;
-}
-
-// What the cost model says of a test: seconds.
-static double predict(const Bench *bench, const BenchTest *test, double barriers)
+static Cost cost_of(const Bench *bench, const BenchTest *test)
 {
     RtLedger *ledger = rt_ledger_new(bench->loaded.module);
     uint32_t count, step = bench->tokens_per_call;
     for (uint32_t done = 0; done < test->prompt; done += step) rt_ledger_add_call(ledger, HD_MIN(step, test->prompt - done), test->depth + done);
     for (uint32_t i = 0; i < test->generate; i++) rt_ledger_add_call(ledger, 1, test->depth + test->prompt + i);
     const HeddleKernelTime *rows = rt_ledger_rows(ledger, &count);
-    double seconds = rt_can_predict(bench->figures) ? rt_predict_rows(bench->figures, rows, count, NULL) : 0;
+    Cost cost = {.seconds = hd_can_predict(bench->figures) ? rt_predict_rows(bench->figures, rows, count, NULL) : 0};
+    for (uint32_t i = 0; i < count; i++) cost.bytes += rows[i].bytes, cost.launches += (double)rows[i].launches, cost.stages += (double)rows[i].stages;
     rt_ledger_free(ledger);
-    bool apart = !bench->figures->kernel_count;            // else waiting is in the kernels' figures
-    if (apart) seconds += barriers * bench->figures->value[RT_FIGURE_barrier_us] * 1e-6;
-    return seconds;
+    return cost;
 }
 
 // ---- running -----------------------------------------------------------------------------------------------------
@@ -118,24 +100,17 @@ static HdStatus *eval(HeddleSession *session, const int32_t *tokens, uint32_t co
 
 typedef struct Sample { double ns, cpu_ns; } Sample;
 
-static double cpu_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 // One repetition; the time is that of the prompt and the generation alone. by_kernel: kernels are timed too.
 static HdStatus *repeat(HeddleSession *session, const int32_t *tokens, const BenchTest *test, bool by_kernel, Sample *out_sample)
 {
     HD_TRY(heddle_slot_reset(session, 0));
     HD_TRY(eval(session, tokens, test->depth, HEDDLE_LOGITS_NONE));
     if (by_kernel) HD_TRY(heddle_time_kernels(session, true));
-    double start = hd_seconds(), cpu_start = cpu_seconds();
+    double start = hd_seconds(), cpu_start = hd_cpu_seconds();
     HD_TRY(eval(session, tokens + test->depth, test->prompt, HEDDLE_LOGITS_LAST));
     for (uint32_t i = 0; i < test->generate; i++)
         HD_TRY(eval(session, tokens + test->depth + test->prompt + i, 1, HEDDLE_LOGITS_LAST));
-    *out_sample = (Sample){(hd_seconds() - start) * 1e9, (cpu_seconds() - cpu_start) * 1e9};
+    *out_sample = (Sample){(hd_seconds() - start) * 1e9, (hd_cpu_seconds() - cpu_start) * 1e9};
     return by_kernel ? heddle_time_kernels(session, false) : NULL;
 }
 
@@ -148,17 +123,17 @@ static BenchMean mean_of(const double *values, size_t count)
     return mean;
 }
 
-static void summarise(const Bench *bench, const HeddleModule *module, BenchResult *r)
+static void summarise(const Bench *bench, BenchResult *r)
 {
     double tokens = r->test.prompt + r->test.generate, *speeds = hd_xcalloc(r->samples_ns.len, sizeof *speeds);
-    Cost cost = cost_of(module, &r->test, bench->tokens_per_call);
+    Cost cost = cost_of(bench, &r->test);
     for (size_t i = 0; i < r->samples_ns.len; i++) speeds[i] = tokens / r->samples_ns.data[i] * 1e9;
     r->ns = mean_of(r->samples_ns.data, r->samples_ns.len);
     r->speed = mean_of(speeds, r->samples_ns.len);
     r->gb_per_s = cost.bytes / r->ns.mean;
     r->launches = cost.launches / tokens;
-    r->barriers = cost.barriers / tokens;
-    r->predicted_ns = predict(bench, &r->test, cost.barriers) * 1e9;
+    r->barriers = cost.stages / tokens;
+    r->predicted_ns = cost.seconds * 1e9;
     free(speeds);
 }
 
@@ -226,7 +201,7 @@ static HdStatus *run_test(Bench *benches, size_t count, const int32_t *tokens, c
     progress_end();
     for (size_t v = 0; v < count; v++) {
         BenchResult *r = &benches[v].results.data[benches[v].results.len - 1];
-        summarise(&benches[v], benches[v].loaded.module, r);
+        summarise(&benches[v], r);
         r->gain = gain_of(&benches->results.data[benches->results.len - 1], r);
     }
     return NULL;
@@ -331,23 +306,22 @@ static void close_bench(Bench *bench)
     hd_vec_free(&bench->results);
 }
 
-static HdStatus *run_tests(const CliOptions *options, Bench *benches, size_t count, const Tests *tests)
+// figures: what times are predicted by; without a --device-file the limits become it.
+static HdStatus *run_tests(const CliOptions *options, HdFigures *figures, Bench *benches, size_t count, const Tests *tests)
 {
     uint32_t longest = longest_of(tests);
     int32_t *tokens = hd_xmalloc(longest * sizeof *tokens);
     fill_tokens(tokens, longest, benches->info.vocab);
     Limits limits;
-    RtFigures figures;
     HdStatus *status = NULL;
     if (benches->on_cpu) limits_measure(benches->bytes, benches->threads, &limits);
     else status = limits_measure_gpu(benches->loaded.model, &limits);
-    if (!status) status = roofline_figures(options->device_file, &limits, &figures);
+    if (!status && !options->device_file) *figures = roofline_figures(&limits);
     for (size_t v = 0; v < count; v++) {
-        benches[v].limits = limits, benches[v].figures = &figures;
+        benches[v].limits = limits, benches[v].figures = figures;
         benches[v].by_kernel = benches[v].with_roofline || (count > 1 && benches[v].on_cpu);
     }
     for (size_t i = 0; i < tests->len && !status; i++) status = run_test(benches, count, tokens, &tests->data[i]);
-    for (size_t v = 0; v < count; v++) benches[v].figures = NULL;
     free(tokens);
     return status;
 }
@@ -356,14 +330,16 @@ HdStatus *cmd_bench(CliOptions *options)
 {
     Tests tests = {0};
     BenchVariants variants = {0};
+    HdFigures figures;
     HdStatus *status = list_tests(options, &tests);
     if (!status && options->roofline && options->report && !strcmp(options->report, "csv"))
         status = hd_error(HD_USAGE, "--roofline: a csv row has no room for a table; take -o md, json or jsonl");
     if (!status) status = bench_variants(options, &variants);
     if (!status) status = check_variants(options, &variants);
+    if (!status && options->device_file) status = hd_figures(options->device_file, &figures);
     Bench *benches = hd_xcalloc(variants.len + 1, sizeof *benches);
     for (size_t v = 0; v < variants.len && !status; v++) status = open_bench(options, &variants.data[v], longest_of(&tests), &benches[v]);
-    if (!status) status = run_tests(options, benches, variants.len, &tests);
+    if (!status) status = run_tests(options, &figures, benches, variants.len, &tests);
     if (!status) bench_print(benches, variants.len, options->report ? options->report : "md");
     for (size_t v = 0; v < variants.len; v++) close_bench(&benches[v]);
     free(benches);

@@ -77,8 +77,8 @@ static uint64_t last_cache(void)
 static HdStatus *read_types(const char *text, CalibrateTypes *out_types)
 {
     *out_types = (CalibrateTypes){.count = 0};
-    for (const char *at = text; at && strcmp(text, "none") != 0; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
-        HdStr name = {at, strcspn(at, ",")};
+    for (HdStr rest = strcmp(text, "none") ? hd_str(text) : (HdStr){NULL, 0}; rest.data;) {
+        HdStr name = hd_next_item(&rest, ',');
         const GgmlTypeInfo *type = ggml_type_named(name);
         if (!type) return hd_error(HD_USAGE, "--types " HD_STR_FMT ": there is no such type of weights; expected a list such as Q8_0,Q4_K, or none", HD_STR_ARG(name));
         if (out_types->count == CALIBRATE_MOST_TYPES) return hd_error(HD_USAGE, "--types: more than %d types", CALIBRATE_MOST_TYPES);

@@ -43,11 +43,11 @@ HdStatus *cmd_compile(CliOptions *options)
     HdBuf module = {0}, folder = {0};
     if (!options->output || !options->output[0]) return hd_error(HD_USAGE, "the module's name is missing; give -o MODULE.hdl");
     HD_TRY(check_graph(options));
-    if (options->cached) HD_TRY(cache_folder(&folder));
-    compile.cache_dir = folder.data;
     HD_TRY(compiler_check(&compile));
     bool by_hand = options->model || options->load_pass.count; // who knows what that does
-    HdStatus *status = by_hand ? compiler_compile_apart(options->operand, &compile, &module) : compiler_compile(options->operand, &compile, &module);
+    HdStatus *status = options->cached ? cache_folder(&folder) : NULL;
+    compile.cache_dir = folder.data;
+    if (!status) status = by_hand ? compiler_compile_apart(options->operand, &compile, &module) : compiler_compile(options->operand, &compile, &module);
     progress_end();
     if (options->cached) cache_trim(&options->log);
     hd_buf_free(&folder);

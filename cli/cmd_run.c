@@ -96,12 +96,13 @@ static HdStatus *run_timed(const CliOptions *options, Generator *generator, cons
 {
     Limits limits;
     Roofline roofline = {0};
-    RtFigures figures;
+    HdFigures figures;
     HeddleMemory memory;
     heddle_session_memory(generator->session, &memory);
     HD_TRY(heddle_time_kernels(generator->session, true));
     limits_measure(memory.weights_mapped + memory.weights_packed, heddle_session_threads(generator->session), &limits);
-    HD_TRY(roofline_figures(options->device_file, &limits, &figures));
+    if (options->device_file) HD_TRY(hd_figures(options->device_file, &figures));
+    else figures = roofline_figures(&limits);
     HD_TRY(run_tokens(options, generator, text, ids, count));
     roofline_take(generator->session, &limits, &figures, &roofline);
     roofline_print(stderr, &roofline, &limits);
@@ -177,7 +178,9 @@ static HdStatus *run_text(CliOptions *options, HdBuf *text)
 HdStatus *cmd_run(CliOptions *options)
 {
     HdBuf text = {0};
+    HdFigures figures;
     HD_TRY(check_chat_options(options));
+    if (options->device_file) HD_TRY(hd_figures(options->device_file, &figures));   // what is wrong with it is said before anything is compiled
     HdStatus *status = read_prompt(options, &text);
     if (!status) status = run_text(options, &text);
     hd_buf_free(&text);

@@ -212,10 +212,10 @@ static HdStatus *run_passes(const HeddleOptOptions *options, const Plan *plan, I
                        .explain_only = options->explain, .print_after = options->print_after, .print_after_count = options->print_after_count,
                        .verify = options->verify || options->bisect,
                        .bisect = options->bisect, .dumps = stderr, .context = options->context, .pictures = options->html};
-    RtFigures device;
+    HdFigures device;
     bool wanted = options->diff || options->cost || options->explain || options->timing || options->json || watch.verify;
     if (options->device) {
-        HD_TRY(rt_figures(options->device, &device));
+        HD_TRY(hd_figures(options->device, &device));
         watch.device = &device;
     }
     HD_TRY(open_weights(options, &weights, &watch.weights));

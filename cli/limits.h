@@ -4,7 +4,7 @@
 #define HEDDLE_CLI_LIMITS_H
 
 #include "cli/cli.h"
-#include "runtime/predict.h"
+#include "runtime/base/predict.h"
 
 typedef enum Peak { PEAK_INT8, PEAK_BF16, PEAK_F32, PEAK_COUNT } Peak;   // by the type of the factors
 
@@ -31,7 +31,7 @@ HD_MUST_USE HdStatus *limits_measure_gpu(HeddleModel *model, Limits *out_limits)
 // A row of the table: launches of a step class of one kernel for the same weights of all layers, or their sum.
 typedef struct RooflineRow {
     HeddleKernelTime time;
-    double predicted;                // seconds by the cost model (runtime/predict.h)
+    double predicted;                // seconds by the cost model (runtime/base/predict.h)
     double share;                    // of the time of all evaluations
     double busy;                     // share of the threads' time that they spent in the kernel; the rest is waiting for each other
     double gb_per_s, gops;
@@ -46,9 +46,9 @@ typedef struct Roofline {
     double seconds;                  // of all evaluations
 } Roofline;
 
-// What times are predicted by: a --device-file; without one the limits, as roofs.
-HD_MUST_USE HdStatus *roofline_figures(const char *device_file, const Limits *limits, RtFigures *out_figures);
-void roofline_take(const HeddleSession *session, const Limits *limits, const RtFigures *figures, Roofline *out_roofline);
+// What times are predicted by without a --device-file: the limits, as roofs.
+HdFigures roofline_figures(const Limits *limits);
+void roofline_take(const HeddleSession *session, const Limits *limits, const HdFigures *figures, Roofline *out_roofline);
 void roofline_free(Roofline *roofline);
 // A table in markdown.
 void roofline_print(FILE *to, const Roofline *roofline, const Limits *limits);

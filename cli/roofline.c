@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // --roofline: for each group of launches its time, what it moves and computes, and how near that is to what the machine can do.
 #include "cli/limits.h"
+#include "runtime/device/device.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-// The peak of a kernel's factors, by the end of its name: matmul_q8_0_q8a multiplies bytes, matmul_bf16_bf16 bf16, all others float32.
 static Peak peak_of(const char *kernel)
 {
-    return strstr(kernel, "_q8a") ? PEAK_INT8 : strstr(kernel, "_bf16_bf16") ? PEAK_BF16 : PEAK_F32;
+    HdFigure peak = hd_peak_of(kernel);
+    return peak == HD_FIGURE_int8_gops ? PEAK_INT8 : peak == HD_FIGURE_bf16_gops ? PEAK_BF16 : PEAK_F32;
 }
 
 static const char *bound_of(const RooflineRow *row)
@@ -47,22 +48,20 @@ static void keep_texts(HdArena *arena, HeddleKernelTime *time)
     for (size_t i = 0; i < HD_COUNT(texts); i++) *texts[i] = hd_arena_strndup(arena, *texts[i], strlen(*texts[i]));
 }
 
-HdStatus *roofline_figures(const char *device_file, const Limits *limits, RtFigures *out_figures)
+HdFigures roofline_figures(const Limits *limits)
 {
-    if (device_file) return rt_figures(device_file, out_figures);
-    *out_figures = (RtFigures){.value = {[RT_FIGURE_memory_gb_per_s] = limits->read_gb_per_s, [RT_FIGURE_gflops] = limits->gops[PEAK_F32],
-                                         [RT_FIGURE_int8_gops] = limits->gops[PEAK_INT8], [RT_FIGURE_bf16_gops] = limits->gops[PEAK_BF16]}};
-    return NULL;
+    return (HdFigures){.value = {[HD_FIGURE_memory_gb_per_s] = limits->read_gb_per_s, [HD_FIGURE_gflops] = limits->gops[PEAK_F32],
+                                 [HD_FIGURE_int8_gops] = limits->gops[PEAK_INT8], [HD_FIGURE_bf16_gops] = limits->gops[PEAK_BF16]}};
 }
 
-void roofline_take(const HeddleSession *session, const Limits *limits, const RtFigures *figures, Roofline *out_roofline)
+void roofline_take(const HeddleSession *session, const Limits *limits, const HdFigures *figures, Roofline *out_roofline)
 {
     uint32_t count;
     double threads = heddle_session_threads(session);
     HeddleKernelTime sum = {0};
     const HeddleKernelTime *times = heddle_kernel_times(session, &count, &out_roofline->seconds);
     double *predicted = hd_xcalloc(count + 1, sizeof *predicted);
-    predicted[count] = rt_can_predict(figures) ? rt_predict_rows(figures, times, count, predicted) : 0;
+    predicted[count] = hd_can_predict(figures) ? rt_predict_rows(figures, times, count, predicted) : 0;
     for (uint32_t i = 0; i < count; i++) {
         sum.launches += times[i].launches, sum.seconds += times[i].seconds, sum.thread_seconds += times[i].thread_seconds;
         sum.bytes += times[i].bytes, sum.flops += times[i].flops;

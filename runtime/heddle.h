@@ -284,7 +284,7 @@ HEDDLE_API void heddle_session_counters(const HeddleSession *session, HeddleCoun
 typedef struct HeddleKernelTime {
     const char *step_class;          // "decode"
     const char *kernel, *weights;    // "matmul_q8_0_q8a"; "ffn_gate ffn_up": names of tensors without layer and ".weight"
-    uint64_t launches, steps;        // steps: of the class
+    uint64_t launches, stages, steps;   // stages: that these launches begin; steps: of the class
     double tokens;                   // of each launch those of its step, all launches together
     double seconds;                  // by the clock, waiting for the slowest thread included; those of a step add up to the step
     double thread_seconds;           // that threads spent in the kernel; all of them worked all the time: threads * seconds

@@ -79,11 +79,11 @@ static const IrOp *chief_of(const IrGraph *graph, const IrOp *op)
     return op;
 }
 
-typedef HD_VEC(RtWork) Works;
+typedef HD_VEC(HdWork) Works;
 typedef HD_VEC(size_t) Ends;
 
 // A matrix of a product; of several matrices of one operation each has a kernel for its type.
-static void push_product(const IrGraph *graph, const IrBinding *at, const IrOp *op, uint32_t result, RtWork work, Works *works, HdArena *arena)
+static void push_product(const IrGraph *graph, const IrBinding *at, const IrOp *op, uint32_t result, HdWork work, Works *works, HdArena *arena)
 {
     double all = 0, own = (double)ir_type_elements(graph, type_of(graph, op->results[result]), at);
     for (uint32_t i = 0; i < op->result_count; i++) all += (double)ir_type_elements(graph, type_of(graph, op->results[i]), at);
@@ -97,7 +97,7 @@ static void push_product(const IrGraph *graph, const IrBinding *at, const IrOp *
 static void push_works(const IrGraph *graph, IrOpRef ref, const IrBinding *at, const IrCost *cost, Works *works, HdArena *arena)
 {
     const IrOp *op = chief_of(graph, ir_op(graph, ref));
-    RtWork work = {.kernel = kernel_of(op), .launches = 1, .tokens = (double)at->value[IR_SYM_T], .bytes = cost->bytes_read + cost->bytes_written,
+    HdWork work = {.kernel = kernel_of(op), .launches = 1, .tokens = (double)at->value[IR_SYM_T], .bytes = cost->bytes_read + cost->bytes_written,
                    .flops = cost->flops};
     if (!work.kernel) work.kernel = "rowwise";
     if (op->kind == IR_OP_delta_chunk_prep || op->kind == IR_OP_delta_chunk_scan)
@@ -108,25 +108,19 @@ static void push_works(const IrGraph *graph, IrOpRef ref, const IrBinding *at, c
 }
 
 // ends: of each operation, where its works end.
-static double predict(const RtFigures *device, const Works *works, const Ends *ends, double bytes, WbSeconds *out_each)
+static double predict(const HdFigures *device, const Works *works, const Ends *ends, double bytes, WbSeconds *out_each)
 {
-    double seconds = device->value[RT_FIGURE_step_us] * 1e-6;
+    double seconds = device->value[HD_FIGURE_step_us] * 1e-6;
     for (size_t op = 0, i = 0; op < ends->len; op++) {
         double own = 0;
-        for (; i < ends->data[op]; i++) own += rt_predict(device, &works->data[i], bytes);
+        for (; i < ends->data[op]; i++) own += hd_predict(device, &works->data[i], bytes);
         if (out_each) hd_vec_push(out_each, own);
         seconds += own;
     }
     return seconds;
 }
 
-// Between stages; figures of kernels have the waiting in them.
-static double waiting(const RtFigures *device, double launches, int32_t stages)
-{
-    return device->kernel_count ? 0 : (stages ? stages : launches) * device->value[RT_FIGURE_barrier_us] * 1e-6;
-}
-
-WbCost wb_graph_cost(const IrGraph *graph, const IrBinding *at, const RtFigures *device, WbSeconds *out_each)
+WbCost wb_graph_cost(const IrGraph *graph, const IrBinding *at, const HdFigures *device, WbSeconds *out_each)
 {
     WbCost sum = {.arena = graph->arena_bytes >= 0 ? (double)graph->arena_bytes : peak_bytes(graph, at)};
     HdArena arena = {0};
@@ -142,11 +136,11 @@ WbCost wb_graph_cost(const IrGraph *graph, const IrBinding *at, const RtFigures 
             sum.bytes_written += cost.bytes_written;
             sum.flops += cost.flops;
             stages = HD_MAX(stages, ir_op(graph, ref)->stage + 1);
-            push_works(graph, ref, at, &cost, &works, &arena);
+            if (device) push_works(graph, ref, at, &cost, &works, &arena);
         }
         hd_vec_push(&ends, works.len);
     }
-    if (device) sum.seconds = predict(device, &works, &ends, sum.bytes_read + sum.bytes_written, out_each) + waiting(device, sum.launches, stages);
+    if (device) sum.seconds = predict(device, &works, &ends, sum.bytes_read + sum.bytes_written, out_each) + hd_predict_waiting(device, stages ? stages : sum.launches);
     hd_vec_free(&works);
     hd_vec_free(&ends);
     hd_arena_free(&arena);

@@ -143,12 +143,12 @@ static bool wants_class(const WbReport *report, WbClass class)
     return !report->options->graph || !strcmp(report->options->graph, wb_class_name(class)) || !strcmp(report->options->graph, "model");
 }
 
-static void put_device(const RtFigures *device, HdBuf *out)
+static void put_device(const HdFigures *device, HdBuf *out)
 {
     hd_buf_printf(out, "times are predicted for %s\n", device->name);
-    for (int f = 0; f < RT_FIGURE_COUNT; f++) {
-        if (device->source[f][0]) hd_buf_printf(out, "  %-16s %-10.6g %s\n", rt_figure_name((RtFigure)f), device->value[f], device->source[f]);
-        else hd_buf_printf(out, "  %-16s not known, and not counted\n", rt_figure_name((RtFigure)f));
+    for (int f = 0; f < HD_FIGURE_COUNT; f++) {
+        if (device->source[f][0]) hd_buf_printf(out, "  %-16s %-10.6g %s\n", hd_figure_name((HdFigure)f), device->value[f], device->source[f]);
+        else hd_buf_printf(out, "  %-16s not known, and not counted\n", hd_figure_name((HdFigure)f));
     }
     if (device->kernel_count) hd_buf_printf(out, "  and the figures of %u kernels\n", device->kernel_count);
 }

@@ -4,7 +4,7 @@
 #define HEDDLE_WORKBENCH_H
 
 #include "passes/passes.h"
-#include "runtime/predict.h"
+#include "runtime/base/predict.h"
 
 // ---- run.c: a pipeline, watched ----------------------------------------------------------------------------------
 
@@ -19,7 +19,7 @@ typedef struct WbOptions {
     size_t print_after_count;
     FILE *dumps;
     int64_t context;                       // positions that costs are for; 0: 4096
-    const RtFigures *device;               // that costs have a predicted time for; NULL: they have none
+    const HdFigures *device;               // that costs have a predicted time for; NULL: they have none
 } WbOptions;
 
 typedef struct WbEvent {
@@ -38,11 +38,11 @@ typedef struct WbCost {
     double launches;                       // operations that are no views; after partition: groups
     double bytes_read, bytes_written, flops;
     double arena;                          // bytes: after plan-memory the arena's, before it what lives at once in the order of the text
-    double seconds;                        // predicted (runtime/predict.h); 0 without a device
+    double seconds;                        // predicted (runtime/base/predict.h); 0 without a device
 } WbCost;
 // With a device and out_each (may be NULL), appended are the predicted seconds of each operation of the body, without the waiting between stages.
 typedef HD_VEC(double) WbSeconds;
-WbCost wb_graph_cost(const IrGraph *graph, const IrBinding *at, const RtFigures *device, WbSeconds *out_each);
+WbCost wb_graph_cost(const IrGraph *graph, const IrBinding *at, const HdFigures *device, WbSeconds *out_each);
 
 // ---- verify.c, bisect.c: does a graph still give what it gave before a pass? ----------------------------------------
 

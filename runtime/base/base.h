@@ -89,6 +89,7 @@ HD_MUST_USE HdStatus *hd_write_spans(const char *path, const HdSpan *spans, size
 // ---- clock.c -------------------------------------------------------------------------------------------------
 
 double hd_seconds(void);                                  // since some moment in the past; never goes back
+double hd_cpu_seconds(void);                              // of all threads of this process on processors
 
 // ---- log.c: messages for people, on stderr unless a sink is set ----------------------------------------------
 

@@ -11,6 +11,7 @@
 #ifndef HEDDLE_DEVICE_H
 #define HEDDLE_DEVICE_H
 
+#include "runtime/base/predict.h"
 #include "runtime/module.h"
 
 // Memory of a device. address: what kernels see, in host memory the pointer. host: where this process sees the same bytes, NULL when it
@@ -137,6 +138,8 @@ void rt_ledger_add(RtLedger *ledger, const RtClass *class, const RtBinding *bind
 void rt_ledger_add_call(RtLedger *ledger, uint32_t tokens, uint32_t position);
 HeddleKernelTime *rt_ledger_row(RtLedger *ledger, const RtClass *class, uint32_t launch);
 const HeddleKernelTime *rt_ledger_rows(const RtLedger *ledger, uint32_t *out_count);
+// Seconds of the steps that the rows are of, by the cost model, and in out_each (NULL: nobody wants it) of each row.
+double rt_predict_rows(const HdFigures *figures, const HeddleKernelTime *rows, uint32_t count, double *out_each);
 
 // ---- trace.c: the time of kernels ----------------------------------------------------------------------------------
 

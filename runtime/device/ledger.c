@@ -104,7 +104,7 @@ void rt_ledger_add(RtLedger *ledger, const RtClass *class, const RtBinding *bind
         if (rt_expr_eval(&ledger->module->exprs[class->launches[l].bytes], binding, &bytes)) row->bytes += (double)bytes;
         if (rt_expr_eval(&ledger->module->exprs[class->launches[l].flops], binding, &flops)) row->flops += (double)flops;
         row->tokens += (double)binding->value[RT_T];
-        row->launches++;
+        row->launches++, row->stages += l == 0 || class->launches[l].stage != class->launches[l - 1].stage;
     }
     for (uint32_t i = 0; i < ledger->rows.len; i++) ledger->rows.data[i].steps += ledger->rows.data[i].step_class == class->name;
 }
@@ -113,4 +113,31 @@ void rt_ledger_add_call(RtLedger *ledger, uint32_t tokens, uint32_t position)
 {
     const RtClass *class = rt_class_for(ledger->module, tokens, 1, 1);
     if (class) rt_ledger_add(ledger, class, &(RtBinding){{tokens, 1, (int64_t)position + tokens, 1}});
+}
+
+// ---- predicted times ---------------------------------------------------------------------------------------------
+
+// Bytes of a step of the class that a row is of.
+static double step_bytes(const HeddleKernelTime *rows, uint32_t count, const HeddleKernelTime *row)
+{
+    double bytes = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (!strcmp(rows[i].step_class, row->step_class)) bytes += rows[i].bytes;
+    return bytes / (double)HD_MAX(row->steps, 1);
+}
+
+double rt_predict_rows(const HdFigures *device, const HeddleKernelTime *rows, uint32_t count, double *out_each)
+{
+    double sum = 0;
+    uint64_t steps = 0, stages = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        HdWork work = {rows[i].kernel, (double)rows[i].launches, rows[i].tokens / (double)HD_MAX(rows[i].launches, 1), rows[i].bytes, rows[i].flops};
+        double seconds = hd_predict(device, &work, step_bytes(rows, count, &rows[i]));
+        bool first = true;
+        for (uint32_t k = 0; k < i; k++) first = first && strcmp(rows[k].step_class, rows[i].step_class) != 0;
+        if (first) steps += rows[i].steps;
+        if (out_each) out_each[i] = seconds;
+        sum += seconds, stages += rows[i].stages;
+    }
+    return sum + (double)steps * device->value[HD_FIGURE_step_us] * 1e-6 + hd_predict_waiting(device, (double)stages);
 }

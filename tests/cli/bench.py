@@ -9,6 +9,7 @@ import io
 import json
 import math
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -128,6 +129,9 @@ for own in ("", "matmul_q8_0_q8a.gops = 5 # measured: by hand\nmatmul_q8_0_q8a.o
         check(all(0 < ns < 2 * row["samples_ns"][i] for i, ns in enumerate(row["samples_cpu_ns"])), "CPU time of one thread")
 done = subprocess.run([heddle, "run", model, "-p", "a", "--device-file", device], capture_output=True, text=True)
 check(done.returncode == 2 and "no effect without --roofline" in done.stderr, done.stderr)
+for command in (["bench", model], ["run", model, "-p", "a", "--roofline"]):   # before anything is compiled
+    done = subprocess.run([heddle, *command, "--no-cache", "--device-file", "nope"], capture_output=True, text=True)
+    check(done.returncode == 2 and re.fullmatch(r"heddle: --device-file nope: no such file.*\n", done.stderr), f"{command}: {done.stderr}")
 
 # other formats: the same rows; the logits do not depend on threads
 code, out, err = bench("-p", "16,0", "-n", "3", "-d", "0,20", "--pg", "5,2", "-r", "1", "-t", "1", "-o", "csv")

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is known of devices, those in figures.def and files that `heddle calibrate` makes, and the times that follow from it.
-#include "runtime/predict.h"
+#include "runtime/base/predict.h"
 
 #include <math.h>
 #include <string.h>
@@ -9,37 +9,37 @@ typedef struct Figure {
     const char *name, *doc;
     double low, high;
 } Figure;
-static const Figure figures[RT_FIGURE_COUNT] = {
+static const Figure figures[HD_FIGURE_COUNT] = {
 #define FIGURE(name, low, high, doc) {#name, doc, low, high},
-#include "runtime/figures.def"
+#include "runtime/base/figures.def"
 #undef FIGURE
 };
-static const Figure kernel_figures[RT_KERNEL_FIGURE_COUNT] = {
+static const Figure kernel_figures[HD_KERNEL_FIGURE_COUNT] = {
 #define KERNEL_FIGURE(name, low, high, doc) {#name, doc, low, high},
-#include "runtime/figures.def"
+#include "runtime/base/figures.def"
 #undef KERNEL_FIGURE
 };
 static const struct {
     const char *id, *name;
 } devices[] = {
 #define DEVICE(id, name) {#id, name},
-#include "runtime/figures.def"
+#include "runtime/base/figures.def"
 #undef DEVICE
 };
 static const struct {
     const char *id;
-    RtFigure figure;
+    HdFigure figure;
     double value;
     const char *source;
 } known[] = {
-#define DEVICE_FIGURE(id, figure, value, source) {#id, RT_FIGURE_##figure, value, source},
-#include "runtime/figures.def"
+#define DEVICE_FIGURE(id, figure, value, source) {#id, HD_FIGURE_##figure, value, source},
+#include "runtime/base/figures.def"
 #undef DEVICE_FIGURE
 };
 
-static HdStatus *check_complete(const char *path, const RtFigures *device)
+static HdStatus *check_complete(const char *path, const HdFigures *device)
 {
-    for (int f = RT_FIGURE_memory_gb_per_s; f <= RT_FIGURE_gflops; f++)
+    for (int f = HD_FIGURE_memory_gb_per_s; f <= HD_FIGURE_gflops; f++)
         if (!(device->value[f] > 0)) return hd_error(HD_BAD_DATA, "%s: %s is missing: %s", path, figures[f].name, figures[f].doc);
     return NULL;
 }
@@ -81,7 +81,7 @@ static HdStatus *no_figure(const Figure *list, int count, const char *says, HdSt
     return status;
 }
 
-static const RtKernelFigures *find_kernel(const RtFigures *device, const char *name)
+static const HdKernelFigures *find_kernel(const HdFigures *device, const char *name)
 {
     for (uint32_t i = 0; i < device->kernel_count; i++)
         if (!strcmp(device->kernels[i].name, name)) return &device->kernels[i];
@@ -89,17 +89,17 @@ static const RtKernelFigures *find_kernel(const RtFigures *device, const char *n
 }
 
 // "kernel.figure"; the kernel gets a place when it has none.
-static HdStatus *read_kernel_figure(const Line *line, const char *dot, RtFigures *device)
+static HdStatus *read_kernel_figure(const Line *line, const char *dot, HdFigures *device)
 {
     size_t len = (size_t)(dot - line->name.data);
     HdStr name = {dot + 1, line->name.len - len - 1};
-    const Figure *figure = find_figure(kernel_figures, RT_KERNEL_FIGURE_COUNT, name);
-    char kernel[RT_KERNEL_NAME];
-    if (!figure) return no_figure(kernel_figures, RT_KERNEL_FIGURE_COUNT, "those of kernels are ", name);
+    const Figure *figure = find_figure(kernel_figures, HD_KERNEL_FIGURE_COUNT, name);
+    char kernel[HD_KERNEL_NAME];
+    if (!figure) return no_figure(kernel_figures, HD_KERNEL_FIGURE_COUNT, "those of kernels are ", name);
     if (!len || len >= sizeof kernel) return hd_error(HD_BAD_DATA, HD_STR_FMT ": expected the name of a kernel before the dot", HD_STR_ARG(line->name));
     snprintf(kernel, sizeof kernel, "%.*s", (int)len, line->name.data);
-    RtKernelFigures *found = (RtKernelFigures *)find_kernel(device, kernel);
-    if (!found && device->kernel_count == RT_MOST_KERNELS) return hd_error(HD_LIMIT, "figures of more than %d kernels", RT_MOST_KERNELS);
+    HdKernelFigures *found = (HdKernelFigures *)find_kernel(device, kernel);
+    if (!found && device->kernel_count == HD_MOST_KERNELS) return hd_error(HD_LIMIT, "figures of more than %d kernels", HD_MOST_KERNELS);
     if (!found) {
         found = &device->kernels[device->kernel_count++];
         memcpy(found->name, kernel, sizeof kernel);
@@ -107,12 +107,12 @@ static HdStatus *read_kernel_figure(const Line *line, const char *dot, RtFigures
     return take_value(figure, line, &found->value[figure - kernel_figures]);
 }
 
-static HdStatus *read_figure(const Line *line, RtFigures *device)
+static HdStatus *read_figure(const Line *line, HdFigures *device)
 {
     const char *dot = memchr(line->name.data, '.', line->name.len);
     if (dot) return read_kernel_figure(line, dot, device);
-    const Figure *figure = find_figure(figures, RT_FIGURE_COUNT, line->name);
-    if (!figure) return no_figure(figures, RT_FIGURE_COUNT, "there are name, ", line->name);
+    const Figure *figure = find_figure(figures, HD_FIGURE_COUNT, line->name);
+    if (!figure) return no_figure(figures, HD_FIGURE_COUNT, "there are name, ", line->name);
     size_t f = (size_t)(figure - figures);
     HD_TRY(take_value(figure, line, &device->value[f]));
     snprintf(device->source[f], sizeof device->source[f], "%.*s", (int)HD_MIN(line->source.len, sizeof device->source[f] - 1), line->source.data);
@@ -120,7 +120,7 @@ static HdStatus *read_figure(const Line *line, RtFigures *device)
 }
 
 // "figure = value # source"; a figure without a source is worth nothing.
-static HdStatus *read_line(HdStr line, RtFigures *device)
+static HdStatus *read_line(HdStr line, HdFigures *device)
 {
     HdStr text = trim(line);
     const char *equal = text.len ? memchr(text.data, '=', text.len) : NULL;
@@ -137,7 +137,7 @@ static HdStatus *read_line(HdStr line, RtFigures *device)
     return read_figure(&parts, device);
 }
 
-static HdStatus *read_file(const char *path, RtFigures *device)
+static HdStatus *read_file(const char *path, HdFigures *device)
 {
     HdBuf file = {0};
     HD_TRY(hd_read_file(path, &file));
@@ -154,10 +154,10 @@ static HdStatus *read_file(const char *path, RtFigures *device)
     return status ? status : check_complete(path, device);
 }
 
-HdStatus *rt_figures(const char *name, RtFigures *out_device)
+HdStatus *hd_figures(const char *name, HdFigures *out_device)
 {
     HdBuf names = {0};
-    *out_device = (RtFigures){0};
+    *out_device = (HdFigures){0};
     for (size_t i = 0; i < HD_COUNT(devices); i++) {
         hd_buf_printf(&names, "%s%s", i ? ", " : "", devices[i].id);
         if (strcmp(name, devices[i].id) != 0) continue;
@@ -178,78 +178,62 @@ HdStatus *rt_figures(const char *name, RtFigures *out_device)
     return status;
 }
 
-const char *rt_figure_name(RtFigure figure) { return figures[figure].name; }
+const char *hd_figure_name(HdFigure figure) { return figures[figure].name; }
 
-const char *rt_kernel_figure_name(RtKernelFigure figure) { return kernel_figures[figure].name; }
+const char *hd_kernel_figure_name(HdKernelFigure figure) { return kernel_figures[figure].name; }
 
 // ---- times -------------------------------------------------------------------------------------------------------
 
-// The peak of a kernel's factors, by its name: matmul_q8_0_q8a multiplies bytes, matmul_bf16_bf16 bf16, all others float32.
-static double peak_gops(const RtFigures *device, const char *kernel)
+HdFigure hd_peak_of(const char *kernel)
 {
-    RtFigure peak = strstr(kernel, "_q8a") ? RT_FIGURE_int8_gops : strstr(kernel, "_bf16_bf16") ? RT_FIGURE_bf16_gops : RT_FIGURE_gflops;
-    return device->value[peak] > 0 ? device->value[peak] : device->value[RT_FIGURE_gflops];
+    return strstr(kernel, "_q8a") ? HD_FIGURE_int8_gops : strstr(kernel, "_bf16_bf16") ? HD_FIGURE_bf16_gops : HD_FIGURE_gflops;
 }
 
-static double roof(const RtFigures *device, const RtWork *work, double step_bytes)
+static double peak_gops(const HdFigures *device, const char *kernel)
 {
-    bool cached = device->value[RT_FIGURE_cache_gb_per_s] > 0 && step_bytes <= device->value[RT_FIGURE_cache_mb] * 1e6;
-    double rate = device->value[cached ? RT_FIGURE_cache_gb_per_s : RT_FIGURE_memory_gb_per_s], gops = peak_gops(device, work->kernel);
+    HdFigure peak = hd_peak_of(kernel);
+    return device->value[peak] > 0 ? device->value[peak] : device->value[HD_FIGURE_gflops];
+}
+
+static double roof(const HdFigures *device, const HdWork *work, double step_bytes)
+{
+    bool cached = device->value[HD_FIGURE_cache_gb_per_s] > 0 && step_bytes <= device->value[HD_FIGURE_cache_mb] * 1e6;
+    double rate = device->value[cached ? HD_FIGURE_cache_gb_per_s : HD_FIGURE_memory_gb_per_s], gops = peak_gops(device, work->kernel);
     double seconds = fmax(work->bytes / rate, gops > 0 ? work->flops / gops : 0) * 1e-9;
-    return seconds + work->launches * device->value[RT_FIGURE_launch_us] * 1e-6;
+    return seconds + work->launches * device->value[HD_FIGURE_launch_us] * 1e-6;
 }
 
 // 0: all of the step comes from a cache, 1: from memory.
-static double uncached_share(const RtFigures *device, double step_bytes)
+static double uncached_share(const HdFigures *device, double step_bytes)
 {
-    double low = device->value[RT_FIGURE_cached_mb] * 1e6, high = device->value[RT_FIGURE_uncached_mb] * 1e6;
+    double low = device->value[HD_FIGURE_cached_mb] * 1e6, high = device->value[HD_FIGURE_uncached_mb] * 1e6;
     if (!(low > 0 && high > low)) return 1;
     return fmin(fmax(log(step_bytes / low) / log(high / low), 0), 1);
 }
 
 // Nanoseconds of an operation or a byte of one token's launch.
-static double one_ns(const RtFigures *device, const double *value, bool operations, double step_bytes)
+static double one_ns(const HdFigures *device, const double *value, bool operations, double step_bytes)
 {
-    double many = 1 / value[operations ? RT_KERNEL_FIGURE_gops : RT_KERNEL_FIGURE_gb_per_s];
-    double one = value[operations ? RT_KERNEL_FIGURE_one_gops : RT_KERNEL_FIGURE_one_gb_per_s], cached = value[RT_KERNEL_FIGURE_cached_gops];
+    double many = 1 / value[operations ? HD_KERNEL_FIGURE_gops : HD_KERNEL_FIGURE_gb_per_s];
+    double one = value[operations ? HD_KERNEL_FIGURE_one_gops : HD_KERNEL_FIGURE_one_gb_per_s], cached = value[HD_KERNEL_FIGURE_cached_gops];
     double slow = one > 0 ? 1 / one : many, fast = operations && cached > 0 ? 1 / cached : slow, share = uncached_share(device, step_bytes);
     return share * slow + (1 - share) * fast;
 }
 
-double rt_work(const char *kernel, double amount, double tokens) { return strcmp(kernel, "attention") ? amount : amount * tokens; }
+double hd_work(const char *kernel, double amount, double tokens) { return strcmp(kernel, "attention") ? amount : amount * tokens; }
 
-double rt_predict(const RtFigures *device, const RtWork *work, double step_bytes)
+double hd_predict(const HdFigures *device, const HdWork *work, double step_bytes)
 {
-    const RtKernelFigures *kernel = find_kernel(device, work->kernel);
+    const HdKernelFigures *kernel = find_kernel(device, work->kernel);
     const double *value = kernel ? kernel->value : NULL;
-    bool operations = kernel && value[RT_KERNEL_FIGURE_gops] > 0;
-    if (!kernel || !(operations || value[RT_KERNEL_FIGURE_gb_per_s] > 0)) return roof(device, work, step_bytes);
-    double many = 1 / value[operations ? RT_KERNEL_FIGURE_gops : RT_KERNEL_FIGURE_gb_per_s], amount = rt_work(work->kernel, operations ? work->flops : work->bytes, work->tokens);
+    bool operations = kernel && value[HD_KERNEL_FIGURE_gops] > 0;
+    if (!kernel || !(operations || value[HD_KERNEL_FIGURE_gb_per_s] > 0)) return roof(device, work, step_bytes);
+    double many = 1 / value[operations ? HD_KERNEL_FIGURE_gops : HD_KERNEL_FIGURE_gb_per_s], amount = hd_work(work->kernel, operations ? work->flops : work->bytes, work->tokens);
     double ns = amount * many + amount / HD_MAX(work->tokens, 1) * (one_ns(device, value, operations, step_bytes) - many);
-    return ns * 1e-9 + work->launches * value[RT_KERNEL_FIGURE_launch_us] * 1e-6;
+    return ns * 1e-9 + work->launches * value[HD_KERNEL_FIGURE_launch_us] * 1e-6;
 }
 
-// Bytes of a step of the class that a row is of.
-static double step_bytes(const HeddleKernelTime *rows, uint32_t count, const HeddleKernelTime *row)
+double hd_predict_waiting(const HdFigures *device, double stages)
 {
-    double bytes = 0;
-    for (uint32_t i = 0; i < count; i++)
-        if (!strcmp(rows[i].step_class, row->step_class)) bytes += rows[i].bytes;
-    return bytes / (double)HD_MAX(row->steps, 1);
-}
-
-double rt_predict_rows(const RtFigures *device, const HeddleKernelTime *rows, uint32_t count, double *out_each)
-{
-    double sum = 0;
-    uint64_t steps = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        RtWork work = {rows[i].kernel, (double)rows[i].launches, rows[i].tokens / (double)HD_MAX(rows[i].launches, 1), rows[i].bytes, rows[i].flops};
-        double seconds = rt_predict(device, &work, step_bytes(rows, count, &rows[i]));
-        bool first = true;
-        for (uint32_t k = 0; k < i; k++) first = first && strcmp(rows[k].step_class, rows[i].step_class) != 0;
-        if (first) steps += rows[i].steps;
-        if (out_each) out_each[i] = seconds;
-        sum += seconds;
-    }
-    return sum + (double)steps * device->value[RT_FIGURE_step_us] * 1e-6;
+    return device->kernel_count ? 0 : stages * device->value[HD_FIGURE_barrier_us] * 1e-6;
 }
