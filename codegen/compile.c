@@ -194,10 +194,12 @@ typedef struct Job {
     atomic_size_t next;
 } Job;
 
+static bool is_emulated(const IrTarget *target) { return target->backend == IR_EMULATED || target->backend == IR_STAND_IN; }
+
 HdStatus *cg_machine_part(const IrTarget *target, HdBuf *out_text)
 {
     if (target->backend == IR_CUDA) return simt_nvrtc_version(out_text);
-    hd_buf_str(out_text, target->backend == IR_EMULATED || target->backend == IR_STAND_IN ? simt_emulated_option() : "");
+    hd_buf_str(out_text, is_emulated(target) ? simt_emulated_option() : "");
     return NULL;
 }
 
@@ -268,8 +270,6 @@ static HdStatus *compile_kernel(Job *job, CgEmitter *emitter, size_t index)
     hd_arena_free(&arena);
     return hd_annotate(status, "kernel %s", kir_name(job->kernels[index]));
 }
-
-static bool is_emulated(const IrTarget *target) { return target->backend == IR_EMULATED || target->backend == IR_STAND_IN; }
 
 // Kernel `index` as C++; behind the last one, the fibres that all run on. The source decides, whichever compiler of ours wrote it, and it is the
 // same for both targets.

@@ -9,13 +9,11 @@ typedef struct Walk { CgIndex at[4]; const IrGraph *graph; const IrOp *conv; Kir
 // Follows `value` down to the convolution, turning the position in w->at from the one shape into the other. false: it does
 // not get there, or by something that mixes channels.
 static bool find_channels(Walk *w, IrValue value) {
-    const IrValueData *data = ir_value(w->graph, value);
-    if (data->kind != IR_VALUE_RESULT || !data->block) return false;
-    const IrOp *op = ir_op(w->graph, data->op);
-    if (op == w->conv) return true;
+    const IrOp *op = cg_region_op(w->graph, value);
+    if (!op || op == w->conv) return op != NULL;
     IrRole role = ir_op_info(op->kind)->role;
     w->whole_rows = w->whole_rows || role == IR_ROLE_REDUCE;
-    if (op->kind == IR_OP_reshape && !cg_index_reshape(w->fn, &data->type, w->at, cg_type(w->graph, op->operands[0]), w->at))
+    if (op->kind == IR_OP_reshape && !cg_index_reshape(w->fn, cg_type(w->graph, value), w->at, cg_type(w->graph, op->operands[0]), w->at))
         return false;
     if (op->kind == IR_OP_slice) w->at[op->attr[IR_ATTR_AXIS].i].constant += op->attr[IR_ATTR_BEGIN].i;
     bool channelwise =

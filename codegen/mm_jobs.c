@@ -82,7 +82,7 @@ static HdStatus *add_factor(const IrTarget *target, IrOpRef group, MmJob *job, I
 }
 
 static HdStatus *add_argmax(const IrTarget *target, IrOpRef group, MmJob *job, const IrOp *op) {
-    bool fits = ir_target_is_gpu(target) && op->operand_count == 1 && job->factor_count == 1 && op->operands[0] == job->factors[0].result &&
+    bool fits = ir_target_is_gpu(target) && job->factor_count == 1 && op->operands[0] == job->factors[0].result &&
                 op->attr[IR_ATTR_WIDTH].i == HD_MIN(job->rows, IR_GPU_RUN);
     if (!fits) return refuse(job->graph, group, "an argmax that is not, on a GPU, of a linear's runs of 64 columns");
     IrOpRef ref = ir_value(job->graph, op->results[0])->op;

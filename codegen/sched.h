@@ -14,9 +14,8 @@ static inline const IrType *cg_type(const IrGraph *graph, IrValue value) { retur
 
 // Address of an operand of a special operation. It is stored whatever views stand between: only reshapes may (cg_check_operands).
 KirRef cg_operand(CgBuild *build, IrValue value);
-// Address of the group's result that is `value`, as it is or reshaped.
+// Address of the group's result that is `value`, as it is or reshaped; 0: nobody reads it.
 KirRef cg_result(CgBuild *build, IrValue value);
-bool cg_yields(const CgBuild *build, IrValue value);   // is there one?
 // That operands are region arguments, reshaped at most; that results are yielded.
 HD_MUST_USE HdStatus *cg_check_operands(const IrGraph *graph, const IrOp *op);
 HD_MUST_USE HdStatus *cg_check_results(const IrGraph *graph, IrOpRef group, const IrOp *op);
@@ -25,6 +24,7 @@ HD_MUST_USE HdStatus *cg_check_results(const IrGraph *graph, IrOpRef group, cons
 KirRef cg_loop_begin(KirFn *fn, KirRef begin, KirRef end, KirLoop *out_loop);
 static inline void cg_loop_end(KirFn *fn, KirLoop *loop) { kir_for_end(fn, loop, NULL); }
 
+void cg_first_lane(CgBuild *build, KirIf *out_if);               // opens a branch that lane 0 takes alone (GPUs)
 KirRef cg_load_i32(KirFn *fn, KirRef ptr, int64_t bytes);         // the i32 at ptr + bytes, as i64
 KirRef cg_scratch_words(CgBuild *build, int64_t words);           // ptr to so many words of 4 bytes
 KirRef cg_order_key(KirFn *fn, KirRef x);                         // integers that compare like these float32, -0 as 0
@@ -81,6 +81,10 @@ void cg_embed_token(KirFn *fn, const CgEmbed *embed, KirRef token, KirRef *out_r
 // ---- sched_argmax.c --------------------------------------------------------------------------------------------
 // cg_order_key; INT_MAX for a number that is not finite.
 KirRef cg_argmax_key(KirFn *fn, KirRef x);
+// Results of an argmax; 0: nobody reads it.
+typedef struct CgArgMax { KirRef values, columns; } CgArgMax;
+// Stores what a run has, by its largest key: value and column, or infinity and -1.
+void cg_argmax_store(KirFn *fn, const CgArgMax *to, KirRef number, KirRef key, KirRef value, KirRef column);
 
 // ---- sched_moe.c -----------------------------------------------------------------------------------------------
 // Dispatch plans, laid out as ir/moe_plan.h says. One that is being made of the experts `ids` [T, k]:

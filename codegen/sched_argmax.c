@@ -6,8 +6,7 @@
 #include <limits.h>
 #include <math.h>
 
-typedef struct ArgMax { CgBuild *build; KirFn *fn; int64_t columns, width, runs; KirRef x, ids, values, out; } ArgMax;
-// ids 0: columns; values, out: results, 0: nobody reads them
+typedef struct ArgMax { CgBuild *build; KirFn *fn; int64_t columns, width, runs; KirRef x; CgArgMax to; } ArgMax;
 
 // ---- argmax --------------------------------------------------------------------------------------------------------
 
@@ -29,13 +28,11 @@ static void largest_of_lane(const ArgMax *a, KirRef row, KirRef begin, KirRef en
     *out_key = loop.results[0], *out_column = loop.results[1];
 }
 
-static void store_largest(const ArgMax *a, KirRef row, KirRef ids, KirRef unit, KirRef key, KirRef column) {
-    KirFn *fn = a->fn;
-    KirRef finite = kir_cmp(fn, KIR_LT, key, kir_int(fn, KT_I32, INT_MAX)), at = kir_sext(fn, column, KIR_I64);
-    KirRef id = ids ? kir_load(fn, KT_I32, kir_at(fn, ids, at, 4, 0)) : column;
-    KirRef value = kir_load(fn, KT_F32, kir_at(fn, row, at, 4, 0)), infinity = kir_float(fn, KT_F32, INFINITY);
-    if (a->values) kir_store(fn, kir_at(fn, a->values, unit, 4, 0), kir_select(fn, finite, value, infinity));
-    if (a->out) kir_store(fn, kir_at(fn, a->out, unit, 4, 0), kir_select(fn, finite, id, kir_int(fn, KT_I32, -1)));
+void cg_argmax_store(KirFn *fn, const CgArgMax *to, KirRef number, KirRef key, KirRef value, KirRef column) {
+    KirRef finite = kir_cmp(fn, KIR_LT, key, kir_int(fn, KT_I32, INT_MAX));
+    value = kir_select(fn, finite, value, kir_float(fn, KT_F32, INFINITY)), column = kir_select(fn, finite, column, kir_int(fn, KT_I32, -1));
+    if (to->values) kir_store(fn, kir_at(fn, to->values, number, 4, 0), value);
+    if (to->columns) kir_store(fn, kir_at(fn, to->columns, number, 4, 0), column);
 }
 
 static void emit_run(const ArgMax *a, KirRef unit) {
@@ -44,33 +41,30 @@ static void emit_run(const ArgMax *a, KirRef unit) {
     KirRef runs = kir_i64(fn, a->runs), number = kir_sdiv(fn, unit, runs), key, column;
     KirRef begin = kir_mul(fn, kir_srem(fn, unit, runs), kir_i64(fn, a->width));
     KirRef end = kir_min(fn, kir_add(fn, begin, kir_i64(fn, a->width)), kir_i64(fn, a->columns));
-    KirRef row = kir_at(fn, a->x, number, a->columns * 4, 0), ids = a->ids ? kir_at(fn, a->ids, number, a->columns * 4, 0) : 0;
+    KirRef row = kir_at(fn, a->x, number, a->columns * 4, 0);
     largest_of_lane(a, row, begin, end, &key, &column);
     if (a->build->lanes) {
         KirRef most = cg_group_max(a->build, key), none = kir_int(fn, KT_I32, INT_MIN), zero = kir_int(fn, KT_I32, 0);
         KirRef before = kir_select(fn, kir_cmp(fn, KIR_EQ, key, most), kir_sub(fn, zero, column), none);
         column = kir_sub(fn, zero, cg_group_max(a->build, before)), key = most;
-        kir_if_begin(fn, kir_cmp(fn, KIR_EQ, kir_lane(fn), kir_i64(fn, 0)), &first_lane);
+        cg_first_lane(a->build, &first_lane);
     }
-    store_largest(a, row, ids, unit, key, column);
+    cg_argmax_store(fn, &a->to, unit, key, kir_load(fn, KT_F32, kir_at(fn, row, kir_sext(fn, column, KIR_I64), 4, 0)), column);
     if (a->build->lanes) kir_if_end(fn, &first_lane, NULL);
 }
 
-static HdStatus *argmax(CgGroupBuilder *builder, const IrGraph *graph, IrOpRef group, bool simt) {
-    IrOpRef ref = cg_find_op(graph, group, IR_OP_argmax);
-    if (!ref) return hd_error(HD_INTERNAL, "an argmax group holds one argmax");
-    const IrOp *op = ir_op(graph, ref);
-    HD_TRY(cg_check_operands(graph, op));
+HdStatus *cg_cpu_ARGMAX(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
+    const IrOp *op;
+    HD_TRY(cg_group_op(graph, group, IR_OP_argmax, &op));
     const IrType *x = cg_type(graph, op->operands[0]), *out = cg_type(graph, op->results[0]);
     ArgMax a = {.columns = x->dims[1], .width = op->attr[IR_ATTR_WIDTH].i, .runs = out->dims[1]};
-    a.build = simt ? cg_simt_launch_begin(builder, "argmax", a.width > 64 ? IR_GPU_MOST_LANES : 64) : cg_launch_begin(builder, "argmax");
+    uint32_t lanes = a.width > 64 ? IR_GPU_MOST_LANES : 64;
+    a.build = ir_target_is_gpu(target) ? cg_simt_launch_begin(builder, "argmax", lanes) : cg_launch_begin(builder, "argmax");
     a.fn = a.build->fn;
     cg_units(a.build, out->dims, 2, 1);
     cg_account(a.build);
     a.x = cg_operand(a.build, op->operands[0]);
-    if (op->operand_count > 1) a.ids = cg_operand(a.build, op->operands[1]);
-    if (cg_yields(a.build, op->results[0])) a.values = cg_result(a.build, op->results[0]);
-    if (cg_yields(a.build, op->results[1])) a.out = cg_result(a.build, op->results[1]);
+    a.to = (CgArgMax){cg_result(a.build, op->results[0]), cg_result(a.build, op->results[1])};
     KirLoop units;
     emit_run(&a, cg_units_begin(a.build, &units));
     cg_units_end(a.build, &units);
@@ -78,14 +72,8 @@ static HdStatus *argmax(CgGroupBuilder *builder, const IrGraph *graph, IrOpRef g
     return NULL;
 }
 
-HdStatus *cg_cpu_ARGMAX(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
-    (void)target;
-    return argmax(builder, graph, group, false);
-}
-
 HdStatus *cg_simt_ARGMAX(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
-    (void)target;
-    return argmax(builder, graph, group, true);
+    return cg_cpu_ARGMAX(builder, target, graph, group);
 }
 
 // ---- top_runs ------------------------------------------------------------------------------------------------------
@@ -200,21 +188,15 @@ static void emit_block(const TopRuns *t, KirRef row, KirRef first) {
     if (t->top) copy_columns(t, row, first);
 }
 
-static HdStatus *find_top_runs(const IrGraph *graph, IrOpRef group, const IrOp **out_op) {
-    IrOpRef ref = cg_find_op(graph, group, IR_OP_top_runs);
-    if (!ref) return hd_error(HD_INTERNAL, "a top_runs group holds one top_runs");
-    return cg_check_operands(graph, *out_op = ir_op(graph, ref));
-}
-
 static void top_runs_pointers(TopRuns *t, const IrOp *op) {
     t->x = cg_operand(t->build, op->operands[0]), t->values = cg_operand(t->build, op->operands[1]), t->ids = cg_operand(t->build, op->operands[2]);
-    if (cg_yields(t->build, op->results[0])) t->top = cg_result(t->build, op->results[0]);
-    if (cg_yields(t->build, op->results[1])) t->best = cg_result(t->build, op->results[1]);
+    t->top = cg_result(t->build, op->results[0]), t->best = cg_result(t->build, op->results[1]);
 }
 
-static HdStatus *top_runs(CgGroupBuilder *builder, const IrGraph *graph, IrOpRef group, bool simt) {
+HdStatus *cg_cpu_TOP_RUNS(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     const IrOp *op;
-    HD_TRY(find_top_runs(graph, group, &op));
+    bool simt = ir_target_is_gpu(target);
+    HD_TRY(cg_group_op(graph, group, IR_OP_top_runs, &op));
     const IrType *x = cg_type(graph, op->operands[0]), *values = cg_type(graph, op->operands[1]), *top = cg_type(graph, op->results[0]);
     TopRuns t = {.columns = x->dims[1], .runs = values->dims[1], .width = op->attr[IR_ATTR_WIDTH].i, .k = op->attr[IR_ATTR_K].i, .block = 1, .parts = 1};
     if (simt) t.block = 32, t.parts = IR_GPU_MOST_LANES / t.block;
@@ -236,12 +218,6 @@ static HdStatus *top_runs(CgGroupBuilder *builder, const IrGraph *graph, IrOpRef
     return NULL;
 }
 
-HdStatus *cg_cpu_TOP_RUNS(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
-    (void)target;
-    return top_runs(builder, graph, group, false);
-}
-
 HdStatus *cg_simt_TOP_RUNS(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
-    (void)target;
-    return top_runs(builder, graph, group, true);
+    return cg_cpu_TOP_RUNS(builder, target, graph, group);
 }

@@ -22,16 +22,16 @@ static IrValue result_of(const IrGraph *graph, IrOpRef group, IrValue value) {
     return 0;
 }
 
-bool cg_yields(const CgBuild *build, IrValue value) { return result_of(build->graph, build->group, value) != 0; }
 KirRef cg_operand(CgBuild *build, IrValue value) { return cg_pointer(build, cg_below_reshapes(build->graph, value)); }
-KirRef cg_result(CgBuild *build, IrValue value) { return cg_pointer(build, result_of(build->graph, build->group, value)); }
+KirRef cg_result(CgBuild *build, IrValue value) {
+    IrValue result = result_of(build->graph, build->group, value);
+    return result ? cg_pointer(build, result) : 0;
+}
 
 HdStatus *cg_check_operands(const IrGraph *graph, const IrOp *op) {
-    for (uint32_t i = 0; i < op->operand_count; i++) {
-        const IrValueData *data = ir_value(graph, cg_below_reshapes(graph, op->operands[i]));
-        if (data->kind == IR_VALUE_RESULT && data->block)
+    for (uint32_t i = 0; i < op->operand_count; i++)
+        if (cg_region_op(graph, cg_below_reshapes(graph, op->operands[i])))
             return hd_error(HD_UNSUPPORTED, "%s: operand %u is computed inside the group", ir_op_info(op->kind)->name, i);
-    }
     return NULL;
 }
 
@@ -54,6 +54,10 @@ HdStatus *cg_group_op(const IrGraph *graph, IrOpRef group, IrOpKind kind, const 
 KirRef cg_loop_begin(KirFn *fn, KirRef begin, KirRef end, KirLoop *out_loop) {
     kir_for_begin(fn, begin, end, kir_i64(fn, 1), 0, NULL, out_loop);
     return out_loop->iv;
+}
+
+void cg_first_lane(CgBuild *build, KirIf *out_if) {
+    kir_if_begin(build->fn, kir_cmp(build->fn, KIR_EQ, kir_lane(build->fn), kir_i64(build->fn, 0)), out_if);
 }
 
 KirRef cg_load_i32(KirFn *fn, KirRef ptr, int64_t bytes) {
@@ -183,7 +187,8 @@ void cg_attention_account(CgBuild *build, const IrOp *op) {
 // ---- embed -------------------------------------------------------------------------------------------------------
 
 HdStatus *cg_embed_plan(const IrGraph *graph, IrOpRef group, bool (*can_decode)(IrDtype dtype), CgEmbed *out_embed) {
-    const IrOp *op = ir_op(graph, cg_find_op(graph, group, IR_OP_embed));
+    const IrOp *op;
+    HD_TRY(cg_group_op(graph, group, IR_OP_embed, &op));
     const IrType *table = cg_type(graph, op->operands[1]);
     *out_embed = (CgEmbed){.op = op, .dtype = table->dtype, .width = table->dims[1]};
     if (table->layout == IR_LAYOUT_NATIVE && can_decode(table->dtype)) return NULL;

@@ -79,7 +79,7 @@ static void choose(const TopK *t) {
     KirRef first = kir_sub(fn, zero, largest(t, largest(t, 0)));
     first = kir_max(fn, kir_min(fn, first, kir_int(fn, KT_I32, t->n - 1)), zero);   // nothing but NaNs is left
     KirRef at = kir_sext(fn, first, KIR_I64);
-    if (t->build->lanes) kir_if_begin(fn, kir_cmp(fn, KIR_EQ, kir_lane(fn), kir_i64(fn, 0)), &first_lane);
+    if (t->build->lanes) cg_first_lane(t->build, &first_lane);
     kir_store(fn, kir_at(fn, t->keys, at, 4, 0), kir_int(fn, KT_I32, INT_MIN));
     kir_store(fn, kir_at(fn, t->values, rank, 4, 0), kir_load(fn, KT_F32, kir_at(fn, t->row, at, 4, 0)));
     kir_store(fn, kir_at(fn, t->ids, rank, 4, 0), first);
@@ -101,9 +101,10 @@ static void emit_token(const TopK *t, const IrOp *op, CgUnit *after, KirRef toke
     cg_region_free(region);
 }
 
-static HdStatus *topk(CgGroupBuilder *builder, const IrGraph *graph, IrOpRef group, uint32_t lanes) {
+HdStatus *cg_cpu_TOPK(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     const IrOp *op;
     CgUnit after;
+    uint32_t lanes = ir_target_is_gpu(target) ? LANES : 0;
     HD_TRY(plan(graph, group, &op, &after));
     CgBuild *build = lanes ? cg_simt_launch_begin(builder, "topk", lanes) : cg_launch_begin(builder, "topk");
     cg_units(build, after.dims, 1, 1);
@@ -120,12 +121,6 @@ static HdStatus *topk(CgGroupBuilder *builder, const IrGraph *graph, IrOpRef gro
     return NULL;
 }
 
-HdStatus *cg_cpu_TOPK(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
-    (void)target;
-    return topk(builder, graph, group, 0);
-}
-
 HdStatus *cg_simt_TOPK(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
-    (void)target;
-    return topk(builder, graph, group, LANES);
+    return cg_cpu_TOPK(builder, target, graph, group);
 }

@@ -94,6 +94,7 @@ double ir_op_bound(IrOpKind kind);
 // How attention.spans splits `seen` positions: spans of this length, the last ones shorter or empty. A multiple of 32 at all lengths, so that
 // a short context is not cut into crumbs.
 enum { IR_MOST_SPANS = 64 };
+enum { IR_MOST_RUNS = 1 << 24 };   // of a row of top_runs: numbers that a float32 holds
 static inline int64_t ir_span_length(int64_t seen, int64_t spans) { return (seen + 32 * spans - 1) / (32 * spans) * 32; }
 #define IR_NO_SCORE (-1e30)   // below every score: the largest of an empty span
 

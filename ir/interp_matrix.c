@@ -127,7 +127,7 @@ HdStatus *ir_run_topk(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTen
     return NULL;
 }
 
-static void argmax_run(const float *x, const int32_t *ids, int64_t begin, int64_t end, float *out_value, int32_t *out_id) {
+static void argmax_run(const float *x, int64_t begin, int64_t end, float *out_value, int32_t *out_id) {
     int64_t best = begin;
     bool finite = true;
     for (int64_t c = begin; c < end; c++) {
@@ -135,7 +135,7 @@ static void argmax_run(const float *x, const int32_t *ids, int64_t begin, int64_
         if (x[c] > x[best]) best = c;
     }
     *out_value = finite ? x[best] : INFINITY;
-    *out_id = !finite ? -1 : ids ? ids[best] : (int32_t)best;
+    *out_id = finite ? (int32_t)best : -1;
 }
 
 HdStatus *ir_run_argmax(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrTensor **out) {
@@ -143,8 +143,7 @@ HdStatus *ir_run_argmax(IrFrame *frame, const IrOp *op, IrTensor *const *in, IrT
     int64_t columns = in[0]->dims[1], width = op->attr[IR_ATTR_WIDTH].i, runs = out[0]->dims[1];
     for (int64_t i = 0; i < out[0]->count; i++) {
         int64_t row = i / runs, begin = i % runs * width;
-        argmax_run(in[0]->f + row * columns, op->operand_count > 1 ? in[1]->i + row * columns : NULL, begin, HD_MIN(begin + width, columns),
-                   &out[0]->f[i], &out[1]->i[i]);
+        argmax_run(in[0]->f + row * columns, begin, HD_MIN(begin + width, columns), &out[0]->f[i], &out[1]->i[i]);
     }
     return NULL;
 }

@@ -64,7 +64,6 @@ HdStatus *ir_weights_from_gguf(void *gguf_file, const char *name, uint64_t colum
 enum { IR_Q8A_TOP = 127, IR_Q8A_TRIES = 3 };
 #define IR_Q8A_STEP(top) (16129.0f / (float)((top) * (top)))   // (127 / top)^2
 #define IR_Q8A_TINY 0x1p-100f
-enum { IR_MOST_RUNS = 1 << 24 };     // of a row of top_runs: numbers that a float32 holds
 
 typedef struct IrInterp IrInterp;
 // State for `slots` sequences of `context` tokens, each recurrent state with `planes` planes; zeroed.

@@ -212,9 +212,7 @@ static HdStatus *ir_rule_embed(Rule *r) {
 static HdStatus *ir_rule_take_rows(Rule *r) { return rule_apply(r, "x: f32[T, D]; rows: i32[R] -> f32[R, D]"); }
 
 static HdStatus *ir_rule_argmax(Rule *r) {
-    const char *ids = "ids: i32[R, V]";
     HD_TRY(rule_match(r, "x: f32[R, V]"));
-    if (r->build->operand_count > 1) HD_TRY(rule_match_from(r, 1, &ids));
     HD_TRY(want_number(r, "V"));
     HD_TRY(want_int(r, IR_ATTR_WIDTH, 1, rule_dim(r, "V")));
     rule_bind(r, "P", hd_ceil_div(rule_dim(r, "V"), r->attr[IR_ATTR_WIDTH].i));

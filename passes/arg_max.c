@@ -37,7 +37,7 @@ HdStatus *pass_arg_max(IrGraph *graph, PassCtx *ctx)
     const IrType *type = &ir_value(graph, logits)->type;
     IrOpRef maker = pass_producer(graph, logits);
     if (result_named(graph, "argmax") || result_named(graph, "top")) pass_missed(ctx, RULE_arg_max_add, graph, maker, MISSED_exists);
-    else if (type->rank != 2 || type->dtype != IR_F32 || ir_dim_is_sym(type->dims[1]) || type->dims[1] / IR_GPU_RUN >= IR_MOST_RUNS)
+    else if (type->rank != 2 || type->dtype != IR_F32 || ir_dim_is_sym(type->dims[1]) || hd_ceil_div(type->dims[1], IR_GPU_RUN) > IR_MOST_RUNS)
         pass_missed(ctx, RULE_arg_max_add, graph, maker, MISSED_other_shape);
     else if (pass_fire(ctx, RULE_arg_max_add, graph, maker)) add_largest(graph, logits, pass_option_int(ctx, "top"));
     return NULL;

@@ -288,7 +288,7 @@ static void add_argmax(PassGrowth *growth)
     for (IrOpRef user = 0; !argmax && (user = pass_next_user(graph, x, user));)
         if (ir_op(graph, user)->kind == IR_OP_argmax) argmax = user;
     if (!argmax) return;
-    if (ir_op(graph, argmax)->operand_count > 1 || ir_op(graph, argmax)->attr[IR_ATTR_WIDTH].i != HD_MIN(ir_type_last(&growth->anchor), IR_GPU_RUN))
+    if (ir_op(graph, argmax)->attr[IR_ATTR_WIDTH].i != HD_MIN(ir_type_last(&growth->anchor), IR_GPU_RUN))
         pass_missed_for(growth->ctx, RULE_fuse_epilogue_argmax, graph, argmax, MISSED_other_shape, x);
     else if (pass_fire(growth->ctx, RULE_fuse_epilogue_argmax, graph, argmax)) hd_vec_push(&growth->group.members, argmax);
 }

@@ -101,11 +101,12 @@ static bool from_member(const PassGrowth *growth, IrValue value, bool *allowed)
 
 static bool is_made_first(const PassGrowth *growth, IrOpRef op) { return op && (op == growth->prologue[0] || op == growth->prologue[1]); }
 
-// Can a kernel compute each piece of the group by itself, as far as this member reads others? Not asked of an argmax: whoever adds it knows.
+// Can a kernel compute each piece of the group by itself, as far as this member reads others? Of an argmax whoever adds it knows.
 static bool member_is_local(const PassGrowth *growth, IrOpRef ref, PassMissed *out_reason, IrValue *out_operand)
 {
     const IrOp *op = ir_op(growth->graph, ref);
     IrType type = pass_type(growth->graph, ref);
+    if (pass_role(growth->graph, ref) == IR_ROLE_VIEW || op->kind == IR_OP_argmax) return true;
     for (uint32_t i = 0; i < op->operand_count; i++) {
         bool allowed = true;
         if (is_made_first(growth, pass_producer(growth->graph, op->operands[i])) || !from_member(growth, op->operands[i], &allowed)) continue;
@@ -122,11 +123,8 @@ static bool member_is_local(const PassGrowth *growth, IrOpRef ref, PassMissed *o
 
 static bool group_is_legal(const PassGrowth *growth, PassMissed *out_reason, IrValue *out_operand)
 {
-    for (size_t i = 0; i < growth->group.members.len; i++) {
-        IrOpRef member = growth->group.members.data[i];
-        bool asked = pass_role(growth->graph, member) != IR_ROLE_VIEW && ir_op(growth->graph, member)->kind != IR_OP_argmax;
-        if (asked && !member_is_local(growth, member, out_reason, out_operand)) return false;
-    }
+    for (size_t i = 0; i < growth->group.members.len; i++)
+        if (!member_is_local(growth, growth->group.members.data[i], out_reason, out_operand)) return false;
     *out_operand = 0;
     return pass_group_legal(growth->graph, &growth->group, out_reason);
 }

@@ -223,12 +223,9 @@ static uint32_t choose_vectors(int64_t dv, uint32_t most) {
 }
 
 HdStatus *cg_cpu_DELTA(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
-    IrOpRef ref = cg_find_op(graph, group, IR_OP_delta_step);
-    bool one_token = ref != 0;
-    if (!ref) ref = cg_find_op(graph, group, IR_OP_delta_scan);
-    if (!ref) return hd_error(HD_INTERNAL, "a delta group holds one delta.step or delta.scan");
-    const IrOp *op = ir_op(graph, ref);
-    HD_TRY(cg_check_operands(graph, op));
+    const IrOp *op;
+    bool one_token = cg_find_op(graph, group, IR_OP_delta_step) != 0;
+    HD_TRY(cg_group_op(graph, group, one_token ? IR_OP_delta_step : IR_OP_delta_scan, &op));
     HD_TRY(cg_check_results(graph, group, op));
     const IrType *k = cg_type(graph, op->operands[1]), *v = cg_type(graph, op->operands[2]);
     CgBuild *build = cg_launch_begin(builder, one_token ? "delta_step" : "delta_scan");

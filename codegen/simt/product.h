@@ -20,7 +20,8 @@ typedef struct SimtProduct {
     KirRef row;                  // shared: the one row of activations (shared_column, simt_int8_shared); 0: rows are read where they are
     KirRef sums[MM_MAX_FACTORS]; // shared, few tokens: [tokens][lanes]
     KirRef tile;                 // shared, many tokens: i32[simt_tile_shared]
-    KirRef run, run_values, run_ids;   // job->argmax: shared, i32 [tokens][SIMT_TILE_ROWS], what it compares; where its results go, 0: nobody reads them
+    KirRef run;                        // job->argmax: shared, i32 [tokens][SIMT_TILE_ROWS], what it compares
+    CgArgMax run_to;
 } SimtProduct;
 
 // ---- sched_product.c -------------------------------------------------------------------------------------------

@@ -13,8 +13,6 @@ uint32_t simt_row_lanes(int64_t n);
 // for (i = lane; i < n; i += lanes); i is an i64.
 KirRef simt_deal_begin(CgBuild *build, KirRef n, KirLoop *out_loop);
 static inline void simt_deal_end(CgBuild *build, KirLoop *loop) { kir_for_end(build->fn, loop, NULL); }
-// Opens a branch that lane 0 takes alone.
-void simt_first_lane(CgBuild *build, KirIf *out_if);
 // The number at ptr of a plain type (f32, f16, bf16), as f32.
 KirRef simt_load_number(KirFn *fn, IrDtype dtype, KirRef ptr);
 // A block of a matrix goes to shared memory, as f32: `rows` rows of `step` columns (an even number) from `column` (i64) on, row r to

@@ -190,14 +190,13 @@ static HdStatus *plan_after(const IrGraph *graph, IrOpRef group, const IrOp *op,
 
 HdStatus *cg_simt_DELTA(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef group) {
     (void)target;
-    IrOpRef step = cg_find_op(graph, group, IR_OP_delta_step), scan = cg_find_op(graph, group, IR_OP_delta_scan);
-    if (!step && !scan) return hd_error(HD_INTERNAL, "a delta group holds one delta.step or delta.scan");
-    const IrOp *op = ir_op(graph, step ? step : scan);
+    const IrOp *op;
+    bool step = cg_find_op(graph, group, IR_OP_delta_step) != 0;
+    HD_TRY(cg_group_op(graph, group, step ? IR_OP_delta_step : IR_OP_delta_scan, &op));
     const IrType *k = cg_type(graph, op->operands[1]), *v = cg_type(graph, op->operands[2]);
     Delta x = {.op = op, .nk = k->dims[1], .nv = v->dims[1], .dk = k->dims[2], .dv = v->dims[2]};
     bool goes_on = false;
     CgUnit after;
-    HD_TRY(cg_check_operands(graph, op));
     if (step) HD_TRY(plan_after(graph, group, op, &after, &goes_on));
     else HD_TRY(cg_check_results(graph, group, op));
     return launch(builder, goes_on ? "delta_step_norm" : step ? "delta_step" : "delta_scan", &x, goes_on ? &after : NULL);

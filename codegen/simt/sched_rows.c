@@ -16,10 +16,6 @@ KirRef simt_deal_begin(CgBuild *build, KirRef n, KirLoop *out_loop) {
     return out_loop->iv;
 }
 
-void simt_first_lane(CgBuild *build, KirIf *out_if) {
-    kir_if_begin(build->fn, kir_cmp(build->fn, KIR_EQ, kir_lane(build->fn), kir_i64(build->fn, 0)), out_if);
-}
-
 KirRef simt_load_number(KirFn *fn, IrDtype dtype, KirRef ptr) {
     if (dtype == IR_F32) return kir_load(fn, KT_F32, ptr);
     KirRef half = kir_load(fn, KT_I16, ptr);

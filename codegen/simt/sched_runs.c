@@ -14,8 +14,7 @@ typedef struct Best { KirRef key, bits, column; } Best;   // i32; column: of the
 void simt_runs_open(SimtProduct *p, KirRef array) {
     const IrOp *op = ir_op(p->job->graph, p->job->argmax);
     p->run = array;
-    if (cg_yields(p->build, op->results[0])) p->run_values = cg_result(p->build, op->results[0]);
-    if (cg_yields(p->build, op->results[1])) p->run_ids = cg_result(p->build, op->results[1]);
+    p->run_to = (CgArgMax){cg_result(p->build, op->results[0]), cg_result(p->build, op->results[1])};
 }
 
 static KirRef load(const SimtProduct *p, KirRef at, int64_t by) { return kir_shared_load(p->fn, p->run, simt_plus(p->fn, at, by)); }
@@ -46,11 +45,8 @@ static void look_through_share(const SimtProduct *p, KirRef share, KirRef left) 
 static void store_best(const SimtProduct *p, const Best *best, KirRef row) {
     KirFn *fn = p->fn;
     KirRef width = kir_i64(fn, SIMT_TILE_ROWS), runs = kir_i64(fn, hd_ceil_div(p->job->rows, SIMT_TILE_ROWS));
-    KirRef number = kir_add(fn, kir_mul(fn, row, runs), kir_sdiv(fn, p->n0, width)), finite = kir_cmp(fn, KIR_LT, best->key, kir_int(fn, KT_I32, INT_MAX));
-    KirRef value = kir_select(fn, finite, kir_bitcast(fn, best->bits, KT_F32), kir_float(fn, KT_F32, INFINITY));
-    KirRef id = kir_select(fn, finite, kir_add(fn, kir_trunc(fn, p->n0, KIR_I32), best->column), kir_int(fn, KT_I32, -1));
-    if (p->run_values) kir_store(fn, kir_at(fn, p->run_values, number, 4, 0), value);
-    if (p->run_ids) kir_store(fn, kir_at(fn, p->run_ids, number, 4, 0), id);
+    KirRef number = kir_add(fn, kir_mul(fn, row, runs), kir_sdiv(fn, p->n0, width)), column = kir_add(fn, kir_trunc(fn, p->n0, KIR_I32), best->column);
+    cg_argmax_store(fn, &p->run_to, number, best->key, kir_bitcast(fn, best->bits, KT_F32), column);
 }
 
 static Best look_through_ways(const SimtProduct *p, KirRef token, KirRef left) {
