@@ -122,7 +122,6 @@ KirRef cg_input(CgBuild *build, HeddleInput input);
 KirRef cg_status(CgBuild *build);                                       // address of HeddleStepStatus
 KirRef cg_state_slot_bytes(CgBuild *build, IrValue state);              // i64 from one slot to the next
 KirRef cg_state_plane_bytes(CgBuild *build, IrValue state);
-IrValue cg_resolve(const IrGraph *graph, IrValue value);                // region argument -> operand of the group; others unchanged
 IrValue cg_yield_result(const IrGraph *graph, IrOpRef group, IrValue yielded);   // the group's result that stands for a yielded region value; 0: none
 void cg_expr_scale(IrExpr *expr, int64_t factor);
 bool cg_expr_add(IrExpr *to, const IrExpr *term);                       // region_unit.c; false, *to unchanged: the sum has too many terms

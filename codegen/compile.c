@@ -76,12 +76,6 @@ static uint32_t kernel_row(CgGroupBuilder *builder)
     return row;
 }
 
-static bool group_kind(const IrGraph *graph, IrOpRef ref, IrGroup *out_kind)
-{
-    const IrOp *op = ir_op(graph, ref);
-    return op->kind == IR_OP_fused && (op->attr_mask >> IR_ATTR_KIND & 1) && ir_group_named(op->attr[IR_ATTR_KIND].name, out_kind);
-}
-
 void cg_launch_end(CgGroupBuilder *builder)
 {
     CgBuild *build = &builder->build;
@@ -93,7 +87,7 @@ void cg_launch_end(CgGroupBuilder *builder)
     }
     HD_ASSERT(build->args.len == kir_param_count(build->fn));
     IrGroup kind;
-    HD_ASSERT(group_kind(build->graph, build->group, &kind) && build->later <= ir_group_later(build->target, kind));
+    HD_ASSERT(ir_op_group(ir_op(build->graph, build->group), &kind) && build->later <= ir_group_later(build->target, kind));
     CgLaunch launch = {
         .stage = op->stage + build->later, .layer = op->layer, .scratch = build->scratch, .first_arg = (uint32_t)program->args.len};
     launch.arg_count = (uint32_t)build->args.len;
@@ -118,7 +112,7 @@ static void find_rowwise(CgGroupBuilder *builder, const IrGraph *graph)
     for (size_t i = 0; i < builder->rowwise.len; i++) builder->rowwise.data[i].len = 0;
     IR_FOR_OPS(graph, 0, ref)
     {
-        if (!group_kind(graph, ref, &kind) || kind != IR_GROUP_ROWWISE) continue;
+        if (!ir_op_group(ir_op(graph, ref), &kind) || kind != IR_GROUP_ROWWISE) continue;
         size_t stage = (size_t)(ir_op(graph, ref)->stage + 1);     // 0: without stages
         while (builder->rowwise.len <= stage) hd_vec_push(&builder->rowwise, (Groups){0});
         hd_vec_push(&builder->rowwise.data[stage], ref);
@@ -135,7 +129,7 @@ const IrOpRef *cg_rowwise_of_stage(const CgGroupBuilder *builder, const IrGraph 
 static HdStatus *build_group(CgGroupBuilder *builder, const IrTarget *target, const IrGraph *graph, IrOpRef ref)
 {
     IrGroup kind;
-    if (!group_kind(graph, ref, &kind))
+    if (!ir_op_group(ir_op(graph, ref), &kind))
         return hd_error(HD_INTERNAL, "@%s: %s is not a group: partition has not run, or left it out", graph->name,
                         ir_op_info(ir_op(graph, ref)->kind)->name);
     builder->build.target = target;

@@ -6,14 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-IrValue cg_resolve(const IrGraph *graph, IrValue value)
-{
-    const IrValueData *data = ir_value(graph, value);
-    if (data->kind != IR_VALUE_ARG) return value;
-    const IrOp *group = ir_op(graph, graph->blocks.data[data->block].parent);
-    return group->operands[data->index];
-}
-
 IrValue cg_yield_result(const IrGraph *graph, IrOpRef group, IrValue yielded)
 {
     const IrOp *op = ir_op(graph, group);
@@ -87,7 +79,8 @@ static CgArg address_of(CgBuild *build, IrValue value)
     case IR_VALUE_RESULT: {
         // The result of a pack group is a weight of the program, not a value in the arena.
         const IrOp *op = ir_op(graph, data->op);
-        if (op->attr_mask >> IR_ATTR_KIND & 1 && !strcmp(op->attr[IR_ATTR_KIND].name, ir_group_name(IR_GROUP_PACK))) {
+        IrGroup kind;
+        if (ir_op_group(op, &kind) && kind == IR_GROUP_PACK) {
             const IrValueData *source = ir_value(graph, op->operands[0]);
             return (CgArg){HEDDLE_ARG_WEIGHT, weight_row(build->program, source->name, &source->type, data->type.layout)};
         }
@@ -109,7 +102,7 @@ KirRef cg_pointer(CgBuild *build, IrValue value)
         if (op->kind != IR_OP_reshape || cg_yield_result(build->graph, build->group, value)) break;
         value = op->operands[0];
     }
-    IrValue outer = cg_resolve(build->graph, value);
+    IrValue outer = ir_source(build->graph, value);
     if (ir_value(build->graph, outer)->kind == IR_VALUE_RESULT && ir_value(build->graph, outer)->block != 0) {
         outer = cg_yield_result(build->graph, build->group, outer);
         HD_ASSERT(outer && "a value inside a group has an address only when it is yielded");
@@ -162,7 +155,7 @@ KirRef cg_status(CgBuild *build) { return add_param(build, KT_PTR, HEDDLE_ARG_ST
 
 static KirRef state_bytes(CgBuild *build, IrValue state, HeddleArgKind kind, const char *text)
 {
-    const IrValueData *data = ir_value(build->graph, cg_resolve(build->graph, state));
+    const IrValueData *data = ir_value(build->graph, ir_source(build->graph, state));
     HD_ASSERT(data->kind == IR_VALUE_STATE);
     return add_param(build, KT_I64, kind, state_row(build->program, build->graph, data), text);
 }

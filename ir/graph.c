@@ -291,8 +291,9 @@ IrValue ir_block_arg(IrGraph *graph, IrBlock block, IrType type) {
     return arg;
 }
 
-IrValue ir_arg_source(const IrGraph *graph, IrValue arg) {
-    const IrValueData *data = ir_value(graph, arg);
+IrValue ir_source(const IrGraph *graph, IrValue value) {
+    const IrValueData *data = ir_value(graph, value);
+    if (data->kind != IR_VALUE_ARG) return value;
     IrOpRef parent = graph->blocks.data[data->block].parent;
     return parent && data->index < ir_op(graph, parent)->operand_count ? ir_op(graph, parent)->operands[data->index] : 0;
 }

@@ -203,6 +203,8 @@ IrValue ir_weight(IrGraph *graph, const char *name, IrType type);
 IrValue ir_state(IrGraph *graph, IrStateKind kind, const char *name, IrType type);
 IrValueData *ir_value(const IrGraph *graph, IrValue value);  // valid until a value is added
 IrOp *ir_op(const IrGraph *graph, IrOpRef op);               // valid until an operation is added
+// What a value of a region stands for: of an argument the operand of the fused operation, 0 while that is not built; others stand for themselves.
+IrValue ir_source(const IrGraph *graph, IrValue value);
 
 // Builds an operation. `attrs` is a list of (id, value) ended by count. Result types come from the type rule; a `reshape` takes the type
 // from `given` (else NULL). Where a rule fails, `*out_status` is the error and 0 comes back.

@@ -31,8 +31,6 @@ int64_t ir_sat_add(int64_t a, int64_t b);
 HD_MUST_USE HdStatus *ir_check_type(const IrGraph *graph, const IrType *type);
 // Which state operand `index` of such an operation must be; IR_STATE_COUNT when it must be an ordinary value.
 IrStateKind ir_state_operand(IrOpKind kind, uint32_t index);
-// Follows a region argument to the operand of the fused operation that it stands for; 0 while that is not built yet.
-IrValue ir_arg_source(const IrGraph *graph, IrValue arg);
 // ir_infer that may add the dimensions which a rule makes (chunk rows E, plan words P); `grow` NULL: they must be there.
 HD_MUST_USE HdStatus *ir_infer_in(const IrGraph *graph, IrGraph *grow, const IrBuild *build, IrType out_types[8],
                                   uint32_t *out_count);

@@ -2,6 +2,7 @@
 // Compilation targets: "cpu:NAME[+feature|-feature]...". A parsed target has one canonical spelling, the one a module stores: the
 // named cpu, then every difference from it in the order of the table.
 #include "ir/target.h"
+#include "ir/graph.h"
 
 #include "runtime/base/base.h"
 #include "runtime/cpu_features.h"
@@ -90,6 +91,10 @@ bool ir_feature_named(HdStr name, IrFeature *out_feature) {
     for (IrIsa isa = 0; isa < (IrIsa)HD_COUNT(isas); isa++)
         if (feature_named(isa, name, out_feature)) return true;
     return false;
+}
+
+bool ir_op_group(const IrOp *op, IrGroup *out_group) {
+    return op->attr_mask >> IR_ATTR_KIND & 1 && ir_group_named(op->attr[IR_ATTR_KIND].name, out_group);
 }
 
 bool ir_group_named(const char *name, IrGroup *out_group) {

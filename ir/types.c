@@ -415,8 +415,7 @@ IrStateKind ir_state_operand(IrOpKind kind, uint32_t index) {
 // the fused operation is given for it, once that is built.
 static HdStatus *check_state(const Rule *r, uint32_t index) {
     IrStateKind wanted = ir_state_operand(r->build->kind, index);
-    IrValue value = r->build->operands[index];
-    if (ir_value(r->graph, value)->kind == IR_VALUE_ARG) value = ir_arg_source(r->graph, value);
+    IrValue value = ir_source(r->graph, r->build->operands[index]);
     if (value == 0 || r->build->kind == IR_OP_fused) return NULL;
     const IrValueData *data = ir_value(r->graph, value);
     bool is_state = data->kind == IR_VALUE_STATE;

@@ -257,7 +257,7 @@ static HdStatus *check_yields(const Verifier *v, IrOpRef ref) {
         if (!own || !v->defined[value]) return verify_op_error(v->graph, ref, "yield %u is no value of its region", i);
         if (!ir_type_eq(&ir_value(v->graph, value)->type, &ir_value(v->graph, op->results[i])->type))
             return verify_op_error(v->graph, ref, "yield %u is not of the type of result %u", i, i);
-        IrValue source = ir_value(v->graph, value)->kind == IR_VALUE_ARG ? ir_arg_source(v->graph, value) : 0;
+        IrValue source = ir_value(v->graph, value)->kind == IR_VALUE_ARG ? ir_source(v->graph, value) : 0;
         if (source && ir_value(v->graph, source)->kind == IR_VALUE_STATE)
             return verify_op_error(v->graph, ref, "yield %u is a state", i);
     }
@@ -336,9 +336,8 @@ static HdStatus *walk_states(const IrGraph *graph, Access *accesses, IrBlock blo
         const IrOp *op = ir_op(graph, ref);
         if (op->kind == IR_OP_fused) HD_TRY(walk_states(graph, accesses, op->region));
         for (uint32_t i = 0; op->kind != IR_OP_fused && i < op->operand_count; i++) {
-            IrValue state = op->operands[i];
+            IrValue state = ir_source(graph, op->operands[i]);
             if (ir_state_operand(op->kind, i) == IR_STATE_COUNT) continue;
-            if (ir_value(graph, state)->kind == IR_VALUE_ARG) state = ir_arg_source(graph, state);
             HD_TRY(note_access(graph, &accesses[state], ref, state, ir_op_info(op->kind)->effect));
         }
     }

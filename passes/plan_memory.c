@@ -29,7 +29,7 @@ static int by_size(const void *a, const void *b)
 static int32_t last_stage(const IrOp *op, const IrTarget *target)
 {
     IrGroup kind;
-    bool known = op->attr_mask >> IR_ATTR_KIND & 1 && ir_group_named(op->attr[IR_ATTR_KIND].name, &kind);
+    bool known = ir_op_group(op, &kind);
     return known ? op->stage + ir_group_later(target, kind) : op->stage;
 }
 

@@ -33,19 +33,11 @@ static void take_escaped(HdBuf *text, HdBuf *out)
     hd_buf_free(text);
 }
 
-// What an argument of a region stands for in the body.
-static IrValue argument_source(const IrGraph *graph, IrValue value)
-{
-    const IrValueData *data = ir_value(graph, value);
-    if (data->kind != IR_VALUE_ARG) return value;
-    return ir_op(graph, graph->blocks.data[data->block].parent)->operands[data->index];
-}
-
 // The operation that makes a value, inside its group; 0: none does.
 static IrOpRef maker(const IrGraph *graph, IrValue value)
 {
     for (;;) {
-        const IrValueData *data = ir_value(graph, value = argument_source(graph, value));
+        const IrValueData *data = ir_value(graph, value = ir_source(graph, value));
         if (data->kind != IR_VALUE_RESULT) return 0;
         const IrOp *op = ir_op(graph, data->op);
         if (!op->region) return data->op;
@@ -58,7 +50,7 @@ static IrOpRef maker(const IrGraph *graph, IrValue value)
 static void put_source_line(const Drawing *d, IrValue operand)
 {
     HdBuf text = {0};
-    IrValue value = argument_source(d->graph, operand);
+    IrValue value = ir_source(d->graph, operand);
     if (ir_value(d->graph, value)->kind == IR_VALUE_RESULT) return;
     ir_print_source(d->graph, value, &text);
     hd_buf_str(d->out, "\\n");
@@ -108,12 +100,12 @@ static void put_edges(const Drawing *d, IrOpRef ref)
 {
     const IrOp *op = ir_op(d->graph, ref);
     for (uint32_t i = 0; i < op->operand_count; i++) {
-        IrValue value = argument_source(d->graph, op->operands[i]);
+        IrValue value = ir_source(d->graph, op->operands[i]);
         put_edge(d, maker(d->graph, value), ref, "");
         if (ir_value(d->graph, value)->kind == IR_VALUE_STATE) put_edge(d, d->writer[value], ref, " [style=dashed]");
     }
     for (uint32_t i = 0; i < op->operand_count && ir_op_info(op->kind)->effect & IR_EFFECT_WRITE; i++) {
-        IrValue value = argument_source(d->graph, op->operands[i]);
+        IrValue value = ir_source(d->graph, op->operands[i]);
         if (ir_value(d->graph, value)->kind == IR_VALUE_STATE) d->writer[value] = ref;
     }
 }

@@ -6,12 +6,6 @@
 
 // ---- data --------------------------------------------------------------------------------------------------------
 
-static void put_text(const char *key, const char *text, HdBuf *out)
-{
-    wb_put_key(key, out);
-    hd_buf_json(out, hd_str(text), false);
-}
-
 // What operations and groups are: {"linear": ["product", ".."], ..}.
 static void put_tables(HdBuf *out)
 {
@@ -24,17 +18,17 @@ static void put_tables(HdBuf *out)
         hd_buf_printf(out, ", %s]", info->effect & IR_EFFECT_WRITE ? "true" : "false");
     }
     hd_buf_str(out, "},\n\"groups\": {");
-    for (int group = 0; group < IR_GROUP_COUNT; group++) put_text(ir_group_name((IrGroup)group), ir_group_doc((IrGroup)group), out);
+    for (int group = 0; group < IR_GROUP_COUNT; group++) wb_put_text(ir_group_name((IrGroup)group), ir_group_doc((IrGroup)group), out);
     hd_buf_str(out, "}");
 }
 
 static void put_data(const WbReport *report, const char *name, HdBuf *out)
 {
     hd_buf_str(out, "{");
-    put_text("input", name, out);
-    put_text("target", report->target->name, out);
-    put_text("pipeline", report->pipeline.data ? report->pipeline.data : "", out);
-    if (report->options->device) put_text("device", report->options->device->name, out);
+    wb_put_text("input", name, out);
+    wb_put_text("target", report->target->name, out);
+    wb_put_text("pipeline", report->pipeline.data ? report->pipeline.data : "", out);
+    if (report->options->device) wb_put_text("device", report->options->device->name, out);
     put_tables(out);
     hd_buf_str(out, ",\n\"graphs\": ");
     wb_print_pictures(report, out);

@@ -4,6 +4,7 @@
 // did is which numbers differ. Names in print change from pass to pass, and are lists of their own.
 #include "passes/workbench/page.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,10 +57,17 @@ static void put_text(const char *text, HdBuf *out) { hd_buf_json(out, hd_str(tex
 
 void wb_put_key(const char *key, HdBuf *out) { hd_buf_printf(out, "%s\"%s\": ", out->data[out->len - 1] == '{' ? "" : ", ", key); }
 
-static void put_number(const char *key, double number, HdBuf *out)
+void wb_put_text(const char *key, const char *text, HdBuf *out)
 {
     wb_put_key(key, out);
-    hd_buf_f64(out, number);
+    put_text(text, out);
+}
+
+void wb_put_number(const char *key, double number, HdBuf *out)
+{
+    wb_put_key(key, out);
+    if (isfinite(number)) hd_buf_f64(out, number);
+    else hd_buf_str(out, "null");
 }
 
 static void put_integer(const char *key, int64_t number, HdBuf *out)
@@ -139,12 +147,11 @@ static void put_region(Writer *w, const IrOp *op, HdBuf *out)
 {
     const IrBlockData *region = &w->graph->blocks.data[op->region];
     IrGroup kind;
-    bool known = op->attr_mask >> IR_ATTR_KIND & 1 && ir_group_named(op->attr[IR_ATTR_KIND].name, &kind);
+    bool known = ir_op_group(op, &kind);
     HD_VEC(uint32_t) members = {0};
     IR_FOR_OPS(w->graph, op->region, ref) hd_vec_push(&members, op_record(w, ref));
     if (known) {
-        wb_put_key("group", out);
-        put_text(ir_group_name(kind), out);
+        wb_put_text("group", ir_group_name(kind), out);
         put_integer("later", ir_group_later(w->report->target, kind), out);
     }
     put_values(w, "args", region->args.data, region->args.len, out);
@@ -158,21 +165,19 @@ static uint32_t op_record(Writer *w, IrOpRef ref)
     const IrOp *op = ir_op(w->graph, ref);
     HdBuf text = {0}, attrs = {0};
     hd_buf_printf(&text, "{\"op\": %u", ref);
-    wb_put_key("kind", &text);
-    put_text(ir_op_info(op->kind)->name, &text);
+    wb_put_text("kind", ir_op_info(op->kind)->name, &text);
     put_list("in", op->operands, op->operand_count, &text);
     put_values(w, "out", op->results, op->result_count, &text);
     ir_print_attrs(op, &attrs);
-    wb_put_key("attrs", &text);
-    put_text(attrs.len ? attrs.data : "", &text);
+    wb_put_text("attrs", attrs.len ? attrs.data : "", &text);
     hd_buf_free(&attrs);
     if (op->layer >= 0) put_integer("layer", op->layer, &text);
     if (op->stage >= 0) put_integer("stage", op->stage, &text);
     if (op->block == 0) {
         IrCost cost = ir_op_cost(w->graph, ref, at(w));
-        put_number("read", cost.bytes_read, &text);
-        put_number("written", cost.bytes_written, &text);
-        put_number("flops", cost.flops, &text);
+        wb_put_number("read", cost.bytes_read, &text);
+        wb_put_number("written", cost.bytes_written, &text);
+        wb_put_number("flops", cost.flops, &text);
     }
     if (op->region) put_region(w, op, &text);
     hd_buf_str(&text, "}");
@@ -192,13 +197,11 @@ static uint32_t source_record(Writer *w, IrValue value)
     HdBuf text = {0}, printed = {0};
     ir_print_source(w->graph, value, &printed);
     hd_buf_printf(&text, "{\"value\": %u, \"source\": \"%s\"", value, kinds[data->kind]);
-    wb_put_key("name", &text);
-    put_text(data->name ? data->name : "", &text);
+    wb_put_text("name", data->name ? data->name : "", &text);
     wb_put_key("type", &text);
     put_type(w, &data->type, &text);
     put_integer("bytes", ir_type_bytes(w->graph, &data->type, at(w)), &text);
-    wb_put_key("text", &text);
-    put_text(printed.data, &text);
+    wb_put_text("text", printed.data, &text);
     hd_buf_str(&text, "}");
     hd_buf_free(&printed);
     return record_number(w, &text);
@@ -359,8 +362,7 @@ void wb_picture_after(WbReport *report, const IrGraph *graph, const IrNames *nam
     HdBuf *out = &w.picture->steps;
     size_t before = w.picture->shots.len - 1, after = take_shot(&w);
     hd_buf_str(out, out->len ? ",\n{" : "{");
-    wb_put_key("pass", out);
-    put_text(record->step, out);
+    wb_put_text("pass", record->step, out);
     put_integer("before", (int64_t)before, out);
     put_integer("after", (int64_t)after, out);
     wb_put_key("names", out);
@@ -388,10 +390,8 @@ void wb_print_pictures(const WbReport *report, HdBuf *out_json)
         const Picture *picture = &report->album->pictures.data[i];
         const int64_t *at = report->at[picture->class].value;
         hd_buf_str(out_json, i ? ",\n{" : "{");
-        wb_put_key("name", out_json);
-        put_text(picture->name, out_json);
-        wb_put_key("class", out_json);
-        put_text(wb_class_name(picture->class), out_json);
+        wb_put_text("name", picture->name, out_json);
+        wb_put_text("class", wb_class_name(picture->class), out_json);
         wb_put_key("at", out_json);
         hd_buf_printf(out_json, "[%lld, %lld, %lld, %lld]", (long long)at[IR_SYM_T], (long long)at[IR_SYM_S], (long long)at[IR_SYM_C], (long long)at[IR_SYM_R]);
         put_all("records", picture->records.data, picture->records.len, out_json);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A report as text and as JSON.
-#include "passes/workbench/workbench.h"
+#include "passes/workbench/page.h"
 
 #include <math.h>
 #include <string.h>
@@ -182,39 +182,25 @@ void wb_print_text(const WbReport *report, const WbPrint *print, HdBuf *out_text
 
 // ---- JSON --------------------------------------------------------------------------------------------------------
 
-static void put_text(const char *key, const char *text, HdBuf *out)
-{
-    hd_buf_printf(out, "\"%s\": ", key);
-    hd_buf_json(out, hd_str(text), false);
-}
-
 static void put_event_json(const WbEvent *event, HdBuf *out)
 {
     hd_buf_str(out, "{");
-    put_text("rule", pass_rule_info(event->rule)->name, out);
-    hd_buf_printf(out, ", \"fired\": %s, ", event->fired ? "true" : "false");
-    put_text("node", event->node, out);
+    wb_put_text("rule", pass_rule_info(event->rule)->name, out);
+    hd_buf_printf(out, ", \"fired\": %s", event->fired ? "true" : "false");
+    wb_put_text("node", event->node, out);
     if (event->layer >= 0) hd_buf_printf(out, ", \"layer\": %d", event->layer);
     if (!event->fired) {
-        hd_buf_str(out, ", ");
-        put_text("reason", pass_missed_info(event->reason)->name, out);
-        hd_buf_str(out, ", ");
-        put_text("text", pass_missed_info(event->reason)->text, out);
+        wb_put_text("reason", pass_missed_info(event->reason)->name, out);
+        wb_put_text("text", pass_missed_info(event->reason)->text, out);
     }
-    if (event->operand[0]) {
-        hd_buf_str(out, ", ");
-        put_text("operand", event->operand, out);
-    }
+    if (event->operand[0]) wb_put_text("operand", event->operand, out);
     hd_buf_str(out, "}");
 }
 
 void wb_print_cost_json(const char *key, const WbCost *cost, HdBuf *out_text)
 {
     hd_buf_printf(out_text, "\"%s\": {", key);
-    for (size_t c = 0; c < HD_COUNT(columns) - !(cost->seconds > 0); c++) {
-        hd_buf_printf(out_text, "%s\"%s\": ", c ? ", " : "", columns[c].key);
-        hd_buf_f64(out_text, column(cost, c));
-    }
+    for (size_t c = 0; c < HD_COUNT(columns) - !(cost->seconds > 0); c++) wb_put_number(columns[c].key, column(cost, c), out_text);
     hd_buf_str(out_text, "}");
 }
 
@@ -234,25 +220,15 @@ static void put_costs_json(const WbReport *report, const WbRecord *record, HdBuf
     hd_buf_str(out, "}");
 }
 
-static void put_number_json(const char *key, double value, HdBuf *out)
-{
-    hd_buf_printf(out, "\"%s\": ", key);
-    if (isfinite(value)) hd_buf_f64(out, value);
-    else hd_buf_str(out, "null");
-}
-
 static void put_verdict_json(const WbRecord *record, HdBuf *out)
 {
     const WbVerdict *verdict = &record->verdict;
-    hd_buf_printf(out, ", \"values\": {\"right\": %s, \"compared\": %llu, ", verdict->failed ? "false" : "true", (unsigned long long)verdict->compared);
-    put_number_json("nmse", verdict->failed ? verdict->error : verdict->worst, out);
+    hd_buf_printf(out, ", \"values\": {\"right\": %s, \"compared\": %llu", verdict->failed ? "false" : "true", (unsigned long long)verdict->compared);
+    wb_put_number("nmse", verdict->failed ? verdict->error : verdict->worst, out);
     if (verdict->failed) {
-        hd_buf_str(out, ", ");
-        put_text("node", record->wrong, out);
-        hd_buf_str(out, ", ");
-        put_text("what", verdict->what, out);
-        hd_buf_str(out, ", ");
-        put_text("rewrite", record->culprit ? record->culprit : "", out);
+        wb_put_text("node", record->wrong, out);
+        wb_put_text("what", verdict->what, out);
+        wb_put_text("rewrite", record->culprit ? record->culprit : "", out);
     }
     hd_buf_str(out, "}");
 }
@@ -260,14 +236,10 @@ static void put_verdict_json(const WbRecord *record, HdBuf *out)
 static void put_record_json(const WbReport *report, const WbRecord *record, const WbPrint *print, HdBuf *out)
 {
     hd_buf_str(out, "{");
-    put_text("pass", record->step, out);
-    hd_buf_str(out, ", ");
-    put_text("graph", record->graph, out);
+    wb_put_text("pass", record->step, out);
+    wb_put_text("graph", record->graph, out);
     hd_buf_printf(out, ", \"fired\": %u, \"missed\": %u", record->fired, record->missed);
-    if (print->timing) {
-        hd_buf_str(out, ", \"seconds\": ");
-        hd_buf_f64(out, record->seconds);
-    }
+    if (print->timing) wb_put_number("seconds", record->seconds, out);
     if (report->options->explain) {
         hd_buf_str(out, ", \"events\": [");
         for (size_t i = 0; i < record->events.len; i++) {
@@ -276,10 +248,7 @@ static void put_record_json(const WbReport *report, const WbRecord *record, cons
         }
         hd_buf_str(out, "]");
     }
-    if (report->options->diff) {
-        hd_buf_str(out, ", ");
-        put_text("diff", record->diff.data ? record->diff.data : "", out);
-    }
+    if (report->options->diff) wb_put_text("diff", record->diff.data ? record->diff.data : "", out);
     if (report->options->cost) put_costs_json(report, record, out);
     if (record->verdict.ran) put_verdict_json(record, out);
     hd_buf_str(out, "}");
@@ -290,19 +259,15 @@ static void put_step_json(const WbStep *step, HdBuf *out)
     const struct { const char *name; double value; } numbers[] = {{"tokens", step->tokens}, {"launches", step->launches}, {"stages", step->stages},
                                                                   {"bytes", step->bytes}, {"flops", step->flops}, {"arena", step->arena}};
     hd_buf_printf(out, "\n  \"%s\": {", step->graph);
-    for (size_t i = 0; i < HD_COUNT(numbers); i++) {
-        hd_buf_printf(out, "%s\"%s\": ", i ? ", " : "", numbers[i].name);
-        hd_buf_f64(out, numbers[i].value);
-    }
+    for (size_t i = 0; i < HD_COUNT(numbers); i++) wb_put_number(numbers[i].name, numbers[i].value, out);
     hd_buf_str(out, "}");
 }
 
 void wb_print_json(const WbReport *report, const WbPrint *print, HdBuf *out_text)
 {
     hd_buf_str(out_text, "{");
-    put_text("target", report->target->name, out_text);
-    hd_buf_str(out_text, ", ");
-    put_text("pipeline", report->pipeline.data ? report->pipeline.data : "", out_text);
+    wb_put_text("target", report->target->name, out_text);
+    wb_put_text("pipeline", report->pipeline.data ? report->pipeline.data : "", out_text);
     hd_buf_str(out_text, ",\n \"passes\": [");
     for (size_t i = 0; i < report->records.len; i++) {
         hd_buf_str(out_text, i ? ",\n  " : "\n  ");
