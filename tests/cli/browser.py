@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """A headless Chromium, driven through its debugging pipe (the Chrome DevTools Protocol): messages are JSON, with a NUL behind each."""
-import base64
 import fcntl
 import json
 import os
@@ -99,10 +98,6 @@ class Browser:
 
     def type(self, text):
         self.call("Input.insertText", text=text)
-
-    def screenshot(self, path):
-        with open(path, "wb") as file:
-            file.write(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
 
     def dark(self, on):
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if on else "light"}])

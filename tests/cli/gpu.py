@@ -130,8 +130,8 @@ def check_needs(work):
 
 
 def steps_of(module):
-    """(class, rows of the launch table, names of their kernels, tokens and bytes that a step moves of one sequence in a context of 4096) by the
-    module's own tables."""
+    """(class, rows of the launch table, names of their kernels, bytes of the arena, tokens and bytes that a step moves of one sequence in a context of
+    4096) by the module's own tables."""
     fields = {name: field.contents() for name, field in gguf.GGUFReader(module).fields.items() if name.startswith("heddle.")}
     table = {name: np.array(fields[f"heddle.table.{name}"]) for name in ("launches", "classes", "exprs")}
     launches, exprs = table["launches"].reshape(-1, 9), table["exprs"].reshape(-1, 12)
@@ -142,7 +142,7 @@ def steps_of(module):
         for expr in exprs[rows[:, 7]]:
             moved += expr[0] + expr[1:5] @ at
             moved += sum(expr[c] * -(-at[expr[c + 2]] // expr[c + 1]) for c in (6, 9)[:expr[5]])
-        yield name, rows, [fields["heddle.kernels"][kernel] for kernel in rows[:, 0]], at[0], moved
+        yield name, rows, [fields["heddle.kernels"][kernel] for kernel in rows[:, 0]], row[4], at[0], moved
 
 
 def check_steps(model, module, target):
@@ -150,8 +150,8 @@ def check_steps(model, module, target):
     code, out, err = run("opt", model, "--target", target, "--cost", "--report", "json")
     check(code == 0, f"{model}: {err}")
     said = json.loads(out)["steps"]
-    for name, rows, kernels, tokens, moved in steps_of(module):
-        found = {"tokens": tokens, "launches": len(rows), "stages": len(set(rows[:, 1])), "bytes": moved}
+    for name, rows, kernels, arena, tokens, moved in steps_of(module):
+        found = {"tokens": tokens, "launches": len(rows), "stages": len(set(rows[:, 1])), "bytes": moved, "arena": arena}
         check(found.items() <= said[name].items(), f"{model}: @{name}: the module has {found}, opt says {said[name]}")
         for layer in sorted(set(rows[:, 2]) - {-1}) if name == "decode" else ():
             names = [kernel for kernel, at in zip(kernels, rows[:, 2]) if at == layer]

@@ -18,7 +18,8 @@ from checks import check, finish
 
 part, heddle, source = sys.argv[1], *map(os.path.abspath, sys.argv[2:])
 model = os.path.join(source, "models/tiny/tiny-moe-q8_0.gguf")
-work = tempfile.mkdtemp()
+temporary = tempfile.TemporaryDirectory()
+work = temporary.name
 TARGET = ("--target", "cpu:x86-64-v3")
 DECODE = ("--class", "decode", *TARGET)
 HOSTILE = "</script><script>window.hostile = 1</script><img src=x onerror='window.hostile = 2'>&quot;<!--"
@@ -388,7 +389,7 @@ def readable(tab):
     for dark in (False, True):
         tab.dark(dark)
         for name, contrast in tab.run(script):
-            check(contrast >= (3 if name == "--changed" else 4.5), f"{name} {'in the dark' if dark else ''}: {contrast:.1f} to 1")
+            check(contrast >= 4.5, f"{name} {'in the dark' if dark else ''}: {contrast:.1f} to 1")
     tab.dark(False)
 
 

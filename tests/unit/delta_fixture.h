@@ -98,7 +98,9 @@ static inline double prepared_nmse(const Bench *bench, const BenchCall *call, in
                 a[used] = nothing ? 0 : got[i], b[used] = nothing ? 0 : want[i];
             }
         }
-        double error = nmse(a, b, used);
+        bool all_decayed = true;
+        for (uint64_t i = 0; i < used; i++) all_decayed = all_decayed && a[i] == 0 && b[i] == 0;
+        double error = all_decayed ? 0 : nmse(a, b, used);
         if (!(error <= worst)) worst = error;
         free(a);
         free(b);
