@@ -35,7 +35,8 @@ def share(result, what, seconds, limits):
     kind, count, depth = what
     if kind == "generate":
         return result["cost"].decode_bytes(depth + count / 2) * count / seconds / (limits["read"] * 1e9)
-    return result["cost"].products * count / seconds / (limits["bf16" if result["kind"] == "bf16" else "int8"] * 1e9)
+    peak = max(limits["bf16"], limits["f32"]) if result["kind"] == "bf16" else limits["int8"]
+    return result["cost"].products * count / seconds / (peak * 1e9)
 
 
 class Row:
@@ -60,7 +61,7 @@ class Row:
         speed = [f"{self.what[1] / statistics.median(t):.1f} ± {50 * spread(t):.0f} %" for t in (self.ours, self.theirs)]
         want_share, want_ratio = self.goal()
         verdict = "" if not (want_share or want_ratio) else "missed: " + ", ".join(self.missed()) if self.missed() else "met"
-        goal = " / ".join([f"{100 * want_share:.0f} %"] * bool(want_share) + [f"{want_ratio:g}"] * bool(want_ratio))
+        goal = " / ".join(text for text, want in ((f"{100 * (want_share or 0):.0f} %", want_share), (f"{want_ratio or 0:g}", want_ratio)) if want)
         return [self.result["name"], test_name(self.what), *speed, f"{self.ratio:.2f}", f"{100 * self.share:.1f} %", f"{100 * self.their_share:.1f} %", goal,
                 verdict]
 
