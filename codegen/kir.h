@@ -111,6 +111,7 @@ void kir_store(KirFn *fn, KirRef ptr, KirRef value);
 KirRef kir_load_part(KirFn *fn, KirType type, KirRef ptr, KirRef count);
 void kir_store_part(KirFn *fn, KirRef ptr, KirRef count, KirRef value);
 void kir_prefetch(KirFn *fn, KirRef ptr);
+void kir_prefetch_later(KirFn *fn, KirRef ptr);
 // SIMT: an array in the memory that a work group shares; its length stands in the operation.
 KirRef kir_shared(KirFn *fn, KirScalar scalar, uint32_t count);
 KirRef kir_shared_load(KirFn *fn, KirRef array, KirRef index);

@@ -371,6 +371,7 @@ KirRef kir_at(KirFn *fn, KirRef ptr, KirRef index, int64_t scale, int64_t displa
 KirRef kir_load(KirFn *fn, KirType type, KirRef ptr) { return op_typed(fn, KIR_OP_load, type, 1, &ptr); }
 void kir_store(KirFn *fn, KirRef ptr, KirRef value) { op_none(fn, KIR_OP_store, 2, (KirRef[]){ptr, value}); }
 void kir_prefetch(KirFn *fn, KirRef ptr) { op_none(fn, KIR_OP_prefetch, 1, &ptr); }
+void kir_prefetch_later(KirFn *fn, KirRef ptr) { op_none(fn, KIR_OP_prefetch_later, 1, &ptr); }
 
 KirRef kir_shared_load(KirFn *fn, KirRef array, KirRef index) {
     return op_typed(fn, KIR_OP_shared_load, KIR_T(kir_type(fn, array).scalar, 1), 2, (KirRef[]){array, index});

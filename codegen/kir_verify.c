@@ -341,6 +341,7 @@ static const struct { uint16_t scalars; bool same; Rule *rule; } rules[KIR_OP_CO
     [KIR_OP_load_part] = {S_PTR, false, rule_load_part},
     [KIR_OP_store_part] = {S_PTR, false, rule_store_part},
     [KIR_OP_prefetch] = {S_PTR, false, address},
+    [KIR_OP_prefetch_later] = {S_PTR, false, address},
     [KIR_OP_dot_u8i8] = {S_I32, false, rule_dot_u8i8},
     [KIR_OP_dot_bf16] = {S_F32, false, rule_dot_bf16},
     [KIR_OP_dot_i8] = {S_I32, true, rule_scalar},

@@ -16,7 +16,7 @@ typedef struct MmFactor {
     bool native;                 // rows as in the file
     KirRef base;                 // ptr: the matrix
     // of the CPU's kernels:
-    bool expanded;               // packed, and decoded to thread scratch first
+    bool expanded;               // packed, and decoded to thread scratch first: to quants and scales, or for float32 activations to float32
     KirRef panel[MM_MAX_PANELS]; // ptr: the panels of this work unit
     KirRef packed[MM_MAX_PANELS];   // ptr, expanded: what they are made from
     uint32_t scratch, stage;     // native or expanded: where the panels are made; native: what mm_decode needs

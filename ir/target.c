@@ -142,7 +142,7 @@ static uint64_t usable(uint64_t features) {
 static uint64_t machine_features(void) {
     uint64_t features = 0;
     for (IrFeature f = 0; f < IR_FEATURE_COUNT; f++)
-        if (hd_cpu_has(feature_rows[f].name)) features |= UINT64_C(1) << f;
+        if (hd_cpu_gains(feature_rows[f].name)) features |= UINT64_C(1) << f;
     return usable(features);
 }
 

@@ -139,7 +139,8 @@ static MlirValue emit_store(Emit *e, const KirOp *op) {
 
 static MlirValue emit_prefetch(Emit *e, const KirOp *op) {
     MlirValue pointer = emit_operand(e, op, 0);
-    MlirNamedAttribute attrs[] = {mb_attr_i32(e, "rw", 0), mb_attr_i32(e, "hint", 3), mb_attr_i32(e, "cache", 1)};
+    int32_t locality = op->kind == KIR_OP_prefetch ? 3 : 2;
+    MlirNamedAttribute attrs[] = {mb_attr_i32(e, "rw", 0), mb_attr_i32(e, "hint", locality), mb_attr_i32(e, "cache", 1)};
     mb_insert(e, &(MbOp){.name = "llvm.intr.prefetch",
                          .operand_count = 1,
                          .operands = &pointer,
@@ -248,6 +249,7 @@ static const struct Row { const char *on_ints, *on_floats; EmitOp *function; } r
     [KIR_OP_load_part] = {.function = emit_load_part},
     [KIR_OP_store_part] = {.function = emit_store_part},
     [KIR_OP_prefetch] = {.function = emit_prefetch},
+    [KIR_OP_prefetch_later] = {.function = emit_prefetch},
     [KIR_OP_dot_u8i8] = {.function = emit_dot_u8i8},
     [KIR_OP_dot_bf16] = {.function = emit_dot_bf16},
     [KIR_OP_for] = {.function = emit_for},

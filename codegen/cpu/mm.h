@@ -96,6 +96,8 @@ enum { MM_STAGE_BYTES = CG_PANEL_ROWS * 256 };
 void mm_decode(KirFn *fn, IrDtype dtype, KirRef rows, KirRef k, KirRef valid, KirRef stage, KirRef panel);
 // The same panel from a packed one, for many tokens: the same quants and scales that the micro-kernel would take out of it for each tile.
 void mm_expand(KirFn *fn, IrDtype dtype, KirRef packed, KirRef k, KirRef panel);
+// The same of float32, as that type is packed: the numbers that the micro-kernel would take out of it for each tile.
+void mm_expand_numbers(KirFn *fn, IrDtype dtype, KirRef packed, KirRef k, KirRef panel);
 
 // ---- mm_group.c: the launches of a group with products --------------------------------------------------------------
 // So many tokens (0: unknown) pass each panel that those whose quants need unpacking are decoded before; to be called before the launch begins.

@@ -66,18 +66,45 @@ static void expand_group(const MmCursor *c, uint32_t g, KirRef piece) {
     for (uint32_t v = 0; v < 8; v++, at += VECTOR) kir_store(fn, kir_offset_const(fn, piece, at), mm_quants(c, 8 * g + v));
 }
 
-void mm_expand(KirFn *fn, IrDtype dtype, KirRef packed, KirRef k, KirRef panel) {
+typedef struct Walk { MmCursor cursor; KirLoop supers, parts; } Walk;
+
+// Opens a loop over the whole parts of a packed panel; gives the part's first column.
+static KirRef walk_begin(Walk *w, KirRef whole) {
     enum { SUPER = 256 };
-    int64_t bytes = (int64_t)mm_decoded_bytes(dtype), part = mm_format(dtype)->part;
-    MmCursor c = {.fn = fn, .dtype = dtype, .panel = packed, .prefetch = true};
+    MmCursor *c = &w->cursor;
+    KirFn *fn = c->fn;
     KirRef zero = kir_i64(fn, 0);
-    KirLoop supers, parts;
-    kir_for_begin(fn, zero, k, kir_i64(fn, SUPER), 0, NULL, &supers);
-    mm_super_open(&c, supers.iv);
-    kir_for_begin(fn, zero, kir_min(fn, kir_sub(fn, k, supers.iv), kir_i64(fn, SUPER)), kir_i64(fn, part), 0, NULL, &parts);
-    mm_part_open(&c, supers.iv, parts.iv);
-    KirRef piece = kir_at(fn, panel, kir_lshr(fn, kir_add(fn, supers.iv, parts.iv), kir_i64(fn, 5)), bytes, 0);
-    for (uint32_t g = 0; g < part / 32; g++) expand_group(&c, g, kir_offset_const(fn, piece, g * bytes));
-    kir_for_end(fn, &parts, NULL);
-    kir_for_end(fn, &supers, NULL);
+    kir_for_begin(fn, zero, whole, kir_i64(fn, SUPER), 0, NULL, &w->supers);
+    mm_super_open(c, w->supers.iv);
+    KirRef count = kir_min(fn, kir_sub(fn, whole, w->supers.iv), kir_i64(fn, SUPER));
+    kir_for_begin(fn, zero, count, kir_i64(fn, mm_format(c->dtype)->part), 0, NULL, &w->parts);
+    mm_part_open(c, w->supers.iv, w->parts.iv);
+    return kir_add(fn, w->supers.iv, w->parts.iv);
+}
+
+static void walk_end(Walk *w) {
+    kir_for_end(w->cursor.fn, &w->parts, NULL);
+    kir_for_end(w->cursor.fn, &w->supers, NULL);
+}
+
+void mm_expand(KirFn *fn, IrDtype dtype, KirRef packed, KirRef k, KirRef panel) {
+    int64_t bytes = (int64_t)mm_decoded_bytes(dtype);
+    Walk w = {.cursor = {.fn = fn, .dtype = dtype, .panel = packed, .prefetch = true}};
+    KirRef piece = kir_at(fn, panel, kir_lshr(fn, walk_begin(&w, k), kir_i64(fn, 5)), bytes, 0);
+    for (uint32_t g = 0; g < mm_format(dtype)->part / 32; g++) expand_group(&w.cursor, g, kir_offset_const(fn, piece, g * bytes));
+    walk_end(&w);
+}
+
+void mm_expand_numbers(KirFn *fn, IrDtype dtype, KirRef packed, KirRef k, KirRef panel) {
+    const MmFormat *format = mm_format(dtype);
+    Walk w = {.cursor = {.fn = fn, .dtype = dtype, .panel = packed, .prefetch = true}};
+    KirRef whole = kir_and(fn, k, kir_i64(fn, -(int64_t)format->part));
+    KirRef to = kir_at(fn, panel, walk_begin(&w, whole), VECTOR, 0);
+    for (uint32_t i = 0; i < format->part; i++) kir_store(fn, kir_offset_const(fn, to, i * VECTOR), mm_numbers(&w.cursor, i));
+    walk_end(&w);
+    if (format->group) return;   // K is whole blocks
+    KirLoop tail;
+    kir_for_begin(fn, whole, k, kir_i64(fn, 1), 0, NULL, &tail);
+    kir_store(fn, kir_at(fn, panel, tail.iv, VECTOR, 0), mm_plain_column(&w.cursor, tail.iv));
+    kir_for_end(fn, &tail, NULL);
 }

@@ -3,13 +3,17 @@
 #include "codegen/cpu/mm.h"
 #include "codegen/sched.h"
 
+enum { LINE = 64 };
+
 // ---- parameters ----------------------------------------------------------------------------------------------------
 
 static int64_t panel_bytes(const MmFactor *f, int64_t columns) { return (int64_t)cg_panel_bytes(f->dtype, (uint64_t)columns); }
-static bool is_decoded(const MmFactor *f) { return f->expanded || (f->native && !cg_is_packed(f->dtype)); }
+static bool to_numbers(const MmJob *job, const MmFactor *f) { return f->expanded && job->x.dtype == IR_F32; }
+static bool is_decoded(const MmJob *job, const MmFactor *f) { return (f->expanded && !to_numbers(job, f)) || (f->native && !cg_is_packed(f->dtype)); }
 // Of a panel in scratch.
-static int64_t made_bytes(const MmFactor *f, int64_t columns) {
-    return f->expanded ? columns / 32 * (int64_t)mm_decoded_bytes(f->dtype) : panel_bytes(f, columns);
+static int64_t made_bytes(const MmJob *job, const MmFactor *f) {
+    if (to_numbers(job, f)) return (int64_t)cg_panel_bytes(IR_F32, (uint64_t)job->columns);
+    return f->expanded ? job->columns / 32 * (int64_t)mm_decoded_bytes(f->dtype) : panel_bytes(f, job->columns);
 }
 
 // bytes: matrices, activations, operands of the epilogue, results. flops: 2 K per element of each product.
@@ -37,8 +41,9 @@ void mm_job_expect(MmJob *job, int64_t tokens) {
     enum { MANY = 64 };
     for (uint32_t i = 0; i < job->factor_count; i++) {
         MmFactor *f = &job->factors[i];
-        bool unpacks = !f->native && mm_is_quantised(f->dtype) && f->dtype != IR_Q8_0;   // its quants lie there as they are multiplied
-        f->expanded = unpacks && (!tokens || tokens >= MANY) && job->x.dtype == IR_Q8A;
+        bool numbers = job->x.dtype == IR_F32 && f->dtype != IR_F32;
+        bool quants = job->x.dtype == IR_Q8A && f->dtype != IR_Q8_0;   // those of Q8_0 lie there as they are multiplied
+        f->expanded = !f->native && (numbers || quants) && (!tokens || tokens >= MANY);
     }
 }
 
@@ -56,7 +61,7 @@ void mm_job_begin(MmJob *job, CgGroupBuilder *builder, const char *name, const I
     for (uint32_t i = 0; i < job->factor_count; i++) {
         MmFactor *f = &job->factors[i];
         f->base = cg_pointer(build, f->weight);
-        if (f->native || f->expanded) f->scratch = cg_scratch(build, MM_MAX_PANELS * (uint64_t)made_bytes(f, job->columns));
+        if (f->native || f->expanded) f->scratch = cg_scratch(build, MM_MAX_PANELS * (uint64_t)made_bytes(job, f));
         if (f->native && !cg_is_packed(f->dtype)) f->stage = cg_scratch(build, MM_STAGE_BYTES);
     }
     for (uint32_t i = 0; i < job->out_count; i++) job->outs[i].to = cg_pointer(build, job->outs[i].yield);
@@ -74,7 +79,7 @@ static void place_panel(const MmJob *job, MmFactor *f, uint32_t p, KirRef panel)
         f->packed[p] = f->panel[p] = kir_offset(fn, f->base, kir_mul(fn, panel, bytes));
     }
     if (!f->native && !f->expanded) return;
-    KirRef bytes = cg_const(job->build, made_bytes(f, job->columns), "bytes of a panel in scratch");
+    KirRef bytes = cg_const(job->build, made_bytes(job, f), "bytes of a panel in scratch");
     KirRef first = kir_offset(fn, kir_scratch(fn), cg_const(job->build, f->scratch, "panels in scratch"));
     f->panel[p] = p ? kir_offset(fn, first, kir_mul(fn, kir_i64(fn, p), bytes)) : first;
 }
@@ -122,7 +127,8 @@ void mm_job_make(const MmJob *job) {
     for (uint32_t i = 0; i < job->factor_count; i++) {
         const MmFactor *f = &job->factors[i];
         KirLoop panels;
-        for (uint32_t p = 0; p < job->panel_count && f->expanded; p++) mm_expand(fn, f->dtype, f->packed[p], job->k, f->panel[p]);
+        for (uint32_t p = 0; p < job->panel_count && f->expanded; p++)
+            (to_numbers(job, f) ? mm_expand_numbers : mm_expand)(fn, f->dtype, f->packed[p], job->k, f->panel[p]);
         if (!f->native) continue;
         kir_for_begin(fn, kir_i64(fn, 0), kir_i64(fn, job->panel_count), kir_i64(fn, 1), 0, NULL, &panels);
         make_panel(job, f, panels.iv);
@@ -132,18 +138,29 @@ void mm_job_make(const MmJob *job) {
 
 // ---- tokens --------------------------------------------------------------------------------------------------------
 
+static KirRef result_at(const MmJob *job, const MmOut *out, const MmToken *token, uint32_t p) {
+    KirFn *fn = job->fn;
+    KirRef row = kir_offset(fn, out->to, kir_mul(fn, token->row, kir_mul(fn, job->n, kir_i64(fn, out->element_bytes))));
+    return kir_at(fn, row, job->n0[p], out->element_bytes, 0);
+}
+
 // Element-wise operations on the sums of one token and panel p, and the stores.
 static void epilogue(const MmJob *job, const MmToken *token, uint32_t p, const KirRef *sums) {
-    KirFn *fn = job->fn;
     CgRegion *region = cg_region_new(job->build);
     for (uint32_t f = 0; f < job->factor_count; f++) cg_region_bind_lanes(region, job->factors[f].result, sums[f]);
     for (uint32_t i = 0; i < job->out_count; i++) {
         const MmOut *out = &job->outs[i];
         KirRef lanes = cg_region_eval(region, out->value, token->coord, job->n0[p], CG_PANEL_ROWS, job->valid[p]);
-        KirRef row = kir_offset(fn, out->to, kir_mul(fn, token->row, kir_mul(fn, job->n, kir_i64(fn, out->element_bytes))));
-        cg_store16(fn, kir_at(fn, row, job->n0[p], out->element_bytes, 0), lanes, job->valid[p]);
+        cg_store16(job->fn, result_at(job, out, token, p), lanes, job->valid[p]);
     }
     cg_region_free(region);
+}
+
+// Asks for the lines where a tile's results go. They are pages apart: no processor foresees them, and a store that waits holds up all that follow.
+static void expect_results(const MmJob *job, const MmToken *token, uint32_t tokens) {
+    for (uint32_t i = 0; i < tokens; i++)
+        for (uint32_t out = 0; out < job->out_count; out++)
+            for (uint32_t p = 0; p < job->panel_count; p++) kir_prefetch(job->fn, result_at(job, &job->outs[out], &token[i], p));
 }
 
 static void tile(const MmJob *job, KirRef first, uint32_t tokens, MmTokenAt *at, void *user) {
@@ -154,11 +171,12 @@ static void tile(const MmJob *job, KirRef first, uint32_t tokens, MmTokenAt *at,
         at(job, user, kir_add(fn, first, kir_i64(fn, i)), &token[i]);
         rows[i] = token[i].x;
     }
+    if (tokens > 1) expect_results(job, token, tokens);
     for (uint32_t f = 0; f < job->factor_count; f++) {
         const MmFactor *factor = &job->factors[f];
         bool fused = ir_target_has_fma(job->build->target);
-        MmProduct product = {.weight = factor->dtype, .activation = job->x.dtype, .columns = job->columns, .k = job->k, .panel_count = job->panel_count,
-                             .prefetch = !factor->native && !factor->expanded, .decoded = is_decoded(factor), .fused = fused,
+        MmProduct product = {.weight = to_numbers(job, factor) ? IR_F32 : factor->dtype, .activation = job->x.dtype, .columns = job->columns, .k = job->k, .panel_count = job->panel_count,
+                             .prefetch = !factor->native && !factor->expanded, .decoded = is_decoded(job, factor), .fused = fused,
                              .scratch = job->tile_scratch};
         for (uint32_t p = 0; p < job->panel_count; p++) product.panel[p] = factor->panel[p];
         mm_tile(fn, &product, rows, tokens, sums[f]);
@@ -170,12 +188,43 @@ static void tile(const MmJob *job, KirRef first, uint32_t tokens, MmTokenAt *at,
         }
 }
 
+// A unit's tiles ask in turn for the panels of the next one, each for some lines, so that it does not begin by waiting for memory.
+typedef struct Ahead { KirRef lines[MM_MAX_FACTORS]; } Ahead;   // i64, bytes for each tile; 0: not asked for
+
+static void ahead_open(const MmJob *job, KirRef tiles, Ahead *out_ahead) {
+    enum { ENOUGH = 8 };
+    KirFn *fn = job->fn;
+    *out_ahead = (Ahead){{0}};
+    KirRef few = kir_cmp(fn, KIR_LT, tiles, kir_i64(fn, ENOUGH)), divisor = kir_mul(fn, kir_max(fn, tiles, kir_i64(fn, 1)), kir_i64(fn, LINE));
+    for (uint32_t f = 0; f < job->factor_count; f++) {
+        if (job->factors[f].native) continue;
+        KirRef bytes = cg_const(job->build, job->panel_count * panel_bytes(&job->factors[f], job->columns), "bytes of a unit's panels");
+        KirRef each = kir_add(fn, kir_sdiv(fn, bytes, divisor), kir_i64(fn, 1));
+        out_ahead->lines[f] = kir_select(fn, few, kir_i64(fn, 0), kir_mul(fn, each, kir_i64(fn, LINE)));
+    }
+}
+
+static void ahead_ask(const MmJob *job, const Ahead *ahead, KirRef tile) {
+    KirFn *fn = job->fn;
+    for (uint32_t f = 0; f < job->factor_count; f++) {
+        const MmFactor *factor = &job->factors[f];
+        if (!ahead->lines[f]) continue;
+        KirRef bytes = cg_const(job->build, job->panel_count * panel_bytes(factor, job->columns), "bytes of a unit's panels");
+        KirRef begin = kir_add(fn, bytes, kir_mul(fn, tile, ahead->lines[f]));
+        KirLoop loop;
+        kir_for_begin(fn, begin, kir_add(fn, begin, ahead->lines[f]), kir_i64(fn, LINE), 0, NULL, &loop);
+        kir_prefetch_later(fn, kir_offset(fn, factor->packed[0], loop.iv));
+        kir_for_end(fn, &loop, NULL);
+    }
+}
+
 // Sizes of tiles, the largest first. Each tile reads its panels from the second cache, so that larger ones multiply faster (6 tokens and two
-// panels: an eighth, with panels that are unpacked for each tile a fifth, measured on Emerald Rapids), as long as all sums are in registers: two
-// for each token and panel, in float32 four. Which size a token falls into changes no bit.
+// panels: an eighth, with panels that are unpacked for each tile a fifth, measured on Emerald Rapids), as long as the sums are in registers: two
+// for each token and panel. In float32 there are four, of which those that are used once in 16 columns may lie in memory. Which size a token falls
+// into changes no bit.
 static const uint32_t *tile_sizes(const MmJob *job) {
     static const uint32_t large[] = {6, 2, 1, 0}, small[] = {4, 1, 0};
-    return ir_target_has(job->build->target, IR_FEATURE_AVX512F) && job->x.dtype != IR_F32 ? large : small;
+    return ir_target_has(job->build->target, IR_FEATURE_AVX512F) ? large : small;
 }
 
 void mm_job_tokens(MmJob *job, KirRef count, int64_t most, MmTokenAt *at, void *user) {
@@ -190,7 +239,10 @@ void mm_job_tokens(MmJob *job, KirRef count, int64_t most, MmTokenAt *at, void *
         KirRef left = kir_sub(fn, count, from), step = kir_i64(fn, sizes[i]);
         KirRef to = sizes[i] == 1 ? count : kir_sub(fn, count, kir_srem(fn, left, step));
         KirLoop loop;
+        Ahead ahead;
+        if (!i) ahead_open(job, kir_sdiv(fn, count, step), &ahead);
         kir_for_begin(fn, from, to, step, 0, NULL, &loop);
+        if (!i) ahead_ask(job, &ahead, kir_sdiv(fn, loop.iv, step));
         tile(job, loop.iv, sizes[i], at, user);
         kir_for_end(fn, &loop, NULL);
         from = to;

@@ -186,10 +186,11 @@ static void multiply_q8a(const Tile *t, const Q8Row *x, uint32_t g, KirRef acc[2
     }
 }
 
-// The integer sum of a group, or of its first half, times the scale; lift: minus LIFTED times the scale.
-static KirRef first_product(const Tile *t, KirRef sum, KirRef scale, KirRef lift) {
+// The integer sum of a group, or of its first half, times the scale.
+static KirRef first_product(const Tile *t, KirRef sum, KirRef scale) {
     KirFn *fn = t->fn;
-    return is_lifted(t) ? kir_fma(fn, kir_bitcast(fn, sum, KT_F32x16), scale, lift) : kir_mul(fn, kir_itof(fn, sum), scale);
+    if (!is_lifted(t)) return kir_mul(fn, kir_itof(fn, sum), scale);
+    return kir_fma(fn, kir_bitcast(fn, sum, KT_F32x16), scale, kir_mul(fn, scale, kir_float(fn, KT_F32, -LIFTED)));
 }
 
 // sum + (isum * scale [+ isum2 * scale2] [- asum * min [- asum2 * min2]]) * activation scale, for every token and panel
@@ -200,7 +201,7 @@ static void scale_q8a(const Tile *t, const Q8Row *x, uint32_t g, KirRef acc[2][M
         const MmCursor *c = &t->cursor[at / t->tokens];
         const Q8Row *row = &x[at % t->tokens];
         const KirRef *scale = c->scale + g * scales, *min = c->min + g * scales;
-        KirRef p = first_product(t, acc[0][at], scale[0], kir_mul(fn, scale[0], kir_float(fn, KT_F32, -LIFTED)));
+        KirRef p = first_product(t, acc[0][at], scale[0]);
         if (halves(t)) p = kir_fma(fn, kir_itof(fn, acc[1][at]), scale[1], p);
         for (uint32_t h = 0; t->format->has_min && h < scales; h++)
             p = kir_fma(fn, broadcast(fn, KT_F32, row->minus, note_bytes(t) * g + 16 * h, 16), min[h], p);

@@ -51,6 +51,14 @@ static bool has(const struct Feature *feature) {
     return leaf_bit(feature->leaf, feature->subleaf, feature->reg, feature->bit);
 }
 
+// Intel's cores take two cycles for vdpbf16ps, 64 operations, and do as many by fma in one (Sapphire and Emerald Rapids, measured: 87 against
+// 179 GFLOPS). AMD's take one.
+static bool gains(const struct Feature *feature) {
+    unsigned highest, b, c, d;
+    if (strcmp(feature->name, "avx512bf16")) return true;
+    return __get_cpuid(0, &highest, &b, &c, &d) && b != signature_INTEL_ebx;
+}
+
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
 
@@ -62,11 +70,13 @@ static const struct Feature { const char *name; unsigned long word, bit; } featu
 };
 
 static bool has(const struct Feature *feature) { return getauxval(feature->word) & feature->bit; }
+static bool gains(const struct Feature *feature) { return (void)feature, true; }
 
 #else
 
 static const struct Feature { const char *name; } features[] = {{""}};
 static bool has(const struct Feature *feature) { return (void)feature, false; }
+static bool gains(const struct Feature *feature) { return (void)feature, false; }
 
 #endif
 
@@ -74,11 +84,18 @@ enum { COUNT = sizeof features / sizeof *features };
 
 const char *hd_cpu_feature(size_t index) { return index < COUNT ? features[index].name : NULL; }
 
-bool hd_cpu_has(const char *feature) {
+static const struct Feature *find(const char *name) {
     for (size_t i = 0; i < COUNT; i++)
-        if (!strcmp(features[i].name, feature)) return has(&features[i]);
-    return false;
+        if (!strcmp(features[i].name, name)) return &features[i];
+    return NULL;
 }
+
+bool hd_cpu_has(const char *feature) {
+    const struct Feature *found = find(feature);
+    return found && has(found);
+}
+
+bool hd_cpu_gains(const char *feature) { return hd_cpu_has(feature) && gains(find(feature)); }
 
 void hd_cpu_name(char *out_text, size_t size) {
     char line[512];

@@ -32,7 +32,7 @@ static void find_cpu(List *list)
     RtFacts facts = {.type = RT_KIND_CPU, .number = -1, .kind = "processor", .memory_bytes = heddle_memory_available()};
     hd_cpu_name(facts.name, sizeof facts.name);
     for (size_t i = 0; hd_cpu_feature(i); i++)
-        if (hd_cpu_has(hd_cpu_feature(i))) add_word(facts.features, sizeof facts.features, hd_cpu_feature(i));
+        if (hd_cpu_gains(hd_cpu_feature(i))) add_word(facts.features, sizeof facts.features, hd_cpu_feature(i));
     hd_vec_push(list, facts);
 }
 

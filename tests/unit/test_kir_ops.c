@@ -553,6 +553,7 @@ static void build_control(KirFn *fn) {
     kir_for_end(fn, &loop, next);
     kir_store(fn, kir_scratch(fn), loop.results[0]);
     kir_prefetch(fn, out);
+    kir_prefetch_later(fn, out);
     KirIf plain;                                          // no results, no else
     kir_if_begin(fn, kir_cmp(fn, KIR_GT, units.iv, kir_i64(fn, 2)), &plain);
     kir_store(fn, kir_scratch(fn), kir_add(fn, loop.results[0], kir_int(fn, KT_I32, 1000)));
@@ -602,7 +603,8 @@ static void test_coverage(void **state) {
 int main(int argc, char **argv) {
     // Without fma and f16c, with AVX2, with AVX-512, and what else this machine has.
     static char v2[] = "cpu:x86-64-v2", avx[] = "cpu:x86-64-v2+avx", v3[] = "cpu:x86-64-v3", v4[] = "cpu:x86-64-v4",
-                native[] = "cpu:native";
+                native[32] = "cpu:native";
+    if (hd_cpu_has("avx512bf16")) strcat(native, "+avx512bf16");   // which it may leave out (hd_cpu_gains)
 #define FOR_TARGET(t)                                                                                                            \
     cmocka_unit_test_prestate(test_lanes, t), cmocka_unit_test_prestate(test_halves, t),                                         \
         cmocka_unit_test_prestate(test_across, t), cmocka_unit_test_prestate(test_part, t),                                      \

@@ -233,10 +233,10 @@ static bool runnable(const char *name) {
 }
 
 int main(void) {
-    // icelake-server: two panels per unit; the others: vectors split to 8 and 4 lanes, byte products made of 16-bit ones, no
+    // znver5: bf16 products; icelake-server: two panels per unit; the others: vectors split to 8 and 4 lanes, byte products made of 16-bit ones, no
     // fused multiply-add
     static const struct { const char *target; bool decoded; } others[] = {
-        {"cpu:icelake-server", false}, {"cpu:x86-64-v3", true}, {"cpu:x86-64-v2", true}};
+        {"cpu:znver5", false}, {"cpu:icelake-server", false}, {"cpu:x86-64-v3", true}, {"cpu:x86-64-v2", true}};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products_are_near_the_interpreter),
         cmocka_unit_test(test_bits_do_not_depend_on_company),
