@@ -25,6 +25,7 @@ typedef struct MmCursor {
     IrDtype dtype;
     KirRef panel;
     bool prefetch;               // the panel comes from memory in order: ask for what follows
+    uint32_t part;               // k's from one mm_part_open to the next
     bool decoded;                // the panel is one that mm_decode.c makes
     KirRef block;                // ptr: superblock; set by mm_super_open
     KirRef d, dmin;              // f32x16 of the superblock
@@ -100,7 +101,7 @@ void mm_expand(KirFn *fn, IrDtype dtype, KirRef packed, KirRef k, KirRef panel);
 void mm_expand_numbers(KirFn *fn, IrDtype dtype, KirRef packed, KirRef k, KirRef panel);
 
 // ---- mm_group.c: the launches of a group with products --------------------------------------------------------------
-// So many tokens (0: unknown) pass each panel that those whose quants need unpacking are decoded before; to be called before the launch begins.
+// So many tokens (0: unknown) pass each panel: of many, panels whose quants need unpacking are decoded before. To be called before the launch begins.
 void mm_job_expect(MmJob *job, int64_t tokens);
 // Begins the launch and makes the parameters that every job has. Bytes and flops are filled; `matrices` is how many experts are
 // read (1: no experts).

@@ -89,7 +89,7 @@ static void walk_end(Walk *w) {
 
 void mm_expand(KirFn *fn, IrDtype dtype, KirRef packed, KirRef k, KirRef panel) {
     int64_t bytes = (int64_t)mm_decoded_bytes(dtype);
-    Walk w = {.cursor = {.fn = fn, .dtype = dtype, .panel = packed, .prefetch = true}};
+    Walk w = {.cursor = {.fn = fn, .dtype = dtype, .panel = packed, .prefetch = true, .part = mm_format(dtype)->part}};
     KirRef piece = kir_at(fn, panel, kir_lshr(fn, walk_begin(&w, k), kir_i64(fn, 5)), bytes, 0);
     for (uint32_t g = 0; g < mm_format(dtype)->part / 32; g++) expand_group(&w.cursor, g, kir_offset_const(fn, piece, g * bytes));
     walk_end(&w);
@@ -97,7 +97,7 @@ void mm_expand(KirFn *fn, IrDtype dtype, KirRef packed, KirRef k, KirRef panel) 
 
 void mm_expand_numbers(KirFn *fn, IrDtype dtype, KirRef packed, KirRef k, KirRef panel) {
     const MmFormat *format = mm_format(dtype);
-    Walk w = {.cursor = {.fn = fn, .dtype = dtype, .panel = packed, .prefetch = true}};
+    Walk w = {.cursor = {.fn = fn, .dtype = dtype, .panel = packed, .prefetch = true, .part = mm_format(dtype)->part}};
     KirRef whole = kir_and(fn, k, kir_i64(fn, -(int64_t)format->part));
     KirRef to = kir_at(fn, panel, walk_begin(&w, whole), VECTOR, 0);
     for (uint32_t i = 0; i < format->part; i++) kir_store(fn, kir_offset_const(fn, to, i * VECTOR), mm_numbers(&w.cursor, i));

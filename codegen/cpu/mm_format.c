@@ -4,7 +4,8 @@
 #include "codegen/cpu/mm.h"
 #include "runtime/gguf/codebooks.h"
 
-enum { SUPER = 256, VECTOR = 64, PREFETCH_AHEAD = 8192 };
+// PREFETCH_AHEAD: with it a kernel reads as fast as a loop that does nothing else, without it 0.85 (Q8_0) to 0.75 (BF16) of that (Emerald Rapids).
+enum { SUPER = 256, VECTOR = 64, PREFETCH_AHEAD = 4096 };
 
 static const MmFormat formats[IR_DTYPE_COUNT] = {
     [IR_F32] = {.part = 16},
@@ -83,6 +84,7 @@ static void open_pair(MmCursor *c, KirRef k0, KirRef k) {
     KirRef second = kir_and(fn, kir_lshr(fn, column, kir_i64(fn, 5)), kir_i64(fn, 1));
     c->scale[0] = halves_at(fn, kir_at(fn, at, second, 32, 0), 0);
     c->quants = kir_at(fn, at, second, (pair - VECTOR) / 2, VECTOR);
+    prefetch(c, c->quants, (pair - VECTOR) / 2);
 }
 
 static void open_q4_k_or_q5_k(MmCursor *c, KirRef k) {
@@ -153,7 +155,10 @@ void mm_part_open(MmCursor *c, KirRef k0, KirRef k) {
     case IR_Q6_K: open_q6_k(c, k); break;
     case IR_F32:
     case IR_F16:
-    case IR_BF16: c->quants = kir_at(c->fn, c->panel, kir_add(c->fn, k0, k), column_bytes(c->dtype), 0); break;
+    case IR_BF16:
+        c->quants = kir_at(c->fn, c->panel, kir_add(c->fn, k0, k), column_bytes(c->dtype), 0);
+        prefetch(c, c->quants, c->part * column_bytes(c->dtype));
+        break;
     default: HD_ASSERT(!"a type without a packed form");
     }
 }

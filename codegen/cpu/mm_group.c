@@ -39,11 +39,12 @@ static void account(MmJob *job, const IrExpr *matrices) {
 
 void mm_job_expect(MmJob *job, int64_t tokens) {
     enum { MANY = 64 };
+    job->many = !tokens || tokens >= MANY;
     for (uint32_t i = 0; i < job->factor_count; i++) {
         MmFactor *f = &job->factors[i];
         bool numbers = job->x.dtype == IR_F32 && f->dtype != IR_F32;
         bool quants = job->x.dtype == IR_Q8A && f->dtype != IR_Q8_0;   // those of Q8_0 lie there as they are multiplied
-        f->expanded = !f->native && (numbers || quants) && (!tokens || tokens >= MANY);
+        f->expanded = job->many && !f->native && (numbers || quants);
     }
 }
 
@@ -176,7 +177,7 @@ static void tile(const MmJob *job, KirRef first, uint32_t tokens, MmTokenAt *at,
         const MmFactor *factor = &job->factors[f];
         bool fused = ir_target_has_fma(job->build->target);
         MmProduct product = {.weight = to_numbers(job, factor) ? IR_F32 : factor->dtype, .activation = job->x.dtype, .columns = job->columns, .k = job->k, .panel_count = job->panel_count,
-                             .prefetch = !factor->native && !factor->expanded, .decoded = is_decoded(job, factor), .fused = fused,
+                             .prefetch = !factor->native && !job->many, .decoded = is_decoded(job, factor), .fused = fused,
                              .scratch = job->tile_scratch};
         for (uint32_t p = 0; p < job->panel_count; p++) product.panel[p] = factor->panel[p];
         mm_tile(fn, &product, rows, tokens, sums[f]);
@@ -240,9 +241,9 @@ void mm_job_tokens(MmJob *job, KirRef count, int64_t most, MmTokenAt *at, void *
         KirRef to = sizes[i] == 1 ? count : kir_sub(fn, count, kir_srem(fn, left, step));
         KirLoop loop;
         Ahead ahead;
-        if (!i) ahead_open(job, kir_sdiv(fn, count, step), &ahead);
+        if (!i && job->many) ahead_open(job, kir_sdiv(fn, count, step), &ahead);
         kir_for_begin(fn, from, to, step, 0, NULL, &loop);
-        if (!i) ahead_ask(job, &ahead, kir_sdiv(fn, loop.iv, step));
+        if (!i && job->many) ahead_ask(job, &ahead, kir_sdiv(fn, loop.iv, step));
         tile(job, loop.iv, sizes[i], at, user);
         kir_for_end(fn, &loop, NULL);
         from = to;

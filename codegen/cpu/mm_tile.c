@@ -283,9 +283,10 @@ void mm_tile(KirFn *fn, const MmProduct *product, const KirRef *rows, uint32_t t
     const MmFormat *format = mm_format(product->weight);
     HD_ASSERT(tokens && tokens <= MM_MAX_TOKENS && product->panel_count && product->panel_count <= MM_MAX_PANELS);
     Tile t = {fn, product, format, tokens, product->panel_count, tokens * product->panel_count, product->decoded ? 32 : format->part, 0, rows, {{0}}};
-    for (uint32_t p = 0; p < t.panels; p++)
-        t.cursor[p] = (MmCursor){.fn = fn, .dtype = product->weight, .panel = product->panel[p], .prefetch = product->prefetch, .decoded = product->decoded};
     if (product->weight == IR_BF16 && product->activation == IR_F32) t.part = 16;
+    for (uint32_t p = 0; p < t.panels; p++)
+        t.cursor[p] = (MmCursor){.fn = fn, .dtype = product->weight, .panel = product->panel[p], .prefetch = product->prefetch, .part = t.part,
+                                 .decoded = product->decoded};
     bool f32 = product->activation == IR_F32, whole_parts = product->columns % t.part == 0;
     KirRef zeros[2 * MM_MAX_LANES], sums[2 * MM_MAX_LANES];
     KirRef whole = whole_parts ? product->k : kir_and(fn, product->k, kir_i64(fn, -(int64_t)t.part));
