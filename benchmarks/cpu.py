@@ -5,8 +5,9 @@
 usage: python3 benchmarks/cpu.py [--quick] [--shapes 0.8b-q8_0,..] [--threads 1,2] [--rounds 5] [--output FILE] [--folder build/benchmarks] [--keep]
 
 Makes the models, has llama.cpp quantise them, and measures both programs in turns, each through its C interface (drive.c): prompts and generation as
-llama-bench defines them, small batches, and in every round the limits: the fastest of four ways to read memory, products on registers. Shares are of the
-best limit of all rounds; a share above 100 % fails the run, and it is void when llama.cpp is far below what it reaches on an idle machine.
+llama-bench defines them, small batches, and before and after each of the large ones the limits: the fastest of four ways to read memory, products on
+registers. Shares are of the mean of these two, since on a shared machine the limit of one minute is not that of the next; the median of the rounds counts.
+A share above 100 % fails the run, and it is void when llama.cpp is far below what it reaches on an idle machine.
 The result is benchmarks/RESULTS.md (--quick: FOLDER/RESULTS.md). The packages of requirements.txt, pinned, are used from the Python that
 runs this, or else installed into FOLDER/venv; llama-cpp-python is then built here, for this processor.
 """
@@ -31,7 +32,8 @@ SHAPES = {   # size, type, layers (None: all), measurements
     "4b-q4_k_m": ("4b", "q4_k_m", None, SHORT), "35b-a3b-q4_k_m": ("35b-a3b", "q4_k_m", 4, LIKE_BENCH), "tiny-dense-q8_0": ("tiny-dense", "q8_0", None, SHORT),
 }
 QUICK_SHAPES = ["tiny-dense-q8_0", "0.8b-q8_0", "0.8b-q4_k_m", "0.8b-bf16"]
-BATCHES, LOGITS, PAUSE, WARM_UP = range(1, 17), 16, 0.1, ("prompt 64 0", "generate 1 0")
+BATCHES = [("prompt", count, 0) for count in range(1, 17)]
+LOGITS, PAUSE, WARM_UP = 16, 0.1, ("prompt 64 0", "generate 1 0")
 NEEDED_MEMORY = {"4b": 24e9, "35b-a3b": 22e9}
 
 
@@ -113,21 +115,60 @@ def compile_module(heddle, model, path):
         return time.perf_counter() - start
 
 
+def asked_of_one(asked):
+    """One thread is asked less: it takes longer, and goals are for two."""
+    return [what for what in asked if what in SHORT] or asked[:1]
+
+
+def first_token(heddle, model, folder):
+    """Seconds from the start of the program to its first token, with the weights in a file of packed ones and without: the best of three, as the page cache
+    is warm then."""
+    module, pack = (os.path.join(folder, f"start.{end}") for end in ("hdl", "pack.gguf"))
+    subprocess.run([heddle, "compile", model, "-o", module, "--pack-weights"], check=True, capture_output=True)
+    found = []
+    for options in (["--pack", pack], []):
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            subprocess.run([heddle, "run", model, "--module", module, *options, "-p", "a", "-n", "1", "--temp", "0"], check=True, capture_output=True)
+            times.append(time.perf_counter() - start)
+        found.append(min(times))
+    os.remove(module)
+    os.remove(pack)
+    return found
+
+
+def roofline(heddle, model, module, threads):
+    """{"prompt" or "generate": what `heddle bench --roofline` says of each group of kernels}"""
+    done = subprocess.run([heddle, "bench", model, "--module", module, "-p", "512", "-n", "128", "-r", "1", "-t", str(threads), "--roofline", "-o", "json"],
+                          check=True, capture_output=True, text=True)
+    return {"prompt" if test["n_prompt"] else "generate": test["roofline"] for test in json.loads(done.stdout)}
+
+
 def measure_in_turns(programs, limits, threads, model_bytes, asked, rounds):
-    """{(measurement, program): [seconds]}, [limits], [load averages]; a round asks everything of both, then measures the limits."""
-    times, found, loads = {}, [], []
+    """{(measurement, program): [seconds]}, [limits], [load averages], {measurement: [(limits before, limits after)]}; a round asks everything of both."""
+    times, found, loads, around = {}, [], [], {}
+
+    def measure_limits():
+        found.append(json.loads(limits.ask(f"{model_bytes} {threads}")))
+        return found[-1]
+
     for program in programs.values():
         for warm_up in WARM_UP:
             program.ask(warm_up)
     for number in range(rounds):
-        for what in asked:
+        before = measure_limits()
+        for what in asked + (BATCHES if threads > 1 else []):
             for name, program in programs.items():
                 time.sleep(PAUSE)
                 loads.append(os.getloadavg()[0])
                 times.setdefault((what, name), []).append(float(program.ask(" ".join(map(str, what)))))
-        found.append(json.loads(limits.ask(f"{model_bytes} {threads}")))
+            if what in asked:
+                after = measure_limits()
+                around.setdefault(what, []).append((before, after))
+                before = after
         print(f"  threads {threads}, round {number + 1} of {rounds}", file=sys.stderr, flush=True)
-    return times, found, loads
+    return times, found, loads, around
 
 
 def measure_logits(programs, folder, want):
@@ -151,10 +192,9 @@ def measure_shape(name, args, drivers):
     model = cpu_models.make(args.folder, size, kind, layers)
     module = os.path.join(args.folder, f"{name}.hdl")
     result = {"name": name, "kind": kind, "size": size, "bytes": os.path.getsize(model), "cost": cpu_models.Cost(model), "asked": asked, "runs": {},
-              "compile": compile_module(args.heddle, model, module)}
+              "compile": compile_module(args.heddle, model, module), "start": first_token(args.heddle, model, args.folder)}
     want = cpu_models.reference_logits(model, LOGITS)
     context = max(count + depth for _, count, depth in asked)
-    batches = [("prompt", count, 0) for count in BATCHES]
     for threads in args.threads:
         programs = {"heddle": Program([drivers["heddle"], model, module, str(threads), str(context)], threads),
                     "llama": Program([drivers["llama"], model, "-", str(threads), str(context)], threads)}
@@ -162,10 +202,11 @@ def measure_shape(name, args, drivers):
         try:
             result["about"] = {key: program.line() for key, program in programs.items()}
             result["logits"] = measure_logits(programs, args.folder, want)
-            result["runs"][threads] = measure_in_turns(programs, limits, threads, result["bytes"], asked + batches, args.rounds)
+            result["runs"][threads] = measure_in_turns(programs, limits, threads, result["bytes"], asked if threads > 1 else asked_of_one(asked), args.rounds)
         finally:
             for program in (*programs.values(), limits):
                 program.close()
+    result["roofline"] = roofline(args.heddle, model, module, max(args.threads))
     os.remove(module)
     if not args.keep and kind != "bf16" and model.startswith(args.folder):
         os.remove(model)
@@ -197,7 +238,8 @@ def main():
         sys.exit(f"--threads {max(args.threads)}: this process may use {len(os.sched_getaffinity(0))} processors")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     drivers = build(args.folder, args.heddle)
-    results, skipped = [], []
+    output = args.output or (os.path.join(args.folder, "RESULTS.md") if args.quick else os.path.join(HERE, "RESULTS.md"))
+    results, skipped, good = [], [], False
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     for at, name in enumerate(shapes):
         size = SHAPES[name][0]
@@ -206,11 +248,10 @@ def main():
             continue
         print(name, file=sys.stderr, flush=True)
         results.append(measure_shape(name, args, drivers))
+        good = cpu_report.write(output, results, skipped, args, pinned())   # what there is, should a later one fail
         base, *others = (cpu_models.path_of(args.folder, SHAPES[n][0], "bf16", SHAPES[n][2]) for n in [name, *shapes[at + 1:]])
         if not args.keep and os.path.exists(base) and base not in others:
             os.remove(base)
-    output = args.output or (os.path.join(args.folder, "RESULTS.md") if args.quick else os.path.join(HERE, "RESULTS.md"))
-    good = cpu_report.write(output, results, skipped, args, pinned())
     print(f"wrote {output}", file=sys.stderr)
     sys.exit(not good)
 

@@ -12,7 +12,9 @@ GOALS = {
     "35b-a3b-q4_k_m": ((0.80, 1.6), (None, 3)), "tiny-dense-q8_0": ((None, 1.5), (None, 2)),
 }
 IDLE_SHARE = {"0.8b-q8_0": 0.44, "0.8b-q4_k_m": 0.38, "0.8b-bf16": 0.69}   # of llama.cpp, generation at depth 0, two threads, on an idle machine
-FAR_BELOW, FOREIGN_LOAD, COMPILE_SECONDS, STEP, RISE = 0.85, 1, 10, 1.25, 1.05
+FAR_BELOW, FOREIGN_LOAD, COMPILE_SECONDS, START_SECONDS, STEP, RISE = 0.85, 1, 10, 0.6, 1.25, 1.05
+MOST_LINES, MOST_OF_TIME = 8, 0.9   # of a roofline
+IN_CACHES = 1e8                     # bytes of a model below which its weights are not read from memory for each token
 NAMES = {"prompt": "pp", "generate": "tg"}
 
 
@@ -26,8 +28,15 @@ def spread(values):
     return (max(values) - min(values)) / statistics.median(values)
 
 
+LIMITS = ("read", "int8", "bf16", "f32")
+
+
 def best_limits(found):
-    return {key: max(limits[key] for limits in found) for key in ("read", "int8", "bf16", "f32")}
+    return {key: max(limits[key] for limits in found) for key in LIMITS}
+
+
+def mean_limits(pair):
+    return {key: statistics.mean(limits[key] for limits in pair) for key in LIMITS}
 
 
 def share(result, what, seconds, limits):
@@ -41,12 +50,13 @@ def share(result, what, seconds, limits):
 
 class Row:
     def __init__(self, result, threads, what):
-        times, found, _ = result["runs"][threads]
+        times, _, _, around = result["runs"][threads]
         self.result, self.threads, self.what = result, threads, what
         self.ours, self.theirs = times[what, "heddle"], times[what, "llama"]
         self.ratio = statistics.median(self.theirs) / statistics.median(self.ours)
-        limits = best_limits(found)
-        self.share, self.their_share = (share(result, what, statistics.median(t), limits) for t in (self.ours, self.theirs))
+        self.share, self.their_share = (statistics.median(share(result, what, seconds, mean_limits(pair)) for seconds, pair in zip(t, around[what]))
+                                        for t in (self.ours, self.theirs))
+        self.has_share = what[0] == "prompt" or result["bytes"] >= IN_CACHES
 
     def goal(self):
         """(share, ratio), of which None means: none."""
@@ -62,7 +72,7 @@ class Row:
         want_share, want_ratio = self.goal()
         verdict = "" if not (want_share or want_ratio) else "missed: " + ", ".join(self.missed()) if self.missed() else "met"
         goal = " / ".join(text for text, want in ((f"{100 * (want_share or 0):.0f} %", want_share), (f"{want_ratio or 0:g}", want_ratio)) if want)
-        return [self.result["name"], test_name(self.what), *speed, f"{self.ratio:.2f}", f"{100 * self.share:.1f} %", f"{100 * self.their_share:.1f} %", goal,
+        return [self.result["name"], test_name(self.what), *speed, f"{self.ratio:.2f}", *(f"{100 * s:.1f} %" if self.has_share else "" for s in (self.share, self.their_share)), goal,
                 verdict]
 
 
@@ -73,9 +83,13 @@ def table(head, rows):
 # ---- what makes a run count ----------------------------------------------------------------------------------------------
 
 
+def rounds_of(run):
+    return min(map(len, run[3].values()))
+
+
 def defects(rows, results):
     """Why the run does not count."""
-    found = [f"{row.result['name']} {test_name(row.what)}, {row.threads} threads: a share over 100 %" for row in rows if max(row.share, row.their_share) > 1]
+    found = [f"{row.result['name']} {test_name(row.what)}, {row.threads} threads: a share over 100 %" for row in rows if row.has_share and max(row.share, row.their_share) > 1]
     for row in rows:
         idle = IDLE_SHARE.get(row.result["name"])
         if row.threads == 2 and row.what[0] == "generate" and not row.what[2] and idle and row.their_share < FAR_BELOW * idle:
@@ -83,7 +97,7 @@ def defects(rows, results):
     load = max((load - os.cpu_count() for result in results for run in result["runs"].values() for load in run[2]), default=0)
     if load > FOREIGN_LOAD:
         found.append(f"void: the load average was up to {load:.1f} above the number of processors: other programs ran")
-    return found + [f"{result['name']}: only {len(run[1])} rounds" for result in results for run in result["runs"].values() if len(run[1]) < 5]
+    return found + [f"{result['name']}: only {rounds_of(run)} rounds" for result in results for run in result["runs"].values() if rounds_of(run) < 5]
 
 
 # ---- small batches -------------------------------------------------------------------------------------------------------
@@ -137,21 +151,53 @@ def limits_table(results):
             best, kernel = best_limits(run[1]), max(run[1], key=lambda limits: limits["read"])["kernel"]
             rows.append([result["name"], str(threads), f"{best['read']:.1f} ({kernel})", f"{min(limits['read'] for limits in run[1]):.1f}",
                          *(f"{best[key]:.0f}" for key in ("int8", "bf16", "f32"))])
-    return ["## Limits", "", "Measured in every round; the best counts.", ""] + table(
-        ["model", "threads", "read GB/s", "worst round", "int8 GOP/s", "bf16 GFLOP/s", "f32 GFLOP/s"], rows)
+    return ["## Limits", "", "The best and the worst that was measured.", ""] + table(
+        ["model", "threads", "best read GB/s", "worst", "int8 GOP/s", "bf16 GFLOP/s", "f32 GFLOP/s"], rows)
+
+
+def seconds_text(seconds, goal=None):
+    return f"{seconds:.2f}" + (" (missed)" if goal and seconds > goal else "")
 
 
 def logits_table(results):
     rows = [[r["name"], *(f"{r['logits'][p][0]:.2e}" for p in ("heddle", "llama")), r["about"]["heddle"].split(",")[0].split()[-1][:16],
-             *(r["logits"][p][1] for p in ("heddle", "llama")), f"{r['compile']:.1f}" + (" (missed)" if r["compile"] > COMPILE_SECONDS else "")] for r in results]
+             *(r["logits"][p][1] for p in ("heddle", "llama")), seconds_text(r["compile"], COMPILE_SECONDS), seconds_text(r["start"][0], START_SECONDS),
+             seconds_text(r["start"][1])] for r in results]
     return ["## Logits and start-up", "", "Error (NMSE) of 16 tokens' logits against float64 over the same quantised weights; digests; seconds of a compilation "
-            f"(goal: {COMPILE_SECONDS}).", ""] + table(["model", "Heddle", "llama.cpp", "module", "Heddle's logits", "llama.cpp's logits", "compile s"], rows)
+            f"(goal: {COMPILE_SECONDS}), and from a start to the first token with a file of packed weights (goal: {START_SECONDS}) and with packing.", ""] + table(
+        ["model", "Heddle", "llama.cpp", "module", "Heddle's logits", "llama.cpp's logits", "compile s", "first token s", "with packing s"], rows)
+
+
+def largest_lines(lines):
+    """Those that take the most time, until they explain most of it."""
+    lines, total = sorted(lines, key=lambda line: -line["share"]), 0
+    for count, line in enumerate(lines[:MOST_LINES], 1):
+        total += line["share"]
+        if total >= MOST_OF_TIME:
+            break
+    return lines[:count]
+
+
+def roofline_table(rows):
+    """Where the time goes in what misses a goal."""
+    cells, done = [], set()
+    for row in rows:
+        kind, result = row.what[0], row.result
+        if not row.missed() or (result["name"], kind) in done:
+            continue
+        done.add((result["name"], kind))
+        for line in largest_lines(result["roofline"][kind]):
+            cells.append([result["name"], NAMES[kind], f"{line['kernel']} {line['weights']}".strip(), f"{100 * line['share']:.1f} %", f"{100 * line['busy']:.0f} %",
+                          f"{line['gb_per_s']:.1f}", f"{100 * line['read_share']:.0f} %", f"{line['gops']:.0f}", f"{100 * line['peak_share']:.0f} %", line["bound"]])
+    return ["## Where the time goes", "", "Of the tests that miss a goal, by `heddle bench --roofline` (pp512, tg128): the largest groups of kernels, with the shares of "
+            "what was measured just before.", ""] + table(["model", "test", "kernels", "of time", "busy", "GB/s", "of read", "GOP/s", "of peak", "bound"],
+                                                          cells) if cells else []
 
 
 def batch_table(results):
     rows, lines = [], []
     for result in results:
-        for threads in result["runs"]:
+        for threads in (n for n, run in result["runs"].items() if (("prompt", 1, 0), "heddle") in run[0]):
             for program in ("heddle", "llama"):
                 times = batch_times(result, threads, program)
                 rows.append([result["name"], str(threads), program, *(f"{1e3 * t:.1f}" for t in times)])
@@ -163,7 +209,7 @@ def batch_table(results):
 
 def write(path, results, skipped, args, packages):
     """Did the run count?"""
-    rows = [Row(result, threads, what) for result in results for threads in result["runs"] for what in result["asked"]]
+    rows = [Row(result, threads, what) for result in results for threads, run in result["runs"].items() for what in result["asked"] if what in run[3]]
     bad = defects(rows, results)
     lines = head(results, skipped, args, packages)
     lines += ["**This run does not count:**", ""] + [f"- {text}" for text in bad] + [""] if bad else []
@@ -172,10 +218,10 @@ def write(path, results, skipped, args, packages):
     for threads in args.threads:
         lines += [f"## {threads} thread{'s' * (threads > 1)}", "",
                   "Tokens a second: median and half the spread of the rounds. Ratio: Heddle's speed over llama.cpp's. Share: of the read limit (tg), of the peak "
-                  "of products (pp).", ""]
+                  "of products (pp), each as measured just before and after; the median of the rounds.", ""]
         lines += table(["model", "test", "Heddle", "llama.cpp", "ratio", "share", "llama.cpp's share", "goal", ""],
                        [row.cells() for row in rows if row.threads == threads])
-    lines += [f"Goals met: {with_goal - missed} of {with_goal}.", ""] + limits_table(results) + logits_table(results) + batch_table(results)
+    lines += [f"Goals met: {with_goal - missed} of {with_goal}.", ""] + roofline_table(rows) + limits_table(results) + logits_table(results) + batch_table(results)
     with open(path, "w", encoding="utf-8") as file:
         file.write("\n".join(lines).rstrip("\n") + "\n")
     return not bad

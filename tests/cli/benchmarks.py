@@ -65,6 +65,10 @@ prompt, token, deep = ("prompt", 100, 0), ("generate", 10, 0), ("generate", 10, 
 args = types.SimpleNamespace(quick=False, threads=[2], heddle=heddle)
 
 
+def line(kernel, share):
+    return {"kernel": kernel, "weights": "", "share": share, "busy": 1, "gb_per_s": 5, "read_share": 0.5, "gops": 1, "peak_share": 0.1, "bound": "memory"}
+
+
 def run(ours=0.108, theirs=0.22, rounds=5, load=0.0, prompts=(0.02, 0.1), batches=lambda n: 0.1):
     times = {}
     for what, pair in ((prompt, prompts), (token, (10 * ours, 10 * theirs)), (deep, (10 * ours, 10 * theirs))):
@@ -72,8 +76,9 @@ def run(ours=0.108, theirs=0.22, rounds=5, load=0.0, prompts=(0.02, 0.1), batche
     for n in range(1, 17):
         times[("prompt", n, 0), "heddle"] = times[("prompt", n, 0), "llama"] = [batches(n)] * rounds
     limits = {"read": 10.0, "kernel": "plain", "int8": 10000.0, "bf16": 1000.0, "f32": 1000.0}
-    result = {"name": "0.8b-q8_0", "kind": "q8_0", "cost": cost, "asked": [prompt, token, deep], "compile": 1.0,
-              "runs": {2: (times, [limits] * rounds, [load] * rounds)}, "logits": {"heddle": (1e-5, "aa"), "llama": (1e-5, "bb")},
+    result = {"name": "0.8b-q8_0", "kind": "q8_0", "bytes": 1e9, "cost": cost, "asked": [prompt, token, deep], "compile": 1.0,
+              "runs": {2: (times, [limits] * rounds, [load] * rounds, {what: [(limits, limits)] * rounds for what in (prompt, token, deep)})}, "logits": {"heddle": (1e-5, "aa"), "llama": (1e-5, "bb")},
+              "start": [0.3, 0.7], "roofline": {"prompt": [line("slow", 0.95), line("fast", 0.05)], "generate": [line("stream", 0.6)]},
               "about": {"heddle": "module abc, target cpu:x, numerics ordered", "llama": "ggml 1"}}
     path = os.path.join(work, "RESULTS.md")
     good = cpu_report.write(path, [result], [], args, {"llama-cpp-python": "1"})
@@ -83,11 +88,11 @@ def run(ours=0.108, theirs=0.22, rounds=5, load=0.0, prompts=(0.02, 0.1), batche
 
 good, text = run()
 check(good and "Goals met: 3 of 3" in text and "2.04" in text and "92.6 %" in text and "- 0.8b-q8_0, 2 threads: met" in text, text)
-check("/tmp" not in text and "does not count" not in text, "no paths")
+check("/tmp" not in text and "does not count" not in text and "Where the time goes" not in text and " 0.30 | 0.70 |" in text, f"no paths, no reasons, start-up: {text}")
 good, text = run(ours=0.12)
-check(good and "Goals met: 1 of 3" in text and text.count("missed: share |") == 2, f"losses are printed: {text}")
+check(good and "Goals met: 1 of 3" in text and text.count("missed: share |") == 2 and text.count("| stream |") == 1 and "slow" not in text, f"losses are printed: {text}")
 good, text = run(prompts=(0.02, 0.05))
-check(good and "Goals met: 2 of 3" in text and "missed: ratio |" in text, f"a slow prompt: {text}")
+check(good and "Goals met: 2 of 3" in text and "missed: ratio |" in text and "| slow |" in text and "fast" not in text, f"a slow prompt: {text}")
 for options, reason in ((dict(ours=0.09), "over 100 %"), (dict(prompts=(0.009, 0.1)), "over 100 %"), (dict(theirs=0.3), "void"), (dict(rounds=4), "only 4 rounds"),
                         (dict(load=os.cpu_count() + 2.0), "other programs")):
     good, text = run(**options)

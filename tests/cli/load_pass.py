@@ -99,10 +99,12 @@ def what_it_changes(plugin):
         before, after = launches(plain, what), launches(fused, what)
         check(len(before) == 3 and [b - a for b, a in zip(before, after)] == 3 * [layers], f"{what}: {before} and {after}, {layers} layers")
     stages = [launches(module, "stages")[0] for module in (plain, fused)]
-    groups = [json.loads(graphs(*options, "--class decode --cost --report json"))["passes"][-1]["cost"]["decode"]["after"]["launches"] for options in ([], [load])]
+    costs = [json.loads(graphs(*options, "--class decode --cost --report json"))["passes"][-1]["cost"]["decode"]["after"] for options in ([], [load])]
+    saved = sum(sign * cost[key] for sign, cost in zip((1, -1), costs) for key in ("bytes_read", "bytes_written"))
     with open(os.path.join(source, "docs/WRITING_A_PASS.md"), encoding="utf-8") as file:
         text = " ".join(file.read().split())
-    for says in ("{} launches without the pass, {} with it".format(*groups), "{} stages become {}".format(*stages)):
+    for says in ("{} launches without the pass, {} with it; {:.0f} KB less".format(*(cost["launches"] for cost in costs), saved / 1000),
+                 "{} stages become {}".format(*stages)):
         check(says in text, f"docs/WRITING_A_PASS.md should say: {says}")
     text = shell(f"heddle inspect {fused} --ir").stdout
     groups = re.findall(r"kind = (\w+)\}[^\n]*\n((?:      .*\n)*)", text)
