@@ -37,7 +37,7 @@ typedef struct MmJob {
     KirFn *fn;
     KirRef x_base, x_bytes, k, n;   // x_bytes: of a row of activations
     // of the CPU's kernels:
-    bool many;                   // so many tokens pass each panel that it lies in a cache for most of them
+    bool many;                   // mm_job_expect_many
     uint32_t panel_count;        // of this work unit
     KirRef tile_scratch;         // int8 activations: see MmProduct
     KirRef row0;                 // i64: first row of the first panel among those of all experts

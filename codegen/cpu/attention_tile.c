@@ -44,6 +44,35 @@ static CgIndex chunk_of(CgIndex channel, uint32_t c) {
     return channel;
 }
 
+// ---- values ----------------------------------------------------------------------------------------------------
+
+typedef struct Values { const Attention *a; KirRef first, count; } Values;   // positions of the tile
+// 16 channels of a position (i64, within the tile).
+typedef KirRef LoadValue(const Values *x, KirRef position, CgIndex channel, KirRef valid);
+
+// Sums over the tile for `rows` rows from `row` (i64) on, `chunks` vectors of channels each; then they join those of the span.
+static void add_values(const Values *x, KirRef row, uint32_t rows, CgIndex channel, uint32_t chunks, KirRef valid, LoadValue *load) {
+    const Attention *a = x->a;
+    KirFn *fn = a->fn;
+    uint32_t n = rows * chunks;
+    KirRef acc[KIR_MAX_CARRIED], v[8], score = kir_at(fn, a->score, row, TILE * 4, 0);
+    for (uint32_t i = 0; i < n; i++) acc[i] = kir_float(fn, KT_F32x16, 0);
+    KirLoop loop;
+    kir_for_begin(fn, kir_i64(fn, 0), x->count, kir_i64(fn, 1), n, acc, &loop);
+    for (uint32_t c = 0; c < chunks; c++) v[c] = load(x, loop.iv, chunk_of(channel, c), valid);
+    for (uint32_t i = 0; i < n; i++) {
+        KirRef weight = kir_load(fn, KT_F32, kir_at(fn, score, loop.iv, 4, i / chunks * TILE * 4));
+        acc[i] = kir_fma(fn, v[i % chunks], weight, loop.carried[i]);
+    }
+    kir_for_end(fn, &loop, acc);
+    KirRef to = kir_at(fn, kir_at(fn, a->span_o, row, attention_width(a) * 4, 0), cg_index_ref(fn, &channel), 4, 0);
+    for (uint32_t i = 0; i < n; i++) {
+        KirRef sum = kir_offset_const(fn, to, (i / chunks * attention_width(a) + i % chunks * LANES) * 4);
+        KirRef factor = kir_load(fn, KT_F32, kir_at(fn, a->factor, row, 4, i / chunks * 4));
+        kir_store(fn, sum, kir_fma(fn, kir_load(fn, KT_F32x16, sum), factor, loop.results[i]));
+    }
+}
+
 // ---- one token -------------------------------------------------------------------------------------------------
 
 typedef struct Scores { const Attention *a; uint32_t rows; KirRef row[8]; } Scores;
@@ -79,32 +108,6 @@ static void scores_of_one(const Attention *a, KirRef first, KirRef count) {
             kir_store(fn, kir_at(fn, a->score, loop.iv, 4, (g * TILE + i) * 4), score);
         }
     kir_for_end(fn, &loop, NULL);
-}
-
-// Sums of `rows` rows from `row` (i64) on over a tile, for the vectors of channels `v` of a position; then they join those of the span.
-typedef struct Values { const Attention *a; KirRef first, count; } Values;
-typedef KirRef LoadValue(const Values *x, KirRef position, CgIndex channel, KirRef valid);
-
-static void add_values(const Values *x, KirRef row, uint32_t rows, CgIndex channel, uint32_t chunks, KirRef valid, LoadValue *load) {
-    const Attention *a = x->a;
-    KirFn *fn = a->fn;
-    uint32_t n = rows * chunks;
-    KirRef acc[KIR_MAX_CARRIED], v[8], score = kir_at(fn, a->score, row, TILE * 4, 0);
-    for (uint32_t i = 0; i < n; i++) acc[i] = kir_float(fn, KT_F32x16, 0);
-    KirLoop loop;
-    kir_for_begin(fn, kir_i64(fn, 0), x->count, kir_i64(fn, 1), n, acc, &loop);
-    for (uint32_t c = 0; c < chunks; c++) v[c] = load(x, loop.iv, chunk_of(channel, c), valid);
-    for (uint32_t i = 0; i < n; i++) {
-        KirRef weight = kir_load(fn, KT_F32, kir_at(fn, score, loop.iv, 4, i / chunks * TILE * 4));
-        acc[i] = kir_fma(fn, v[i % chunks], weight, loop.carried[i]);
-    }
-    kir_for_end(fn, &loop, acc);
-    KirRef to = kir_at(fn, kir_at(fn, a->span_o, row, attention_width(a) * 4, 0), cg_index_ref(fn, &channel), 4, 0);
-    for (uint32_t i = 0; i < n; i++) {
-        KirRef sum = kir_offset_const(fn, to, (i / chunks * attention_width(a) + i % chunks * LANES) * 4);
-        KirRef factor = kir_load(fn, KT_F32, kir_at(fn, a->factor, row, 4, i / chunks * 4));
-        kir_store(fn, sum, kir_fma(fn, kir_load(fn, KT_F32x16, sum), factor, loop.results[i]));
-    }
 }
 
 static KirRef cached_value(const Values *x, KirRef position, CgIndex channel, KirRef valid) {

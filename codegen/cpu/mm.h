@@ -101,19 +101,20 @@ void mm_expand(KirFn *fn, IrDtype dtype, KirRef packed, KirRef k, KirRef panel);
 void mm_expand_numbers(KirFn *fn, IrDtype dtype, KirRef packed, KirRef k, KirRef panel);
 
 // ---- mm_group.c: the launches of a group with products --------------------------------------------------------------
-// So many tokens (0: unknown) pass each panel: of many, panels whose quants need unpacking are decoded before. To be called before the launch begins.
-void mm_job_expect(MmJob *job, int64_t tokens);
+// Many tokens pass each panel: it lies in a cache for most of them, and is decoded before where it needs unpacking. (The 16 or so that an expert has in a
+// step are too few.) To be called before the launch begins.
+void mm_job_expect_many(MmJob *job);
 // Begins the launch and makes the parameters that every job has. Bytes and flops are filled; `matrices` is how many experts are
 // read (1: no experts).
 void mm_job_begin(MmJob *job, CgGroupBuilder *builder, const char *name, const IrExpr *matrices);
 // Number of panels of a matrix.
 static inline int64_t mm_job_panels(const MmJob *job) { return hd_ceil_div(job->rows, CG_PANEL_ROWS); }
-// Goes to the panels from `first` (i64) on of expert `expert` (i64; 0: no experts).
-void mm_job_open(MmJob *job, KirRef first, uint32_t count, KirRef expert);
-// Does a factor stay in native rows? Then its panels at this place must be made before tokens are multiplied.
-bool mm_job_is_native(const MmJob *job);
-void mm_job_make(const MmJob *job);
-// Computes and stores the results of tokens 0..count-1 (i64) for these panels. most: count is never larger (0: unknown).
-void mm_job_tokens(MmJob *job, KirRef count, int64_t most, MmTokenAt *at, void *user);
+// Panels that a work unit takes where several tokens pass them.
+uint32_t mm_unit_panels(const IrTarget *target);
+// Number of units of a matrix.
+static inline int64_t mm_job_units(const MmJob *job, uint32_t panels) { return hd_ceil_div(mm_job_panels(job), panels); }
+// Unit `unit` (i64) of expert `expert` (i64; 0: no experts), with `panels` panels or, at the end of the matrix, one less: computes and stores the results
+// of tokens 0..count-1 (i64). most: count is never larger (0: unknown).
+void mm_job_unit(MmJob *job, KirRef unit, uint32_t panels, KirRef expert, KirRef count, int64_t most, MmTokenAt *at, void *user);
 
 #endif

@@ -37,14 +37,13 @@ static void account(MmJob *job, const IrExpr *matrices) {
     mm_account_operands(job);
 }
 
-void mm_job_expect(MmJob *job, int64_t tokens) {
-    enum { MANY = 64 };
-    job->many = !tokens || tokens >= MANY;
+void mm_job_expect_many(MmJob *job) {
+    job->many = true;
     for (uint32_t i = 0; i < job->factor_count; i++) {
         MmFactor *f = &job->factors[i];
         bool numbers = job->x.dtype == IR_F32 && f->dtype != IR_F32;
         bool quants = job->x.dtype == IR_Q8A && f->dtype != IR_Q8_0;   // those of Q8_0 lie there as they are multiplied
-        f->expanded = job->many && !f->native && (numbers || quants);
+        f->expanded = !f->native && (numbers || quants);
     }
 }
 
@@ -85,7 +84,8 @@ static void place_panel(const MmJob *job, MmFactor *f, uint32_t p, KirRef panel)
     f->panel[p] = p ? kir_offset(fn, first, kir_mul(fn, kir_i64(fn, p), bytes)) : first;
 }
 
-void mm_job_open(MmJob *job, KirRef first, uint32_t count, KirRef expert) {
+// Goes to the panels from `first` on.
+static void open_panels(MmJob *job, KirRef first, uint32_t count, KirRef expert) {
     KirFn *fn = job->fn;
     bool whole = job->rows % CG_PANEL_ROWS == 0;
     job->panel_count = count;
@@ -99,12 +99,6 @@ void mm_job_open(MmJob *job, KirRef first, uint32_t count, KirRef expert) {
             place_panel(job, &job->factors[i], p, panel);
     }
     job->row0 = expert ? kir_add(fn, kir_mul(fn, expert, job->n), job->n0[0]) : job->n0[0];
-}
-
-bool mm_job_is_native(const MmJob *job) {
-    for (uint32_t i = 0; i < job->factor_count; i++)
-        if (job->factors[i].native) return true;
-    return false;
 }
 
 // Panel p (i64) of the unit: a loop, so that the code to make one stands in the kernel once.
@@ -123,7 +117,8 @@ static void make_panel(const MmJob *job, const MmFactor *f, KirRef p) {
     }
 }
 
-void mm_job_make(const MmJob *job) {
+// Those that are not multiplied where they lie.
+static void make_panels(const MmJob *job) {
     KirFn *fn = job->fn;
     for (uint32_t i = 0; i < job->factor_count; i++) {
         const MmFactor *f = &job->factors[i];
@@ -228,7 +223,7 @@ static const uint32_t *tile_sizes(const MmJob *job) {
     return ir_target_has(job->build->target, IR_FEATURE_AVX512F) ? large : small;
 }
 
-void mm_job_tokens(MmJob *job, KirRef count, int64_t most, MmTokenAt *at, void *user) {
+static void multiply_tokens(const MmJob *job, KirRef count, int64_t most, MmTokenAt *at, void *user) {
     const uint32_t *sizes = tile_sizes(job);
     KirFn *fn = job->fn;
     KirRef from = kir_i64(fn, 0);
@@ -248,4 +243,29 @@ void mm_job_tokens(MmJob *job, KirRef count, int64_t most, MmTokenAt *at, void *
         kir_for_end(fn, &loop, NULL);
         from = to;
     }
+}
+
+// ---- units ---------------------------------------------------------------------------------------------------------
+
+// Two panels share the loads of the activations, which is what limits processors with two 512-bit multipliers (measured on Zen 5: 700 against 510
+// GOPS). Zen 4, with half of that, is near its peak with one and loses a tenth with two; it is the AVX-512 processor with bf16 products that has no
+// short VNNI forms.
+uint32_t mm_unit_panels(const IrTarget *target) {
+    bool half_width = ir_target_has(target, IR_FEATURE_AVX512BF16) && !ir_target_has(target, IR_FEATURE_AVXVNNI);
+    return ir_target_has(target, IR_FEATURE_AVX512VNNI) && !half_width ? MM_MAX_PANELS : 1;
+}
+
+void mm_job_unit(MmJob *job, KirRef unit, uint32_t panels, KirRef expert, KirRef count, int64_t most, MmTokenAt *at, void *user) {
+    KirFn *fn = job->fn;
+    KirIf whole;
+    KirRef first = kir_mul(fn, unit, kir_i64(fn, panels));
+    bool has_rest = mm_job_panels(job) % panels != 0;
+    if (has_rest) kir_if_begin(fn, kir_cmp(fn, KIR_LT, first, cg_const(job->build, mm_job_panels(job) - 1, "last panel")), &whole);
+    for (uint32_t i = 0; i < (has_rest ? 2 : 1); i++) {
+        if (i) kir_if_else(fn, &whole, 0, NULL);
+        open_panels(job, first, panels - i, expert);
+        make_panels(job);
+        multiply_tokens(job, count, most, at, user);
+    }
+    if (has_rest) kir_if_end(fn, &whole, NULL);
 }

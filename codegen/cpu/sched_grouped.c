@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // GROUPED: linears whose matrix is chosen per row among experts.
 //
-// With a dispatch plan a work unit is (panel, tile): the rows of a tile belong to one expert; tiles of an expert follow each
-// other, so that the panel stays in cache. Without one it is (row, panel): the expert comes from ids. Result row t * k + r is
-// written whatever the order.
+// With a dispatch plan a work unit is (tile, panels): the rows of a tile belong to one expert, whose panels follow each other in memory while the rows
+// stay in a cache. Without one it is (row, panel): the expert comes from ids. Result row t * k + r is written whatever the order.
 #include "codegen/cpu/mm.h"
 #include "codegen/sched.h"
 #include "ir/moe_plan.h"
@@ -34,9 +33,7 @@ static void by_row(Grouped *g) {
     cg_units(job->build, &g->tokens, 1, g->ranks * mm_job_panels(job));
     KirRef unit = cg_units_begin(job->build, &units);
     g->rows = kir_sdiv(fn, unit, panels);
-    mm_job_open(job, kir_srem(fn, unit, panels), 1, load_index(fn, g->ids, g->rows));
-    mm_job_make(job);
-    mm_job_tokens(job, kir_i64(fn, 1), 1, single_at, g);
+    mm_job_unit(job, kir_srem(fn, unit, panels), 1, load_index(fn, g->ids, g->rows), kir_i64(fn, 1), 1, single_at, g);
     cg_units_end(job->build, &units);
 }
 
@@ -47,43 +44,25 @@ static void tile_at(const MmJob *job, void *user, KirRef index, MmToken *out_tok
     mm_grouped_token(job, g->ranks, load_index(job->fn, g->rows, index), out_token);
 }
 
-// Makes the panels of native factors unless they are those of the unit before: `made` (i64) says which. Gives the new one.
-static KirRef make_once(Grouped *g, KirRef panel, KirRef expert, KirRef made) {
-    MmJob *job = g->job;
-    KirFn *fn = job->fn;
-    KirIf other;
-    KirRef wanted = kir_add(fn, kir_mul(fn, expert, cg_const(job->build, mm_job_panels(job), "panels of an expert")), panel);
-    kir_if_begin(fn, kir_cmp(fn, KIR_NE, wanted, made), &other);
-    mm_job_make(job);
-    kir_if_end(fn, &other, NULL);
-    return wanted;
-}
-
 static void by_tile(Grouped *g) {
     MmJob *job = g->job;
     KirFn *fn = job->fn;
     const IrOp *op = ir_op(job->graph, job->op);
+    uint32_t panels = mm_unit_panels(job->build->target);
     IrExpr bound = cg_plan_bound(job->graph, op);
-    KirRef plan = cg_pointer(job->build, op->operands[3]), tiles = cg_expr(job->build, &bound, "tiles at most"), rows, list;
+    KirRef plan = cg_pointer(job->build, op->operands[3]), rows, list, per_tile = cg_const(job->build, mm_job_units(job, panels), "units of a tile");
     cg_plan_open(job->build, op, plan, &rows, &list);
     job->build->units = bound;
-    cg_expr_scale(&job->build->units, mm_job_panels(job));
-    uint32_t carried = mm_job_is_native(job);           // which panel is in scratch
-    KirRef none = kir_i64(fn, -1), made = none;
+    cg_expr_scale(&job->build->units, mm_job_units(job, panels));
     KirLoop units;
     KirIf used;
-    kir_for_begin(fn, kir_unit_begin(fn), kir_unit_end(fn), kir_i64(fn, 1), carried, &none, &units);
-    KirRef tile = kir_at(fn, list, kir_srem(fn, units.iv, tiles), 4 * IR_MOE_TILE_WORDS, 0);
+    KirRef unit = cg_units_begin(job->build, &units), tile = kir_at(fn, list, kir_sdiv(fn, unit, per_tile), 4 * IR_MOE_TILE_WORDS, 0);
     KirRef count = cg_load_i32(fn, tile, 8);
     kir_if_begin(fn, kir_cmp(fn, KIR_GT, count, kir_i64(fn, 0)), &used);
     g->rows = kir_at(fn, rows, cg_load_i32(fn, tile, 4), 4, 0);
-    KirRef panel = kir_sdiv(fn, units.iv, tiles), expert = cg_load_i32(fn, tile, 0);
-    mm_job_open(job, panel, 1, expert);
-    if (carried) made = make_once(g, panel, expert, units.carried[0]);
-    mm_job_tokens(job, count, 0, tile_at, g);
-    if (carried) kir_if_else(fn, &used, 1, &made);
-    kir_if_end(fn, &used, carried ? units.carried : NULL);
-    kir_for_end(fn, &units, carried ? used.results : NULL);
+    mm_job_unit(job, kir_srem(fn, unit, per_tile), panels, cg_load_i32(fn, tile, 0), count, 0, tile_at, g);
+    kir_if_end(fn, &used, NULL);
+    cg_units_end(job->build, &units);
 }
 
 static void launch(CgGroupBuilder *builder, MmJob *job) {
