@@ -89,13 +89,18 @@ static void read_prefetched(Part *part)
 }
 
 #if defined(__x86_64__)
-TARGET("avx512f") static void read_wide(Part *part)
+TARGET("avx512f") static inline void add_wide(Part *part, size_t ahead)
 {
     __m512i sums[8] = {0};
-    for (size_t i = 0; i + LANES <= part->count; i += LANES)
+    for (size_t i = 0; i + LANES <= part->count; i += LANES) {
+        for (size_t k = 0; ahead && k < LANES; k += 8) __builtin_prefetch(part->data + i + k + ahead);
         for (size_t k = 0; k < 8; k++) sums[k] = _mm512_xor_si512(sums[k], _mm512_loadu_si512(part->data + i + 8 * k));
+    }
     for (size_t k = 0; k < 8; k++) part->sum += (uint64_t)_mm512_reduce_add_epi64(sums[k]);
 }
+
+TARGET("avx512f") static void read_wide(Part *part) { add_wide(part, 0); }
+TARGET("avx512f") static void read_wide_prefetched(Part *part) { add_wide(part, AHEAD); }
 #endif
 
 static const struct ReadKernel {
@@ -104,10 +109,10 @@ static const struct ReadKernel {
     void (*work)(Part *);
 } read_kernels[] = {
     {"plain", NULL, false, read_plain},
-    {"huge pages", NULL, true, read_plain},
     {"prefetch", NULL, true, read_prefetched},
 #if defined(__x86_64__)
     {"512 bits", "avx512f", true, read_wide},
+    {"512 bits, prefetch", "avx512f", true, read_wide_prefetched},
 #endif
 };
 
