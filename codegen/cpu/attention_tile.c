@@ -17,6 +17,13 @@ static KirRef load_cache(const Attention *a, KirRef row, CgIndex channel, KirRef
 
 static KirRef cache_row(const Attention *a, KirRef cache, KirRef position) { return kir_at(a->fn, cache, position, cg_attention_row_bytes(&a->of), 0); }
 
+// The rows of a cache head lie apart, those of other heads between them: no processor foresees them. Those of keys are asked for AHEAD positions before
+// they are read, those of values (for one token) while the scores of their tile are computed.
+enum { AHEAD = 16 };
+static void ask_for(const Attention *a, KirRef cache, KirRef position) {
+    cg_prefetch_row(a->fn, cache_row(a, cache, position), a->half ? a->d / 2 : a->d);
+}
+
 // ---- blocks of channels ----------------------------------------------------------------------------------------
 
 // Calls `block` for all channels, `chunks` vectors of 16 at a time: in a loop, then once for the rest. `acc` (count of them)
@@ -100,6 +107,11 @@ static void scores_of_one(const Attention *a, KirRef first, KirRef count) {
     KirLoop loop;
     kir_for_begin(fn, kir_i64(fn, 0), count, kir_i64(fn, s.rows), 0, NULL, &loop);
     for (uint32_t i = 0; i < s.rows; i++) s.row[i] = cache_row(a, a->k, kir_add(fn, first, kir_min(fn, kir_add(fn, loop.iv, kir_i64(fn, i)), last)));
+    for (uint32_t i = 0; i < s.rows; i++) {
+        KirRef position = kir_add(fn, first, kir_add(fn, loop.iv, kir_i64(fn, i)));
+        ask_for(a, a->k, kir_add(fn, position, kir_i64(fn, AHEAD)));
+        ask_for(a, a->v, position);
+    }
     for (uint32_t i = 0; i < a->G * s.rows; i++) acc[i] = kir_float(fn, KT_F32x16, 0);
     each_block(a, 1, (uint32_t)a->G * s.rows, acc, score_block, &s);
     for (int64_t g = 0; g < a->G; g++)
@@ -145,8 +157,9 @@ static void copy_block(void *user, CgIndex channel, uint32_t chunks, KirRef vali
 static void copy_tile(const Attention *a, KirRef cache, KirRef first, KirRef count, KirRef to, int64_t along, int64_t across) {
     KirFn *fn = a->fn;
     KirLoop loop;
-    KirRef position = cg_loop_begin(fn, kir_i64(fn, 0), count, &loop);
-    Copy copy = {a, cache_row(a, cache, kir_add(fn, first, position)), kir_at(fn, to, position, across, 0), along};
+    KirRef at = cg_loop_begin(fn, kir_i64(fn, 0), count, &loop), position = kir_add(fn, first, at);
+    Copy copy = {a, cache_row(a, cache, position), kir_at(fn, to, at, across, 0), along};
+    ask_for(a, cache, kir_add(fn, position, kir_i64(fn, AHEAD)));
     each_block(a, 4, 0, NULL, copy_block, &copy);
     cg_loop_end(fn, &loop);
 }

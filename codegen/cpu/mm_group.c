@@ -170,10 +170,9 @@ static void tile(const MmJob *job, KirRef first, uint32_t tokens, MmTokenAt *at,
     if (tokens > 1) expect_results(job, token, tokens);
     for (uint32_t f = 0; f < job->factor_count; f++) {
         const MmFactor *factor = &job->factors[f];
-        bool fused = ir_target_has_fma(job->build->target);
-        MmProduct product = {.weight = to_numbers(job, factor) ? IR_F32 : factor->dtype, .activation = job->x.dtype, .columns = job->columns, .k = job->k, .panel_count = job->panel_count,
-                             .prefetch = !factor->native && !job->many, .decoded = is_decoded(job, factor), .fused = fused,
-                             .scratch = job->tile_scratch};
+        MmProduct product = {.weight = to_numbers(job, factor) ? IR_F32 : factor->dtype, .activation = job->x.dtype, .columns = job->columns, .k = job->k,
+                             .panel_count = job->panel_count, .prefetch = !factor->native && !job->many, .decoded = is_decoded(job, factor),
+                             .fused = ir_target_has_fma(job->build->target), .scratch = job->tile_scratch};
         for (uint32_t p = 0; p < job->panel_count; p++) product.panel[p] = factor->panel[p];
         mm_tile(fn, &product, rows, tokens, sums[f]);
     }
@@ -187,6 +186,10 @@ static void tile(const MmJob *job, KirRef first, uint32_t tokens, MmTokenAt *at,
 // A unit's tiles ask in turn for the panels of the next one, each for some lines, so that it does not begin by waiting for memory.
 typedef struct Ahead { KirRef lines[MM_MAX_FACTORS]; } Ahead;   // i64, bytes for each tile; 0: not asked for
 
+static KirRef bytes_of_unit(const MmJob *job, const MmFactor *f) {
+    return cg_const(job->build, job->panel_count * panel_bytes(f, job->columns), "bytes of a unit's panels");
+}
+
 static void ahead_open(const MmJob *job, KirRef tiles, Ahead *out_ahead) {
     enum { ENOUGH = 8 };
     KirFn *fn = job->fn;
@@ -194,8 +197,7 @@ static void ahead_open(const MmJob *job, KirRef tiles, Ahead *out_ahead) {
     KirRef few = kir_cmp(fn, KIR_LT, tiles, kir_i64(fn, ENOUGH)), divisor = kir_mul(fn, kir_max(fn, tiles, kir_i64(fn, 1)), kir_i64(fn, LINE));
     for (uint32_t f = 0; f < job->factor_count; f++) {
         if (job->factors[f].native) continue;
-        KirRef bytes = cg_const(job->build, job->panel_count * panel_bytes(&job->factors[f], job->columns), "bytes of a unit's panels");
-        KirRef each = kir_add(fn, kir_sdiv(fn, bytes, divisor), kir_i64(fn, 1));
+        KirRef each = kir_add(fn, kir_sdiv(fn, bytes_of_unit(job, &job->factors[f]), divisor), kir_i64(fn, 1));
         out_ahead->lines[f] = kir_select(fn, few, kir_i64(fn, 0), kir_mul(fn, each, kir_i64(fn, LINE)));
     }
 }
@@ -205,8 +207,7 @@ static void ahead_ask(const MmJob *job, const Ahead *ahead, KirRef tile) {
     for (uint32_t f = 0; f < job->factor_count; f++) {
         const MmFactor *factor = &job->factors[f];
         if (!ahead->lines[f]) continue;
-        KirRef bytes = cg_const(job->build, job->panel_count * panel_bytes(factor, job->columns), "bytes of a unit's panels");
-        KirRef begin = kir_add(fn, bytes, kir_mul(fn, tile, ahead->lines[f]));
+        KirRef begin = kir_add(fn, bytes_of_unit(job, factor), kir_mul(fn, tile, ahead->lines[f]));
         KirLoop loop;
         kir_for_begin(fn, begin, kir_add(fn, begin, ahead->lines[f]), kir_i64(fn, LINE), 0, NULL, &loop);
         kir_prefetch_later(fn, kir_offset(fn, factor->packed[0], loop.iv));
