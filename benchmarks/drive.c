@@ -53,8 +53,12 @@ static void go_to(const int32_t *tokens, int depth)
     kept_depth = depth;
 }
 
+// As in llama-bench an evaluation before it is not timed: an idle processor needs some ten milliseconds to come back to its speed.
 static double measure(const int32_t *tokens, int count, int depth, int at_once)
 {
+    enum { WARM_UP = 64 };
+    go_to(tokens, depth);
+    drive_eval(tokens + depth, at_once < WARM_UP ? at_once : WARM_UP);
     go_to(tokens, depth);
     double start = seconds();
     for (int i = 0; i < count; i += at_once) drive_eval(tokens + depth + i, at_once);
