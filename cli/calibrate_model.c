@@ -108,7 +108,7 @@ static void tensors(Making *m, const CalibrateTypes *types, uint32_t layers)
 
 static HdStatus *write_memory(const HdBuf *bytes, int *out_fd, char out_path[64])
 {
-    int fd = memfd_create("heddle-calibrate", 0);
+    int fd = memfd_create("heddle-calibrate", MFD_CLOEXEC);
     if (fd < 0) return hd_error(HD_IO, "calibrate: no anonymous file can be made");
     for (size_t at = 0; at < bytes->len;) {
         ssize_t n = write(fd, bytes->data + at, bytes->len - at);
