@@ -79,8 +79,8 @@ bool ir_feature_named(HdStr name, IrFeature *out_feature);   // of any instructi
 const char *ir_group_name(IrGroup group);
 const char *ir_group_doc(IrGroup group);
 bool ir_group_named(const char *name, IrGroup *out_group);
-// What a fused operation is, once partition has decided; false: not yet, or no fused operation.
 struct IrOp;
+// What a fused operation is, once partition has decided; false: not yet, or no fused operation.
 bool ir_op_group(const struct IrOp *op, IrGroup *out_group);
 // Stages after a group's own in which it still reads its operands.
 int32_t ir_group_later(const IrTarget *target, IrGroup group);

@@ -21,6 +21,7 @@ typedef struct Attention {
     int64_t d, G, tokens;        // d, G of `of`; tokens: of a unit at most
     bool half;                   // the cache is f16
     KirRef position, rows;       // of this unit: its first token's position; how many rows it has (tokens 1: G)
+    KirRef first;                // of this tile: its first position
     KirRef q, k, v;              // its first query row; position 0 of this head in the caches
     KirRef score, factor;        // scratch: [rows][64], scores, then weights; [rows], what the sums of earlier tiles are multiplied with
     KirRef span_m, span_l, span_o, all_m, all_l, all_o;   // scratch: [rows], [rows], [rows][width] of the span, and of all before it
@@ -31,9 +32,9 @@ typedef struct Attention {
 static inline int64_t attention_width(const Attention *a) { return hd_ceil_div(a->d, ATTENTION_LANES) * ATTENTION_LANES; }
 // Scratch of the tile.
 void attention_tile_scratch(Attention *a);
-// Scores of the first `count` positions (i64) of the tile that begins at position `first`; of rows and positions beyond any number.
-void attention_scores(const Attention *a, KirRef first, KirRef count);
+// Scores of the first `count` positions (i64) of the tile; of rows and positions beyond any number.
+void attention_scores(const Attention *a, KirRef count);
 // span_o = span_o * factor + the values of these positions, weighted.
-void attention_values(const Attention *a, KirRef first, KirRef count);
+void attention_values(const Attention *a, KirRef count);
 
 #endif

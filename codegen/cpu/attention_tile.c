@@ -53,7 +53,7 @@ static CgIndex chunk_of(CgIndex channel, uint32_t c) {
 
 // ---- values ----------------------------------------------------------------------------------------------------
 
-typedef struct Values { const Attention *a; KirRef first, count; } Values;   // positions of the tile
+typedef struct Values { const Attention *a; KirRef count; } Values;   // positions of the tile
 // 16 channels of a position (i64, within the tile).
 typedef KirRef LoadValue(const Values *x, KirRef position, CgIndex channel, KirRef valid);
 
@@ -100,15 +100,15 @@ static void score_block(void *user, CgIndex channel, uint32_t chunks, KirRef val
 }
 
 // A few positions at a time; beyond count the last one is repeated.
-static void scores_of_one(const Attention *a, KirRef first, KirRef count) {
+static void scores_of_one(const Attention *a, KirRef count) {
     KirFn *fn = a->fn;
     Scores s = {.a = a, .rows = score_rows(a)};
     KirRef last = kir_sub(fn, count, kir_i64(fn, 1)), acc[KIR_MAX_CARRIED];
     KirLoop loop;
     kir_for_begin(fn, kir_i64(fn, 0), count, kir_i64(fn, s.rows), 0, NULL, &loop);
-    for (uint32_t i = 0; i < s.rows; i++) s.row[i] = cache_row(a, a->k, kir_add(fn, first, kir_min(fn, kir_add(fn, loop.iv, kir_i64(fn, i)), last)));
+    for (uint32_t i = 0; i < s.rows; i++) s.row[i] = cache_row(a, a->k, kir_add(fn, a->first, kir_min(fn, kir_add(fn, loop.iv, kir_i64(fn, i)), last)));
     for (uint32_t i = 0; i < s.rows; i++) {
-        KirRef position = kir_add(fn, first, kir_add(fn, loop.iv, kir_i64(fn, i)));
+        KirRef position = kir_add(fn, a->first, kir_add(fn, loop.iv, kir_i64(fn, i)));
         ask_for(a, a->k, kir_add(fn, position, kir_i64(fn, AHEAD)));
         ask_for(a, a->v, position);
     }
@@ -123,7 +123,7 @@ static void scores_of_one(const Attention *a, KirRef first, KirRef count) {
 }
 
 static KirRef cached_value(const Values *x, KirRef position, CgIndex channel, KirRef valid) {
-    return load_cache(x->a, cache_row(x->a, x->a->v, kir_add(x->a->fn, x->first, position)), channel, valid);
+    return load_cache(x->a, cache_row(x->a, x->a->v, kir_add(x->a->fn, x->a->first, position)), channel, valid);
 }
 
 static void values_of_one(void *user, CgIndex channel, uint32_t chunks, KirRef valid, KirRef *unused) {
@@ -153,11 +153,11 @@ static void copy_block(void *user, CgIndex channel, uint32_t chunks, KirRef vali
     }
 }
 
-// `count` positions from `first` on, as float32; channels beyond d are 0.
-static void copy_tile(const Attention *a, KirRef cache, KirRef first, KirRef count, KirRef to, int64_t along, int64_t across) {
+// The tile's first `count` positions, as float32; channels beyond d are 0.
+static void copy_tile(const Attention *a, KirRef cache, KirRef count, KirRef to, int64_t along, int64_t across) {
     KirFn *fn = a->fn;
     KirLoop loop;
-    KirRef at = cg_loop_begin(fn, kir_i64(fn, 0), count, &loop), position = kir_add(fn, first, at);
+    KirRef at = cg_loop_begin(fn, kir_i64(fn, 0), count, &loop), position = kir_add(fn, a->first, at);
     Copy copy = {a, cache_row(a, cache, position), kir_at(fn, to, at, across, 0), along};
     ask_for(a, cache, kir_add(fn, position, kir_i64(fn, AHEAD)));
     each_block(a, 4, 0, NULL, copy_block, &copy);
@@ -215,11 +215,11 @@ static void scores_of_block(const Attention *a, KirRef row, KirRef key) {
 }
 
 // Four keys stay in the first cache while all rows pass.
-static void scores_of_many(const Attention *a, KirRef first, KirRef count) {
+static void scores_of_many(const Attention *a, KirRef count) {
     KirFn *fn = a->fn;
     KirRef step = kir_i64(fn, BLOCK);
     KirLoop keys, rows;
-    copy_tile(a, a->k, first, count, a->keys, VECTOR, attention_width(a) * 4);
+    copy_tile(a, a->k, count, a->keys, VECTOR, attention_width(a) * 4);
     kir_for_begin(fn, kir_i64(fn, 0), count, step, 0, NULL, &keys);
     kir_for_begin(fn, kir_i64(fn, 0), a->rows, step, 0, NULL, &rows);
     scores_of_block(a, rows.iv, keys.iv);
@@ -253,11 +253,11 @@ void attention_tile_scratch(Attention *a) {
     a->keys = cg_scratch_words(a->build, TILE * attention_width(a)), a->values = cg_scratch_words(a->build, attention_width(a) / LANES * VALUES_ALONG / 4);
 }
 
-void attention_scores(const Attention *a, KirRef first, KirRef count) { (a->tokens == 1 ? scores_of_one : scores_of_many)(a, first, count); }
+void attention_scores(const Attention *a, KirRef count) { (a->tokens == 1 ? scores_of_one : scores_of_many)(a, count); }
 
-void attention_values(const Attention *a, KirRef first, KirRef count) {
-    Values x = {a, first, count};
-    if (a->tokens > 1) copy_tile(a, a->v, first, count, a->values, VALUES_ALONG, VECTOR);
+void attention_values(const Attention *a, KirRef count) {
+    Values x = {a, count};
+    if (a->tokens > 1) copy_tile(a, a->v, count, a->values, VALUES_ALONG, VECTOR);
     if (a->tokens > 1) each_block(a, BLOCK, 0, NULL, values_of_many, &x);
     else each_block(a, a->G == 1 ? 8 : a->G <= 4 ? 4 : a->G <= 8 ? 2 : 1, 0, NULL, values_of_one, &x);
 }

@@ -56,11 +56,6 @@ static KirRef bytes_at(KirFn *fn, KirRef ptr, int64_t bytes, bool is_signed) {
     return kir_itof(fn, is_signed ? kir_sext(fn, b, KIR_I32) : kir_zext(fn, b, KIR_I32));
 }
 
-static void prefetch(const MmCursor *c, KirRef part, int64_t bytes) {
-    for (int64_t at = 0; c->prefetch && at < bytes; at += VECTOR)
-        kir_prefetch(c->fn, kir_offset_const(c->fn, part, at + PREFETCH_AHEAD));
-}
-
 // ---- superblocks ---------------------------------------------------------------------------------------------------
 
 static int64_t super_bytes(IrDtype dtype) { return (int64_t)cg_panel_bytes(dtype, SUPER); }
@@ -84,14 +79,12 @@ static void open_pair(MmCursor *c, KirRef k0, KirRef k) {
     KirRef second = kir_and(fn, kir_lshr(fn, column, kir_i64(fn, 5)), kir_i64(fn, 1));
     c->scale[0] = halves_at(fn, kir_at(fn, at, second, 32, 0), 0);
     c->quants = kir_at(fn, at, second, (pair - VECTOR) / 2, VECTOR);
-    prefetch(c, c->quants, (pair - VECTOR) / 2);
 }
 
 static void open_q4_k_or_q5_k(MmCursor *c, KirRef k) {
     KirFn *fn = c->fn;
     int64_t bytes = (super_bytes(c->dtype) - VECTOR) / 4;
     KirRef part = kir_at(fn, c->block, kir_lshr(fn, k, kir_i64(fn, 6)), bytes, VECTOR);
-    prefetch(c, part, bytes);
     for (int g = 0; g < 2; g++) {
         c->scale[g] = kir_mul(fn, c->d, bytes_at(fn, part, 16 * g, false));
         c->min[g] = kir_mul(fn, c->dmin, bytes_at(fn, part, 32 + 16 * g, false));
@@ -104,7 +97,6 @@ static void open_q6_k(MmCursor *c, KirRef k) {
     KirFn *fn = c->fn;
     int64_t bytes = (super_bytes(IR_Q6_K) - VECTOR) / 4;
     KirRef part = kir_at(fn, c->block, kir_lshr(fn, k, kir_i64(fn, 6)), bytes, VECTOR);
-    prefetch(c, part, bytes);
     for (int g = 0; g < 4; g++) c->scale[g] = kir_mul(fn, c->d, bytes_at(fn, part, 16 * g, true));
     c->quants = kir_offset_const(fn, part, VECTOR);
 }
@@ -114,7 +106,6 @@ static void open_iq4_xs(MmCursor *c, KirRef k) {
     KirRef group = kir_lshr(fn, k, kir_i64(fn, 5));
     c->scale[0] = kir_mul(fn, c->d, bytes_at(fn, kir_at(fn, c->block, group, 16, VECTOR), 0, true));
     c->quants = kir_at(fn, c->block, group, 4 * VECTOR, VECTOR + 128);
-    prefetch(c, c->quants, 4 * VECTOR);
 }
 
 static void open_mxfp4(MmCursor *c, KirRef k0, KirRef k) {
@@ -139,11 +130,7 @@ static void open_decoded(MmCursor *c, KirRef k0, KirRef k) {
 
 static int64_t column_bytes(IrDtype dtype) { return dtype == IR_F32 ? 64 : 32; }   // of plain numbers; bf16 has 64 per two
 
-void mm_part_open(MmCursor *c, KirRef k0, KirRef k) {
-    if (c->decoded) {
-        open_decoded(c, k0, k);
-        return;
-    }
+static void open_packed(MmCursor *c, KirRef k0, KirRef k) {
     switch (c->dtype) {
     case IR_Q8_0:
     case IR_Q4_0:
@@ -155,12 +142,15 @@ void mm_part_open(MmCursor *c, KirRef k0, KirRef k) {
     case IR_Q6_K: open_q6_k(c, k); break;
     case IR_F32:
     case IR_F16:
-    case IR_BF16:
-        c->quants = kir_at(c->fn, c->panel, kir_add(c->fn, k0, k), column_bytes(c->dtype), 0);
-        prefetch(c, c->quants, c->part * column_bytes(c->dtype));
-        break;
+    case IR_BF16: c->quants = kir_at(c->fn, c->panel, kir_add(c->fn, k0, k), column_bytes(c->dtype), 0); break;
     default: HD_ASSERT(!"a type without a packed form");
     }
+}
+
+void mm_part_open(MmCursor *c, KirRef k0, KirRef k) {
+    (c->decoded ? open_decoded : open_packed)(c, k0, k);
+    int64_t bytes = c->prefetch ? super_bytes(c->dtype) * c->part / SUPER : 0;   // of a part; what is less than a line comes with others
+    for (int64_t at = 0; at + VECTOR <= bytes; at += VECTOR) kir_prefetch(c->fn, kir_offset_const(c->fn, c->quants, at + PREFETCH_AHEAD));
 }
 
 // ---- quants --------------------------------------------------------------------------------------------------------

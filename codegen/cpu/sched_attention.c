@@ -7,16 +7,16 @@ enum { TILE = ATTENTION_TILE, SPAN = 1024, LANES = ATTENTION_LANES };
 
 // ---- rows ------------------------------------------------------------------------------------------------------
 
-typedef void Row(const Attention *a, KirRef row, KirRef first);   // first: position of the tile, 0 where there is none
+typedef void Row(const Attention *a, KirRef row);
 
-static void each_row(const Attention *a, Row *body, KirRef first) {
+static void each_row(const Attention *a, Row *body) {
     KirFn *fn = a->fn;
     KirLoop loop;
     if (a->tokens == 1) {
-        for (int64_t g = 0; g < a->G; g++) body(a, kir_i64(fn, g), first);
+        for (int64_t g = 0; g < a->G; g++) body(a, kir_i64(fn, g));
         return;
     }
-    body(a, cg_loop_begin(fn, kir_i64(fn, 0), a->rows, &loop), first);
+    body(a, cg_loop_begin(fn, kir_i64(fn, 0), a->rows, &loop));
     cg_loop_end(fn, &loop);
 }
 
@@ -28,9 +28,9 @@ static KirRef token_of_row(const Attention *a, KirRef row) { return a->tokens ==
 
 // Turns the scores of a row into weights e^(score - max), 0 at positions that its token does not see; notes the factor e^(old max - new max) for what
 // was summed before.
-static void tile_weights(const Attention *a, KirRef r, KirRef first) {
+static void tile_weights(const Attention *a, KirRef r) {
     KirFn *fn = a->fn;
-    KirRef seen = kir_add(fn, kir_add(fn, a->position, token_of_row(a, r)), kir_i64(fn, 1)), n = kir_trunc(fn, kir_sub(fn, seen, first), KIR_I32);
+    KirRef seen = kir_add(fn, kir_add(fn, a->position, token_of_row(a, r)), kir_i64(fn, 1)), n = kir_trunc(fn, kir_sub(fn, seen, a->first), KIR_I32);
     KirRef row = kir_at(fn, a->score, r, TILE * 4, 0), s[TILE / LANES];
     KirRef lowest = kir_float(fn, KT_F32x16, LOWEST), m = kir_load(fn, KT_F32, of_row(a, a->span_m, r)), most = lowest;
     for (int i = 0; i < TILE / LANES; i++) {
@@ -51,10 +51,10 @@ static void tile_weights(const Attention *a, KirRef r, KirRef first) {
     kir_store(fn, of_row(a, a->factor, r), factor);
 }
 
-static void tile(const Attention *a, KirRef first, KirRef count) {
-    attention_scores(a, first, count);
-    each_row(a, tile_weights, first);
-    attention_values(a, first, count);
+static void tile(const Attention *a, KirRef count) {
+    attention_scores(a, count);
+    each_row(a, tile_weights);
+    attention_values(a, count);
 }
 
 // ---- spans -----------------------------------------------------------------------------------------------------
@@ -73,12 +73,11 @@ static void start_sums(const Attention *a, KirRef row, KirRef m, KirRef l, KirRe
     kir_for_end(fn, &loop, NULL);
 }
 
-static void start_row(const Attention *a, KirRef row, KirRef first) { (void)first, start_sums(a, row, a->all_m, a->all_l, a->all_o); }
-static void start_span(const Attention *a, KirRef row, KirRef first) { (void)first, start_sums(a, row, a->span_m, a->span_l, a->span_o); }
+static void start_row(const Attention *a, KirRef row) { start_sums(a, row, a->all_m, a->all_l, a->all_o); }
+static void start_span(const Attention *a, KirRef row) { start_sums(a, row, a->span_m, a->span_l, a->span_o); }
 
-static void merge_span(const Attention *a, KirRef row, KirRef first) {
+static void merge_span(const Attention *a, KirRef row) {
     KirFn *fn = a->fn;
-    (void)first;
     KirRef m = kir_load(fn, KT_F32, of_row(a, a->all_m, row)), span_m = kir_load(fn, KT_F32, of_row(a, a->span_m, row)), most = kir_max(fn, m, span_m);
     KirRef before = kir_exp(fn, kir_sub(fn, m, most)), now = kir_exp(fn, kir_sub(fn, span_m, most));
     KirRef l = kir_load(fn, KT_F32, of_row(a, a->all_l, row)), span_l = kir_load(fn, KT_F32, of_row(a, a->span_l, row));
@@ -92,9 +91,8 @@ static void merge_span(const Attention *a, KirRef row, KirRef first) {
     kir_for_end(fn, &loop, NULL);
 }
 
-static void divide_row(const Attention *a, KirRef row, KirRef first) {
+static void divide_row(const Attention *a, KirRef row) {
     KirFn *fn = a->fn;
-    (void)first;
     KirLoop loop;
     KirRef l = kir_load(fn, KT_F32, of_row(a, a->all_l, row));
     each_vector(a, &loop);
@@ -104,19 +102,20 @@ static void divide_row(const Attention *a, KirRef row, KirRef first) {
 }
 
 // Positions 0..count-1 of this unit's cache head; leaves the weighted means in all_o.
-static void attend(const Attention *a, KirRef count) {
+static void attend(Attention *a, KirRef count) {
     KirFn *fn = a->fn;
     KirLoop span, part;
-    each_row(a, start_row, 0);
+    each_row(a, start_row);
     kir_for_begin(fn, kir_i64(fn, 0), count, kir_i64(fn, SPAN), 0, NULL, &span);
-    each_row(a, start_span, 0);
+    each_row(a, start_span);
     KirRef end = kir_min(fn, count, kir_add(fn, span.iv, kir_i64(fn, SPAN)));
     kir_for_begin(fn, span.iv, end, kir_i64(fn, TILE), 0, NULL, &part);
-    tile(a, part.iv, kir_min(fn, kir_i64(fn, TILE), kir_sub(fn, end, part.iv)));
+    a->first = part.iv;
+    tile(a, kir_min(fn, kir_i64(fn, TILE), kir_sub(fn, end, part.iv)));
     kir_for_end(fn, &part, NULL);
-    each_row(a, merge_span, 0);
+    each_row(a, merge_span);
     kir_for_end(fn, &span, NULL);
-    each_row(a, divide_row, 0);
+    each_row(a, divide_row);
 }
 
 // ---- the group -------------------------------------------------------------------------------------------------
