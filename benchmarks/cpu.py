@@ -36,7 +36,7 @@ QUICK_SHAPES = ["tiny-dense-q8_0", "0.8b-q8_0", "0.8b-q4_k_m", "0.8b-bf16"]
 AVX2_SHAPES = ["0.8b-q8_0", "0.8b-q4_k_m", "0.8b-bf16"]
 AVX2_LLAMA = "-DGGML_NATIVE=OFF -DGGML_SSE42=ON -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON -DGGML_AVX512=OFF"
 BATCHES = [("prompt", count, 0) for count in range(1, 17)]
-LOGITS, PAUSE, WARM_UP = 16, 0.1, ("prompt 64 0", "generate 1 0")
+LOGITS, PAUSE = 16, 0.1
 NEEDED_MEMORY = {"4b": 24e9, "35b-a3b": 22e9}
 
 
@@ -160,9 +160,6 @@ def measure_in_turns(programs, limits, threads, model_bytes, asked, rounds):
         found.append(json.loads(limits.ask(f"{model_bytes} {threads}")))
         return found[-1]
 
-    for program in programs.values():
-        for warm_up in WARM_UP:
-            program.ask(warm_up)
     for number in range(rounds):
         before = measure_limits()
         for what in asked + (BATCHES if threads > 1 else []):
