@@ -129,7 +129,12 @@ HD_MUST_USE HdStatus *cli_read_text(const char *path, HdBuf *out_text);
 HeddleCompileOptions cli_compile_options(const CliOptions *options);
 // The module alone: given (--module), cached, or compiled now. Nothing of the weights is read but the header.
 HD_MUST_USE HdStatus *cli_open_module(const CliOptions *options, const HeddleCompileOptions *compile, HeddleModule **out_module);
-// Opens the weights, finds the module (--module, the cache, or compiled now) and loads it.
+// Opens the weights and finds the module (--module, the cache, or compiled now). Also after an error to be unloaded.
+HD_MUST_USE HdStatus *cli_open(const CliOptions *options, const HeddleCompileOptions *compile, CliModel *out_model);
+// Creates the model of what was opened: weights are packed and, on a GPU, copied.
+HD_MUST_USE HdStatus *cli_create(const CliOptions *options, const HeddleCompileOptions *compile, CliModel *model);
+// Both; nothing is left after an error. Who loads several models opens all first: what is compiled in a process of its own is forked
+// while there are no threads yet, whose locks a child would find taken forever.
 HD_MUST_USE HdStatus *cli_load(const CliOptions *options, const HeddleCompileOptions *compile, CliModel *out_model);
 void cli_unload(CliModel *model);
 HeddleSessionOptions cli_session_options(const CliOptions *options);

@@ -275,13 +275,19 @@ static HdStatus *check_variants(const CliOptions *options, const BenchVariants *
     return NULL;
 }
 
-static HdStatus *open_bench(const CliOptions *options, const BenchVariant *variant, uint32_t longest, Bench *bench)
+static HdStatus *open_bench(const CliOptions *options, const BenchVariant *variant, Bench *bench)
 {
     HeddleCompileOptions compile = compile_options(options, variant);
     bench->model = options->operand, bench->variant = variant->name;
     bench->repetitions = options->repetitions == CLI_UNSET ? DEFAULT_REPETITIONS : (uint32_t)options->repetitions;
     bench->with_roofline = options->roofline;
-    HD_TRY(cli_load(options, &compile, &bench->loaded));
+    return cli_open(options, &compile, &bench->loaded);
+}
+
+static HdStatus *create_bench(const CliOptions *options, const BenchVariant *variant, uint32_t longest, Bench *bench)
+{
+    HeddleCompileOptions compile = compile_options(options, variant);
+    HD_TRY(cli_create(options, &compile, &bench->loaded));
     heddle_module_info(bench->loaded.module, &bench->info);
     bench->packed = bench->info.packed_bytes > 0, bench->kv = bench->info.kv_type;
     bench->on_cpu = on_cpu(&bench->info);
@@ -338,7 +344,8 @@ HdStatus *cmd_bench(CliOptions *options)
     if (!status) status = check_variants(options, &variants);
     if (!status && options->device_file) status = hd_figures(options->device_file, &figures);
     Bench *benches = hd_xcalloc(variants.len + 1, sizeof *benches);
-    for (size_t v = 0; v < variants.len && !status; v++) status = open_bench(options, &variants.data[v], longest_of(&tests), &benches[v]);
+    for (size_t v = 0; v < variants.len && !status; v++) status = open_bench(options, &variants.data[v], &benches[v]);
+    for (size_t v = 0; v < variants.len && !status; v++) status = create_bench(options, &variants.data[v], longest_of(&tests), &benches[v]);
     if (!status) status = run_tests(options, &figures, benches, variants.len, &tests);
     if (!status) bench_print(benches, variants.len, options->report ? options->report : "md");
     for (size_t v = 0; v < variants.len; v++) close_bench(&benches[v]);

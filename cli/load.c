@@ -186,11 +186,17 @@ static void tell_unheeded(const CliOptions *options, const HeddleModuleInfo *inf
     hd_log(&options->log, HD_LOG_WARNING, "-t %lld has no effect on a module for %s", (long long)options->threads, info->target);
 }
 
-static HdStatus *create(const CliOptions *options, const HeddleCompileOptions *compile, CliModel *model)
+HdStatus *cli_open(const CliOptions *options, const HeddleCompileOptions *compile, CliModel *out_model)
+{
+    *out_model = (CliModel){0};
+    HD_TRY(heddle_weights_open(options->operand, options->strict, &out_model->weights));
+    return cli_open_module(options, compile, &out_model->module);
+}
+
+HdStatus *cli_create(const CliOptions *options, const HeddleCompileOptions *compile, CliModel *model)
 {
     HeddleModelOptions how = model_options(options);
     HeddleModuleInfo info;
-    HD_TRY(cli_open_module(options, compile, &model->module));
     heddle_module_info(model->module, &info);
     tell_unheeded(options, &info);
     HdStatus *status = heddle_model_create(model->module, model->weights, &how, &model->model);
@@ -209,9 +215,8 @@ static HdStatus *create(const CliOptions *options, const HeddleCompileOptions *c
 
 HdStatus *cli_load(const CliOptions *options, const HeddleCompileOptions *compile, CliModel *out_model)
 {
-    *out_model = (CliModel){0};
-    HdStatus *status = heddle_weights_open(options->operand, options->strict, &out_model->weights);
-    if (!status) status = create(options, compile, out_model);
+    HdStatus *status = cli_open(options, compile, out_model);
+    if (!status) status = cli_create(options, compile, out_model);
     if (status) cli_unload(out_model);
     return status;
 }

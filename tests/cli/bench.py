@@ -2,7 +2,7 @@
 """`heddle bench` against a stored sample of llama-bench's output: the same keys with values of the same kind, figures that agree with each
 other, equal results in all formats. How fast anything is is no matter here.
 
-usage: bench.py HEDDLE FOLDER_OF_TINY_MODELS SAMPLE.json
+usage: bench.py HEDDLE FOLDER_OF_TINY_MODELS SAMPLE.json LONE_FORK.so
 """
 import csv
 import io
@@ -19,9 +19,10 @@ import gguf
 
 from checks import check, finish
 
-heddle, tiny, sample_path = sys.argv[1:]
+heddle, tiny, sample_path, lone_fork = sys.argv[1:]
 model = os.path.join(tiny, "tiny-dense-q8_0.gguf")
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()
+os.environ["LD_PRELOAD"] = os.path.abspath(lone_fork)       # variants are compiled before there are threads
 
 
 def bench(*options):
