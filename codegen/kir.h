@@ -119,6 +119,8 @@ void kir_shared_store(KirFn *fn, KirRef array, KirRef index, KirRef value);
 uint32_t kir_shared_bytes(const KirFn *fn);              // of all its shared arrays
 void kir_barrier(KirFn *fn);
 KirRef kir_dot_u8i8(KirFn *fn, KirRef acc, KirRef a, KirRef b);
+KirRef kir_dot_u7i8(KirFn *fn, KirRef acc, KirRef a, KirRef b);
+KirRef kir_dot_i8i8(KirFn *fn, KirRef acc, KirRef a, KirRef b);
 KirRef kir_dot_bf16(KirFn *fn, KirRef acc, KirRef a, KirRef b);
 KirRef kir_dot_i8(KirFn *fn, KirRef acc, KirRef a, KirRef b);
 // SIMT: copies of 16 bytes that run beside what follows, until a wait for all but the last `batches` commits.

@@ -396,6 +396,8 @@ KirRef kir_lookup(KirFn *fn, KirRef table, KirRef index) {
 }
 
 KirRef kir_dot_u8i8(KirFn *fn, KirRef acc, KirRef a, KirRef b) { return op_same(fn, KIR_OP_dot_u8i8, 3, (KirRef[]){acc, a, b}); }
+KirRef kir_dot_u7i8(KirFn *fn, KirRef acc, KirRef a, KirRef b) { return op_same(fn, KIR_OP_dot_u7i8, 3, (KirRef[]){acc, a, b}); }
+KirRef kir_dot_i8i8(KirFn *fn, KirRef acc, KirRef a, KirRef b) { return op_same(fn, KIR_OP_dot_i8i8, 3, (KirRef[]){acc, a, b}); }
 KirRef kir_dot_bf16(KirFn *fn, KirRef acc, KirRef a, KirRef b) { return op_same(fn, KIR_OP_dot_bf16, 3, (KirRef[]){acc, a, b}); }
 KirRef kir_dot_i8(KirFn *fn, KirRef acc, KirRef a, KirRef b) { return op_same(fn, KIR_OP_dot_i8, 3, (KirRef[]){acc, a, b}); }
 KirRef kir_mma_i8(KirFn *fn, KirRef acc, KirRef a, KirRef b) { return op_same(fn, KIR_OP_mma_i8, 3, (KirRef[]){acc, a, b}); }

@@ -196,7 +196,7 @@ static const char *rule_lookup(const KirFn *fn, const KirOp *op) {
     if (index.scalar != KIR_I8 || index.lanes < 16) return "the indices are at least 16 bytes";
     return kir_type_eq(index, result_type(fn, op)) ? NULL : "the result has the type of the indices";
 }
-static const char *rule_dot_u8i8(const KirFn *fn, const KirOp *op) { return dot(fn, op, KIR_I32, KIR_I8, 4); }
+static const char *rule_dot_bytes(const KirFn *fn, const KirOp *op) { return dot(fn, op, KIR_I32, KIR_I8, 4); }
 static const char *rule_dot_bf16(const KirFn *fn, const KirOp *op) { return dot(fn, op, KIR_F32, KIR_I16, 2); }
 
 static bool yields_match(const KirFn *fn, const KirOp *op, const KirBlock *body) {
@@ -342,7 +342,9 @@ static const struct { uint16_t scalars; bool same; Rule *rule; } rules[KIR_OP_CO
     [KIR_OP_store_part] = {S_PTR, false, rule_store_part},
     [KIR_OP_prefetch] = {S_PTR, false, address},
     [KIR_OP_prefetch_later] = {S_PTR, false, address},
-    [KIR_OP_dot_u8i8] = {S_I32, false, rule_dot_u8i8},
+    [KIR_OP_dot_u8i8] = {S_I32, false, rule_dot_bytes},
+    [KIR_OP_dot_u7i8] = {S_I32, false, rule_dot_bytes},
+    [KIR_OP_dot_i8i8] = {S_I32, false, rule_dot_bytes},
     [KIR_OP_dot_bf16] = {S_F32, false, rule_dot_bf16},
     [KIR_OP_dot_i8] = {S_I32, true, rule_scalar},
     [KIR_OP_for] = {S_I64, false, rule_for},

@@ -251,6 +251,8 @@ static const struct Row { const char *on_ints, *on_floats; EmitOp *function; } r
     [KIR_OP_prefetch] = {.function = emit_prefetch},
     [KIR_OP_prefetch_later] = {.function = emit_prefetch},
     [KIR_OP_dot_u8i8] = {.function = emit_dot_u8i8},
+    [KIR_OP_dot_u7i8] = {.function = emit_dot_u7i8},
+    [KIR_OP_dot_i8i8] = {.function = emit_dot_i8i8},
     [KIR_OP_dot_bf16] = {.function = emit_dot_bf16},
     [KIR_OP_for] = {.function = emit_for},
     [KIR_OP_if] = {.function = emit_if},

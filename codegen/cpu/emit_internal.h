@@ -71,7 +71,7 @@ void mb_loop_end(Emit *e, MbLoop *loop);
 
 typedef MlirValue EmitOp(Emit *e, const KirOp *op);       // a null value for operations without result
 EmitOp emit_f16_f32, emit_f32_f16, emit_bf16_f32, emit_f32_bf16, emit_load_part, emit_store_part, emit_lookup, emit_dot_u8i8,
-    emit_dot_bf16;
+    emit_dot_u7i8, emit_dot_i8i8, emit_dot_bf16;
 
 // ---- emit.c ------------------------------------------------------------------------------------------------------
 

@@ -265,15 +265,49 @@ static MlirValue madd(Emit *e, uint32_t lanes, MlirValue a, MlirValue b) {
 }
 
 // Even and odd bytes as 16-bit numbers in place: no lane moves, and pmaddwd sums bytes 0 and 2, then 1 and 3, of each accumulator
-// lane. Exact: no product exceeds 255 * 128, and sums have 32 bits. (pmaddubsw would saturate.)
-static MlirValue piece_bytes(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {
+// lane. Exact: no product exceeds 255 * 128, and sums have 32 bits.
+static MlirValue even_and_odd(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b, bool is_signed) {
     KirType words = KIR_T(KIR_I16, (uint8_t)(2 * lanes));
     MlirValue eight = mb_int(e, words, 8);
     a = mb_bitcast(e, mb_type(e, words), a);
     b = mb_bitcast(e, mb_type(e, words), b);
-    MlirValue even = madd(e, lanes, and_(e, a, mb_int(e, words, 255)), ashr(e, shl(e, b, eight), eight));
-    MlirValue odd = madd(e, lanes, lshr(e, a, eight), ashr(e, b, eight));
+    MlirValue a_even = is_signed ? ashr(e, shl(e, a, eight), eight) : and_(e, a, mb_int(e, words, 255));
+    MlirValue even = madd(e, lanes, a_even, ashr(e, shl(e, b, eight), eight));
+    MlirValue odd = madd(e, lanes, is_signed ? ashr(e, a, eight) : lshr(e, a, eight), ashr(e, b, eight));
     return add(e, acc, add(e, even, odd));
+}
+
+static MlirValue piece_bytes(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {
+    return even_and_odd(e, lanes, acc, a, b, false);
+}
+
+static MlirValue piece_signed(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {
+    return even_and_odd(e, lanes, acc, a, b, true);
+}
+
+// Two instructions in place of four: pmaddubsw saturates at 16 bits, which two products of at most 127 * 128 do not reach.
+static MlirValue piece_maddubs(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {
+    KirType words = KIR_T(KIR_I16, (uint8_t)(2 * lanes));
+    const char *name = lanes == 16  ? "llvm.x86.avx512.pmaddubs.w.512"
+                       : lanes == 8 ? "llvm.x86.avx2.pmadd.ub.sw"
+                                    : "llvm.x86.ssse3.pmadd.ub.sw.128";
+    MlirValue sums = mb_intrinsic(e, name, mb_type(e, words), 2, (MlirValue[]){a, b});
+    return add(e, acc, madd(e, lanes, sums, mb_int(e, words, 1)));
+}
+
+// |a| times b with a's sign. (Of 512 bits there is no psignb.)
+static MlirValue piece_psign(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {
+    MlirValue negative = mb_binary(e, "arith.subi", mb_int(e, KIR_T(KIR_I8, (uint8_t)(4 * lanes)), 0), a);
+    b = mb_intrinsic(e, lanes == 8 ? "llvm.x86.avx2.psign.b" : "llvm.x86.ssse3.psign.b.128", mlirValueGetType(b), 2, (MlirValue[]){b, a});
+    return piece_maddubs(e, lanes, acc, mb_binary(e, "arith.maxsi", a, negative), b);
+}
+
+// (a + 128) b - 128 b
+static MlirValue piece_biased(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {
+    KirType sums = KIR_T(KIR_I32, (uint8_t)lanes), bytes = KIR_T(KIR_I8, (uint8_t)(4 * lanes));
+    MlirValue b_sum = piece_vpdpbusd(e, lanes, mb_int(e, sums, 0), mb_int(e, bytes, 1), b);
+    acc = piece_vpdpbusd(e, lanes, acc, mb_binary(e, "arith.xori", a, mb_int(e, bytes, -128)), b);
+    return mb_binary(e, "arith.subi", acc, shl(e, b_sum, mb_int(e, sums, 7)));
 }
 
 static MlirValue neon_dot(Emit *e, const char *name, MlirValue acc, MlirValue a, MlirValue b) {
@@ -285,19 +319,35 @@ static MlirValue piece_usdot(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a
     return neon_dot(e, "llvm.aarch64.neon.usdot.v4i32.v16i8", acc, a, b);
 }
 
-// sdot takes a as a signed number: (a - 128) b + 128 b. The second sum is the same for all rows of a panel, and LLVM keeps it.
 static MlirValue piece_sdot(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {
-    static const char sdot[] = "llvm.aarch64.neon.sdot.v4i32.v16i8";
+    (void)lanes;
+    return neon_dot(e, "llvm.aarch64.neon.sdot.v4i32.v16i8", acc, a, b);
+}
+
+// sdot takes a as a signed number: (a - 128) b + 128 b. The second sum is the same for all rows of a panel, and LLVM keeps it.
+static MlirValue piece_shifted_sdot(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {
     KirType sums = KIR_T(KIR_I32, (uint8_t)lanes);
-    MlirValue b_sum = neon_dot(e, sdot, mb_int(e, sums, 0), b, mb_int(e, KT_I8x16, 1));
+    MlirValue b_sum = piece_sdot(e, lanes, mb_int(e, sums, 0), b, mb_int(e, KT_I8x16, 1));
     acc = add(e, acc, shl(e, b_sum, mb_int(e, sums, 7)));
-    return neon_dot(e, sdot, acc, mb_binary(e, "arith.xori", a, mb_int(e, KT_I8x16, -128)), b);
+    return piece_sdot(e, lanes, acc, mb_binary(e, "arith.xori", a, mb_int(e, KT_I8x16, -128)), b);
 }
 
 MlirValue emit_dot_u8i8(Emit *e, const KirOp *op) {
     if (has(e, IR_FEATURE_I8MM)) return emit_dot(e, op, piece_usdot, 4);
-    if (has(e, IR_FEATURE_DOTPROD)) return emit_dot(e, op, piece_sdot, 4);
+    if (has(e, IR_FEATURE_DOTPROD)) return emit_dot(e, op, piece_shifted_sdot, 4);
     return vnni_lanes(e) ? emit_dot(e, op, piece_vpdpbusd, vnni_lanes(e)) : emit_dot(e, op, piece_bytes, madd_lanes(e));
+}
+
+MlirValue emit_dot_u7i8(Emit *e, const KirOp *op) {
+    if (has(e, IR_FEATURE_DOTPROD)) return emit_dot(e, op, piece_sdot, 4);
+    if (vnni_lanes(e) || is_aarch64(e)) return emit_dot_u8i8(e, op);
+    return emit_dot(e, op, piece_maddubs, madd_lanes(e));
+}
+
+MlirValue emit_dot_i8i8(Emit *e, const KirOp *op) {
+    if (has(e, IR_FEATURE_DOTPROD)) return emit_dot(e, op, piece_sdot, 4);
+    if (is_aarch64(e)) return emit_dot(e, op, piece_signed, 4);
+    return vnni_lanes(e) ? emit_dot(e, op, piece_biased, vnni_lanes(e)) : emit_dot(e, op, piece_psign, HD_MIN(madd_lanes(e), 8));
 }
 
 static MlirValue piece_dpbf16(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {

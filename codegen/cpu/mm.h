@@ -75,6 +75,7 @@ typedef struct MmProduct {
     KirRef panel[MM_MAX_PANELS]; // ptr
     bool prefetch, decoded;      // as a cursor has them
     bool fused;                  // the target has fma
+    bool is_signed;              // it multiplies signed bytes at least as fast as unsigned with signed ones
     KirRef scratch;              // int8 activations: ptr to MM_TILE_SCRATCH bytes
 } MmProduct;
 

@@ -159,6 +159,11 @@ static void expect_results(const MmJob *job, const MmToken *token, uint32_t toke
             for (uint32_t p = 0; p < job->panel_count; p++) kir_prefetch(job->fn, result_at(job, &job->outs[out], &token[i], p));
 }
 
+// Without instructions for unsigned times signed bytes, or with one for signed bytes only.
+static bool multiplies_signed(const IrTarget *target) {
+    return !ir_target_has(target, IR_FEATURE_AVX512VNNI) && !ir_target_has(target, IR_FEATURE_AVXVNNI) && !ir_target_has(target, IR_FEATURE_I8MM);
+}
+
 static void tile(const MmJob *job, KirRef first, uint32_t tokens, MmTokenAt *at, void *user) {
     KirFn *fn = job->fn;
     MmToken token[MM_MAX_TOKENS];
@@ -172,7 +177,7 @@ static void tile(const MmJob *job, KirRef first, uint32_t tokens, MmTokenAt *at,
         const MmFactor *factor = &job->factors[f];
         MmProduct product = {.weight = to_numbers(job, factor) ? IR_F32 : factor->dtype, .activation = job->x.dtype, .columns = job->columns, .k = job->k,
                              .panel_count = job->panel_count, .prefetch = !factor->native && !job->many, .decoded = is_decoded(job, factor),
-                             .fused = ir_target_has_fma(job->build->target), .scratch = job->tile_scratch};
+                             .fused = ir_target_has_fma(job->build->target), .is_signed = multiplies_signed(job->build->target), .scratch = job->tile_scratch};
         for (uint32_t p = 0; p < job->panel_count; p++) product.panel[p] = factor->panel[p];
         mm_tile(fn, &product, rows, tokens, sums[f]);
     }

@@ -98,6 +98,9 @@ enum { LIFT = 0x4b400000, STEP = 64 };
 typedef struct Q8Row { KirRef values, scales, starts, minus; } Q8Row;
 
 static bool halves(const Tile *t) { return t->format->group == 16; }
+// Quants of all 8 bits, made signed where that is faster: nothing is left of the offset then.
+static bool has_signs(const Tile *t) { return t->format->offset == 128 && t->product->is_signed; }
+static bool has_offset(const Tile *t) { return t->format->offset && !has_signs(t); }
 static bool is_lifted(const Tile *t) { return t->product->fused && !t->format->any_exponent; }
 
 // Notes are 4 bytes apart; of halves of groups, four times each, 16.
@@ -125,7 +128,7 @@ static KirRef lift_of(const Tile *t, KirType type) {
 static void note(const Tile *t, uint32_t token, KirRef k, KirRef sums) {
     KirFn *fn = t->fn;
     KirType type = kir_type(fn, sums);
-    if (t->format->offset) {
+    if (has_offset(t)) {
         KirRef start = kir_sub(fn, lift_of(t, type), kir_mul(fn, sums, kir_int(fn, type, t->format->offset)));
         kir_store(fn, notes_at(t, token, k, false), start);
     }
@@ -147,7 +150,7 @@ static void note_halves(const Tile *t, KirRef k0, KirRef count) {
     kir_for_begin(fn, kir_i64(fn, 0), count, kir_i64(fn, STEP), 0, NULL, &loop);
     for (uint32_t i = 0; i < t->tokens; i++) {
         KirRef values = kir_load(fn, KT_I8x64, kir_offset(fn, t->rows[i], kir_add(fn, k0, loop.iv)));
-        KirRef fours = kir_dot_u8i8(fn, kir_int(fn, KT_I32x16, 0), kir_int(fn, KT_I8x64, 1), values);
+        KirRef fours = kir_dot_u7i8(fn, kir_int(fn, KT_I32x16, 0), kir_int(fn, KT_I8x64, 1), values);
         note(t, i, loop.iv, sums_of_four(fn, fours));
     }
     kir_for_end(fn, &loop, NULL);
@@ -158,8 +161,9 @@ static void note_super(const Tile *t, KirRef k0, KirRef count) {
     KirFn *fn = t->fn;
     KirType eight = KIR_T(KIR_I32, 8);
     KirRef k = t->product->k, sums = kir_add(fn, k, kir_lshr(fn, kir_add(fn, k, k0), kir_i64(fn, 3)));
-    if (halves(t)) note_halves(t, k0, count);
-    for (uint32_t i = 0; i < t->tokens && !halves(t) && (t->format->offset || t->format->has_min); i++) {
+    bool needed = has_offset(t) || t->format->has_min;
+    if (needed && halves(t)) note_halves(t, k0, count);
+    for (uint32_t i = 0; i < t->tokens && needed && !halves(t); i++) {
         KirRef at = kir_offset(fn, t->rows[i], sums);
         note(t, i, kir_i64(fn, 0), t->product->columns % SUPER ? kir_load_part(fn, eight, at, kir_lshr(fn, count, kir_i64(fn, 5)))
                                                                : kir_load(fn, eight, at));
@@ -168,20 +172,23 @@ static void note_super(const Tile *t, KirRef k0, KirRef count) {
 
 // Where the integer sums of half h of group g begin.
 static KirRef start_of(const Tile *t, const Q8Row *x, uint32_t g, uint32_t h) {
-    if (t->format->offset) return broadcast(t->fn, KT_I32, x->starts, note_bytes(t) * g + 16 * h, 16);
+    if (has_offset(t)) return broadcast(t->fn, KT_I32, x->starts, note_bytes(t) * g + 16 * h, 16);
     return kir_int(t->fn, KT_I32x16, is_lifted(t) && !h ? LIFT : 0);
 }
 
 // acc[h] += products of group g with the activations, exactly; h: which of the group's scales.
 static void multiply_q8a(const Tile *t, const Q8Row *x, uint32_t g, KirRef acc[2][MM_MAX_LANES]) {
     KirFn *fn = t->fn;
-    KirRef w[MM_MAX_PANELS];
+    KirRef w[MM_MAX_PANELS], (*dot)(KirFn *, KirRef, KirRef, KirRef) = has_signs(t) ? kir_dot_i8i8 : t->format->offset == 128 ? kir_dot_u8i8 : kir_dot_u7i8;
     for (uint32_t v = 0; v < 8; v++) {
         uint32_t h = v * (32 / t->format->group) / 8;
-        for (uint32_t p = 0; p < t->panels; p++) w[p] = mm_quants(&t->cursor[p], 8 * g + v);
+        for (uint32_t p = 0; p < t->panels; p++) {
+            w[p] = mm_quants(&t->cursor[p], 8 * g + v);
+            if (has_signs(t)) w[p] = kir_xor(fn, w[p], kir_int(fn, KT_I8x64, -128));
+        }
         for (uint32_t i = 0; i < t->tokens; i++) {
             KirRef a = broadcast_word(fn, x[i].values, 32 * g + 4 * v, KT_I8x64);
-            for (uint32_t p = 0, at = i; p < t->panels; p++, at += t->tokens) acc[h][at] = kir_dot_u8i8(fn, acc[h][at], w[p], a);
+            for (uint32_t p = 0, at = i; p < t->panels; p++, at += t->tokens) acc[h][at] = dot(fn, acc[h][at], w[p], a);
         }
     }
 }

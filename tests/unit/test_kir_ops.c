@@ -460,40 +460,49 @@ static void build_dot(KirFn *fn, DotOp *op, KirType acc_type, KirType in_type) {
     note_kinds(fn);
 }
 
-static const struct DotCase { const char *name; uint8_t lanes; } dots[] = {{"u8i8_16", 16}, {"u8i8_8", 8}, {"u8i8_4", 4}};
+// What a's bytes are: at most `most`, or signed; then b has no -128.
+static const struct DotKind { const char *name; DotOp *op; uint8_t most; bool is_signed; } dots[] = {
+    {"u8i8", kir_dot_u8i8, 255, false}, {"u7i8", kir_dot_u7i8, 127, false}, {"i8i8", kir_dot_i8i8, 255, true}};
 
-static int32_t dot_reference(int32_t acc, const uint8_t *a, const uint8_t *b, uint32_t lane) {
-    for (uint32_t i = lane * 4; i < (lane + 1) * 4; i++) acc = (int32_t)((uint32_t)acc + (uint32_t)(a[i] * (int8_t)b[i]));
+static int32_t dot_reference(const struct DotKind *kind, int32_t acc, const uint8_t *a, const uint8_t *b, uint32_t lane) {
+    for (uint32_t i = lane * 4; i < (lane + 1) * 4; i++)
+        acc = (int32_t)((uint32_t)acc + (uint32_t)((kind->is_signed ? (int8_t)a[i] : a[i]) * (int8_t)b[i]));
     return acc;
 }
 
-static void check_dot(Kernels *kernels, const struct DotCase *c) {
+static void check_dot(Kernels *kernels, const char *name, const struct DotKind *kind, uint32_t lanes) {
+    static const uint8_t extremes[][2] = {{0xff, 0x80}, {0x80, 0x80}, {0x7f, 0x7f}, {0x80, 0x7f}, {0x7f, 0x80}};
     _Alignas(16) uint8_t a[64], b[64];
     uint32_t seed = 12345;
-    for (int round = 0; round < 200; round++) {
+    for (size_t round = 0; round < 200; round++) {
         int32_t acc[16], want[16];
-        for (uint32_t i = 0; i < c->lanes * 4u; i++) {
+        for (uint32_t i = 0; i < lanes * 4; i++) {
             seed = seed * 1664525 + 1013904223;
-            a[i] = round == 0 ? 0xff : round == 1 ? 0x80 : round == 2 ? 0x7f : (uint8_t)(seed >> 24);
-            b[i] = round == 0 ? 0x80 : round == 1 ? 0x80 : round == 2 ? 0x7f : (uint8_t)(seed >> 16);
+            bool extreme = round < HD_COUNT(extremes);
+            a[i] = (extreme ? extremes[round][0] : seed >> 24) & kind->most;
+            b[i] = extreme ? extremes[round][1] : (uint8_t)(seed >> 16);
+            if (kind->is_signed && b[i] == 0x80) b[i] = 0x81;
         }
-        for (uint32_t i = 0; i < c->lanes; i++)
-            acc[i] = (int32_t)(seed ^ (i * 0x12345678u)), want[i] = dot_reference(acc[i], a, b, i);
-        kernels_call(kernels, c->name, 1, (const void *[]){acc, a, b}, 3);
-        if (memcmp(acc, want, sizeof(int32_t) * c->lanes))
-            fail_msg("%s %s: wrong in round %d", kernels->target.name, c->name, round);
+        for (uint32_t i = 0; i < lanes; i++)
+            acc[i] = (int32_t)(seed ^ (i * 0x12345678u)), want[i] = dot_reference(kind, acc[i], a, b, i);
+        kernels_call(kernels, name, 1, (const void *[]){acc, a, b}, 3);
+        if (memcmp(acc, want, sizeof(int32_t) * lanes)) fail_msg("%s %s: wrong in round %zu", kernels->target.name, name, round);
     }
 }
 
 static void test_dots(void **state) {
     Kernels kernels = kernels_open(*state);
-    for (size_t i = 0; i < HD_COUNT(dots); i++) {
-        KirFn *fn = kernels_new(&kernels, dots[i].name);
-        build_dot(fn, kir_dot_u8i8, KIR_T(KIR_I32, dots[i].lanes), KIR_T(KIR_I8, (uint8_t)(dots[i].lanes * 4)));
-        kernels_add(&kernels, fn);
-    }
+    char names[HD_COUNT(dots)][3][16];
+    for (size_t i = 0; i < HD_COUNT(dots); i++)
+        for (uint32_t l = 0; l < 3; l++) {
+            snprintf(names[i][l], sizeof names[i][l], "%s_%u", dots[i].name, 4u << l);
+            KirFn *fn = kernels_new(&kernels, names[i][l]);
+            build_dot(fn, dots[i].op, KIR_T(KIR_I32, (uint8_t)(4 << l)), KIR_T(KIR_I8, (uint8_t)(16 << l)));
+            kernels_add(&kernels, fn);
+        }
     kernels_link(&kernels);
-    for (size_t i = 0; i < HD_COUNT(dots); i++) check_dot(&kernels, &dots[i]);
+    for (size_t i = 0; i < HD_COUNT(dots); i++)
+        for (uint32_t l = 0; l < 3; l++) check_dot(&kernels, names[i][l], &dots[i], 4u << l);
     kernels_close(&kernels);
 }
 
