@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One page for a browser: the files of page/, in one another, and what was recorded as JSON.
+#include "passes/workbench/json.h"
 #include "passes/workbench/page.h"
 
 #include <string.h>

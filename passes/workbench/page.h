@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What html.c, picture.c and report.c share, and the files of page/, which the build puts into the program (embed.cmake). Private to the workbench.
+// The files of page/, which the build puts into the program (embed.cmake). Private to the workbench.
 #ifndef HEDDLE_WORKBENCH_PAGE_H
 #define HEDDLE_WORKBENCH_PAGE_H
 
@@ -11,10 +11,5 @@ typedef struct WbPageFile {
     size_t len;
 } WbPageFile;
 extern const WbPageFile wb_page_files[];
-
-// Of a JSON object: "key": , with a comma in front of it where it is not the first.
-void wb_put_key(const char *key, HdBuf *out);
-void wb_put_text(const char *key, const char *text, HdBuf *out);
-void wb_put_number(const char *key, double number, HdBuf *out);   // null where it is not finite
 
 #endif

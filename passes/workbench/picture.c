@@ -2,9 +2,9 @@
 // The graphs between passes, as the page draws them (page/data.js tells the form). An operation, or a value without one, is a record: a JSON object in which values
 // are numbers of the graph (IrValue), which no pass changes. Equal records are one, and a graph at some moment, a shot, is a list of numbers of records: what a pass
 // did is which numbers differ. Names in print change from pass to pass, and are lists of their own.
-#include "passes/workbench/page.h"
+#include "passes/workbench/json.h"
+#include "passes/workbench/workbench.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,27 +54,6 @@ static Writer writer(WbReport *report, const IrGraph *graph)
 // ---- JSON --------------------------------------------------------------------------------------------------------
 
 static void put_text(const char *text, HdBuf *out) { hd_buf_json(out, hd_str(text), false); }
-
-void wb_put_key(const char *key, HdBuf *out) { hd_buf_printf(out, "%s\"%s\": ", out->data[out->len - 1] == '{' ? "" : ", ", key); }
-
-void wb_put_text(const char *key, const char *text, HdBuf *out)
-{
-    wb_put_key(key, out);
-    put_text(text, out);
-}
-
-void wb_put_number(const char *key, double number, HdBuf *out)
-{
-    wb_put_key(key, out);
-    if (isfinite(number)) hd_buf_f64(out, number);
-    else hd_buf_str(out, "null");
-}
-
-static void put_integer(const char *key, int64_t number, HdBuf *out)
-{
-    wb_put_key(key, out);
-    hd_buf_printf(out, "%lld", (long long)number);
-}
 
 // Commas between the elements of a list that begins at `start`.
 static void put_comma(size_t start, HdBuf *out) { hd_buf_str(out, out->len > start ? ", " : ""); }
@@ -152,7 +131,7 @@ static void put_region(Writer *w, const IrOp *op, HdBuf *out)
     IR_FOR_OPS(w->graph, op->region, ref) hd_vec_push(&members, op_record(w, ref));
     if (known) {
         wb_put_text("group", ir_group_name(kind), out);
-        put_integer("later", ir_group_later(w->report->target, kind), out);
+        wb_put_integer("later", ir_group_later(w->report->target, kind), out);
     }
     put_values(w, "args", region->args.data, region->args.len, out);
     put_list("body", members.data, members.len, out);
@@ -171,8 +150,8 @@ static uint32_t op_record(Writer *w, IrOpRef ref)
     ir_print_attrs(op, &attrs);
     wb_put_text("attrs", attrs.len ? attrs.data : "", &text);
     hd_buf_free(&attrs);
-    if (op->layer >= 0) put_integer("layer", op->layer, &text);
-    if (op->stage >= 0) put_integer("stage", op->stage, &text);
+    if (op->layer >= 0) wb_put_integer("layer", op->layer, &text);
+    if (op->stage >= 0) wb_put_integer("stage", op->stage, &text);
     if (op->block == 0) {
         IrCost cost = ir_op_cost(w->graph, ref, at(w));
         wb_put_number("read", cost.bytes_read, &text);
@@ -200,7 +179,7 @@ static uint32_t source_record(Writer *w, IrValue value)
     wb_put_text("name", data->name ? data->name : "", &text);
     wb_put_key("type", &text);
     put_type(w, &data->type, &text);
-    put_integer("bytes", ir_type_bytes(w->graph, &data->type, at(w)), &text);
+    wb_put_integer("bytes", ir_type_bytes(w->graph, &data->type, at(w)), &text);
     wb_put_text("text", printed.data, &text);
     hd_buf_str(&text, "}");
     hd_buf_free(&printed);
@@ -264,7 +243,7 @@ static size_t take_shot(Writer *w)
     put_list("items", items.data, items.len, &text);
     put_results(w->graph, &text);
     put_dims(w->graph, &text);
-    put_integer("arena", w->graph->arena_bytes, &text);
+    wb_put_integer("arena", w->graph->arena_bytes, &text);
     hd_buf_str(&text, ", ");
     wb_print_cost_json("cost", &cost, &text);
     if (w->report->options->device) put_seconds(&seconds, &text);
@@ -363,8 +342,8 @@ void wb_picture_after(WbReport *report, const IrGraph *graph, const IrNames *nam
     size_t before = w.picture->shots.len - 1, after = take_shot(&w);
     hd_buf_str(out, out->len ? ",\n{" : "{");
     wb_put_text("pass", record->step, out);
-    put_integer("before", (int64_t)before, out);
-    put_integer("after", (int64_t)after, out);
+    wb_put_integer("before", (int64_t)before, out);
+    wb_put_integer("after", (int64_t)after, out);
     wb_put_key("names", out);
     hd_buf_printf(out, "[%s,\n", w.picture->names.data);
     put_names(graph, names, out);

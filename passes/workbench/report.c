@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A report as text and as JSON.
-#include "passes/workbench/page.h"
+#include "passes/workbench/json.h"
+#include "passes/workbench/workbench.h"
 
-#include <math.h>
 #include <string.h>
 
 #define RED "\033[31m"
