@@ -75,7 +75,7 @@ def build(folder, heddle):
     import llama_cpp
     site = os.path.dirname(os.path.dirname(llama_cpp.__file__))
     llama = os.path.join(site, "llama_cpp/lib")
-    compiler = ["cc", "-O2", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-I", ROOT]
+    compiler = ["cc", "-O3", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-I", ROOT]
     drive = os.path.join(HERE, "drive.c")
     rooms = [os.path.join(build_folder, f"runtime/libheddle_{room}.a") for room in ("runtime", "gguf", "base")]
     for name, sources in {
