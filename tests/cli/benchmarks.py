@@ -92,7 +92,7 @@ check("/tmp" not in text and "does not count" not in text and "Where the time go
 good, text = run(ours=0.12)
 check(good and "Goals met: 1 of 3" in text and text.count("missed: share |") == 2 and text.count("| stream |") == 1 and "slow" not in text, f"losses are printed: {text}")
 good, text = run(prompts=(0.02, 0.05))
-check(good and "Goals met: 2 of 3" in text and "missed: ratio |" in text and "| slow |" in text and "fast" not in text, f"a slow prompt: {text}")
+check(good and "Goals met: 2 of 3" in text and "missed: ratio |" in text and "| slow |" in text and "| fast |" not in text, f"a slow prompt: {text}")
 for options, reason in ((dict(ours=0.09), "over 100 %"), (dict(prompts=(0.009, 0.1)), "over 100 %"), (dict(theirs=0.3), "void"), (dict(rounds=4), "only 4 rounds"),
                         (dict(load=os.cpu_count() + 2.0), "other programs")):
     good, text = run(**options)
