@@ -105,9 +105,8 @@ def defects(rows, results, idle_shares):
 
 
 def batch_times(result, threads, program):
-    """The fastest of the rounds: whether a program has steps is not to be told from medians of 30 ms, in which a neighbour's makes one."""
     times = result["runs"][threads][0]
-    return [min(times[("prompt", count, 0), program]) for count in range(1, 17)]
+    return [statistics.median(times[("prompt", count, 0), program]) for count in range(1, 17)]
 
 
 def batch_faults(times):
@@ -138,7 +137,7 @@ def version(heddle):
 def head(results, skipped, args, packages):
     loads = [load for result in results for run in result["runs"].values() for load in run[2]]
     lines = ["# Heddle and llama.cpp on a processor", "",
-             f"By `benchmarks/cpu.py{' --quick' * args.quick}{' --avx2' * args.avx2}` on {time.strftime('%Y-%m-%d', time.gmtime())}. {processor()}, "
+             f"By `benchmarks/cpu.py{' --quick' * args.quick}{' --avx2' * args.avx2}{f' --shapes {args.shapes}' if args.shapes else ''}` on {time.strftime('%Y-%m-%d', time.gmtime())}. {processor()}, "
              f"{len(os.sched_getaffinity(0))} processors, {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB. Load average "
              f"{min(loads):.1f} to {max(loads):.1f}, the benchmark's own threads among it.", "",
              f"- Heddle: {version(args.heddle)}; {results[0]['about']['heddle'].split(', ', 1)[1]}",
@@ -205,7 +204,7 @@ def batch_table(results):
                 rows.append([result["name"], str(threads), program, *(f"{1e3 * t:.1f}" for t in times)])
             faults = batch_faults(batch_times(result, threads, "heddle"))
             lines.append(f"- {result['name']}, {threads} threads: " + ("; ".join(faults) if faults else "met"))
-    return ["## Small batches", "", f"Milliseconds of n tokens in one call, the fastest of the rounds. Goal: one more token takes at most {STEP} times as long, and no token of a larger "
+    return ["## Small batches", "", f"Milliseconds of n tokens in one call. Goal: one more token takes at most {STEP} times as long, and no token of a larger "
             f"batch more than {100 * (RISE - 1):.0f} % longer.", ""] + table(["model", "threads", "program", *map(str, range(1, 17))], rows) + lines + [""]
 
 

@@ -10,6 +10,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
+// With sums in memory, as at -O2, a loop reads 8 % slower.
+#if !defined(__clang__)
+#pragma GCC optimize("O3")
+#endif
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #define TARGET(features) __attribute__((target(features)))

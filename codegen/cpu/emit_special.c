@@ -302,14 +302,6 @@ static MlirValue piece_psign(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a
     return piece_maddubs(e, lanes, acc, mb_binary(e, "arith.maxsi", a, negative), b);
 }
 
-// (a + 128) b - 128 b
-static MlirValue piece_biased(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {
-    KirType sums = KIR_T(KIR_I32, (uint8_t)lanes), bytes = KIR_T(KIR_I8, (uint8_t)(4 * lanes));
-    MlirValue b_sum = piece_vpdpbusd(e, lanes, mb_int(e, sums, 0), mb_int(e, bytes, 1), b);
-    acc = piece_vpdpbusd(e, lanes, acc, mb_binary(e, "arith.xori", a, mb_int(e, bytes, -128)), b);
-    return mb_binary(e, "arith.subi", acc, shl(e, b_sum, mb_int(e, sums, 7)));
-}
-
 static MlirValue neon_dot(Emit *e, const char *name, MlirValue acc, MlirValue a, MlirValue b) {
     return mb_intrinsic(e, name, mlirValueGetType(acc), 3, (MlirValue[]){acc, a, b});
 }
@@ -347,7 +339,7 @@ MlirValue emit_dot_u7i8(Emit *e, const KirOp *op) {
 MlirValue emit_dot_i8i8(Emit *e, const KirOp *op) {
     if (has(e, IR_FEATURE_DOTPROD)) return emit_dot(e, op, piece_sdot, 4);
     if (is_aarch64(e)) return emit_dot(e, op, piece_signed, 4);
-    return vnni_lanes(e) ? emit_dot(e, op, piece_biased, vnni_lanes(e)) : emit_dot(e, op, piece_psign, HD_MIN(madd_lanes(e), 8));
+    return emit_dot(e, op, piece_psign, HD_MIN(madd_lanes(e), 8));
 }
 
 static MlirValue piece_dpbf16(Emit *e, uint32_t lanes, MlirValue acc, MlirValue a, MlirValue b) {

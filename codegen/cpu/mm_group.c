@@ -223,7 +223,8 @@ static void ahead_ask(const MmJob *job, const Ahead *ahead, KirRef tile) {
 // Sizes of tiles, the largest first. Each tile reads its panels from the second cache, so that larger ones multiply faster (6 tokens and two
 // panels: an eighth, with panels that are unpacked for each tile a fifth, measured on Emerald Rapids), as long as the sums are in registers: two
 // for each token and panel. In float32 there are four, of which those that are used once in 16 columns may lie in memory. Where tokens are few,
-// each tile unpacks its panels, which takes as long as five tokens: there a tile less is worth sums in memory and the code of more sizes.
+// each tile unpacks its panels (products of experts reach half the speed of panels decoded before): there a tile less is worth sums in memory and
+// the code of more sizes.
 // Which size a token falls into changes no bit.
 static const uint32_t *tile_sizes(const MmJob *job) {
     static const uint32_t many_wide[] = {6, 2, 1, 0}, few_wide[] = {8, 6, 4, 3, 2, 1, 0}, many[] = {4, 1, 0}, few[] = {4, 3, 2, 1, 0};

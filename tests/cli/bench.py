@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -23,6 +24,9 @@ heddle, tiny, sample_path, lone_fork = sys.argv[1:]
 model = os.path.join(tiny, "tiny-dense-q8_0.gguf")
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()
 os.environ["LD_PRELOAD"] = os.path.abspath(lone_fork)       # variants are compiled before there are threads
+done = subprocess.run([sys.executable, "-c", "import os, threading, time; threading.Thread(target=time.sleep, args=(9,), daemon=True).start(); os.fork()"],
+                      capture_output=True, text=True)
+check(done.returncode == -signal.SIGABRT and "forks with 2 threads" in done.stderr, f"a fork with threads is noticed: {done}")
 
 
 def bench(*options):

@@ -62,7 +62,7 @@ check(done.returncode == 1 and "prompt 65 0" in done.stderr, "more than the cont
 # the report. Heddle needs `ours` seconds for a token, llama.cpp `theirs`; a token moves 1 GB, the limit is 10 GB/s
 cost = types.SimpleNamespace(decode_bytes=lambda depth: 1e9, products=1e9)
 prompt, token, deep = ("prompt", 100, 0), ("generate", 10, 0), ("generate", 10, 4096)
-args = types.SimpleNamespace(quick=False, avx2=False, threads=[2], heddle=heddle)
+args = types.SimpleNamespace(quick=False, avx2=False, shapes="0.8b-q8_0", threads=[2], heddle=heddle)
 
 
 def line(kernel, share):
